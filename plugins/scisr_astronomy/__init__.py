@@ -1,0 +1,1 @@
+"""Astronomy for sciSR: FITS images and WCS grids."""

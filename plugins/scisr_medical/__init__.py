@@ -1,0 +1,1 @@
+"""MR and CT for sciSR: NIfTI and DICOM. Research use only, not for diagnosis."""

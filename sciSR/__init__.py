@@ -1,0 +1,50 @@
+"""sciSR: super-resolution for scientific images, with geometry, flux and metadata kept.
+
+>>> import sciSR
+>>> image = sciSR.read("m51.fits")                          # doctest: +SKIP
+>>> sharp = sciSR.upscale(image, scale=2, model="auto")      # doctest: +SKIP
+>>> sciSR.write(sharp, "m51_x2.fits")                        # doctest: +SKIP
+
+Research use only, not for diagnosis.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sciSR.api import read as read
+    from sciSR.api import read_all as read_all
+    from sciSR.api import upscale as upscale
+    from sciSR.api import write as write
+    from sciSR.errors import SciSRError as SciSRError
+    from sciSR.image import Image as Image
+
+_LAZY = {
+    "read": "sciSR.api",
+    "read_all": "sciSR.api",
+    "upscale": "sciSR.api",
+    "write": "sciSR.api",
+    "Image": "sciSR.image",
+    "SciSRError": "sciSR.errors",
+}
+
+logging.getLogger("sciSR").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    # `import sciSR` stays fast: numpy, torch and the adapters come with the first call that needs them.
+    if name in _LAZY:
+        import importlib
+
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'sciSR' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,117 @@
+"""What a file format's plugin offers. Ours and a stranger's are found and used in exactly the same way.
+
+An adapter is registered under the entry point group ``scisr.adapters``; the entry point names an object
+(usually a module-level instance) with the attributes of :class:`Adapter`. :mod:`sciSR.testing` checks one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from sciSR.image import Image
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option that an adapter adds to :func:`sciSR.read` and the command line.
+
+    Parameters
+    ----------
+    name : str
+        Python keyword; the command line writes ``--name`` with dashes.
+    help : str
+        One line.
+    type : {"text", "flag", "choice"}
+    choices : tuple of str
+        For ``"choice"``.
+    multiple : bool
+        May be given several times; the adapter gets a tuple.
+    writes : bool
+        Passed to :meth:`Adapter.open_writer` instead of :meth:`Adapter.read`.
+    """
+
+    name: str
+    help: str
+    type: str = "text"
+    choices: tuple[str, ...] = ()
+    multiple: bool = False
+    writes: bool = False
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Takes blocks in any order, then commits all at once. A context manager: leaving it early aborts."""
+
+    def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
+        """Store `block` at ``index`` (one int or slice per axis) of output image number `part`."""
+        ...
+
+    def commit(self, images: Sequence[Image]) -> Path:
+        """Finish headers (the images' final provenance), checksums, fsync and rename. Returns the target."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One file format.
+
+    Attributes
+    ----------
+    name : str
+        Short, lower case: ``"fits"``.
+    suffixes : tuple of str
+        With the dot, longest first: ``(".fits.gz", ".fits")``. Used to name outputs and to choose a writer.
+    options : tuple of Option
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    options: tuple[Option, ...]
+
+    def sniff(self, path: Path) -> bool:
+        """Whether this file (or folder) is of this format, by content, reading a few kB at most. Never raises."""
+        ...
+
+    def read(self, path: Path, **options: Any) -> list[Image]:
+        """The images of one file, lazily: headers are parsed and checked, pixels stay on disk.
+
+        Raises
+        ------
+        SciSRError
+            Of the fitting kind, naming the file, the part, and the remedy. Never anything else.
+        """
+        ...
+
+    def open_writer(
+        self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any
+    ) -> Writer:
+        """Begin an output like the file that `images` were read from.
+
+        Parameters
+        ----------
+        images : sequence of Image
+            Results, one per image that :meth:`read` returned, in order. Only ``data.shape`` and ``data.dtype`` of
+            ``data`` are used; pixels come through :meth:`Writer.put`. ``grid.factors`` says how much finer each
+            is than what was read; ``metadata`` is what :meth:`read` put there (None for an image made in memory).
+        """
+        ...
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """A JSON-ready summary of the file for ``scisr info``: parts, shapes, units, grid, notes."""
+        ...
+
+    def default_output(self, path: Path, scale: str) -> Path:
+        """Where the result goes when no output was named: ``m51.fits`` -> ``m51_x2.fits``."""
+        ...

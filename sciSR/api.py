@@ -1,0 +1,99 @@
+"""The Python front door: read, upscale, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sciSR.errors import UsageError
+from sciSR.image import Image
+from sciSR.inference import upscale as upscale
+from sciSR.plugins import adapter_for, adapter_for_output
+
+
+def read_all(path: Path | str, **options: Any) -> list[Image]:
+    """Read every image of a file or folder, lazily.
+
+    Parameters
+    ----------
+    path : path
+        A FITS, NIfTI or DICOM file, a DICOM folder, or whatever an installed plugin recognises.
+    **options
+        Options of that format, e.g. ``hdu="SCI"``, ``quantity="total"``, ``axes=("x", "y")``.
+
+    Returns
+    -------
+    list of Image
+        In file order; more than one for a multi-extension FITS file.
+
+    Raises
+    ------
+    SciSRError
+        Naming the file, the part, what is wrong and what to do.
+    """
+    path = Path(path)
+    adapter = adapter_for(path)
+    known = {option.name for option in adapter.options if not option.writes}
+    if unknown := sorted(set(options) - known):
+        raise UsageError(
+            f"the {adapter.name} adapter has no option {', '.join(unknown)}",
+            where=path,
+            remedy=f"it knows {', '.join(sorted(known)) or 'none'}",
+        )
+    return adapter.read(path, **options)
+
+
+def read(path: Path | str, **options: Any) -> Image:
+    """Read one image, lazily; see :func:`read_all` for files that hold several.
+
+    Raises
+    ------
+    UsageError
+        The file holds several images: choose one (``hdu=...``) or use :func:`read_all`.
+    """
+    images = read_all(path, **options)
+    if len(images) != 1:
+        parts = ", ".join(image.part for image in images)
+        raise UsageError(
+            f"holds {len(images)} images ({parts})", where=path, remedy="choose one or use sciSR.read_all"
+        )
+    return images[0]
+
+
+def write(image: Image | Sequence[Image], path: Path | str, *, overwrite: bool = False, **options: Any) -> Path:
+    """Write an image, with everything else the file it came from held, atomically.
+
+    Parameters
+    ----------
+    image : Image or sequence of Image
+        As returned by :func:`upscale`; a sequence for a file of several images, all that were read, in order.
+    path : path
+        The suffix chooses the format.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        What was written.
+    """
+    images = [image] if isinstance(image, Image) else list(image)
+    adapter = adapter_for_output(path)
+    with adapter.open_writer(Path(path), images, overwrite=overwrite, **options) as writer:
+        for part, each in enumerate(images):
+            for index in _planes(each):
+                writer.put(part, index, np.asarray(each.data[index]))
+        return writer.commit(images)
+
+
+def _planes(image: Image) -> list[tuple[slice | int, ...]]:
+    """Indices of all planes along the spatial axes."""
+    spatial = image.spatial_axes
+    outer = [range(1) if axis in spatial else range(n) for axis, n in enumerate(image.shape)]
+    return [
+        tuple(slice(None) if axis in spatial else i for axis, i in enumerate(index))
+        for index in np.ndindex(*(len(r) for r in outer))
+    ]

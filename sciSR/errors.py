@@ -1,0 +1,76 @@
+"""Errors that a user may see. Each says what is wrong, where, and what to do about it.
+
+The command line turns ``exit_code`` into the process's exit code: 2 usage, 3 unreadable or refused
+input, 5 out of memory or disk, 6 verification failed.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class SciSRError(Exception):
+    """Base of every error raised on purpose.
+
+    Parameters
+    ----------
+    what : str
+        What is wrong, with the found and the expected value.
+    where : str or path, optional
+        The file, with the part in brackets where there is one: ``"m51.fits[SCI]"``.
+    remedy : str, optional
+        What the user can do; an option that overrides the refusal, if there is one.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, remedy: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.remedy = remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = self.what if self.where is None else f"{self.where}: {self.what}"
+        if self.remedy:
+            text = f"{text}; {self.remedy}"
+        # One line, whatever a library put into the message we quote.
+        return " ".join(text.split())
+
+
+class UsageError(SciSRError):
+    """The request makes no sense: unknown model, scale below 1, an output that exists already."""
+
+    exit_code = 2
+
+
+class ModelError(UsageError):
+    """No such model, or its weights can't be used."""
+
+
+class UnreadableError(SciSRError):
+    """The file is damaged, truncated, of an unknown format, or not what it claims to be."""
+
+
+class GeometryError(SciSRError):
+    """The pixels' places in the world can't be carried over exactly; refusing beats guessing."""
+
+
+class UnsupportedError(SciSRError):
+    """A readable file with a content that is refused by name (RGB, random groups, 5-D vectors)."""
+
+
+class ResourceError(SciSRError):
+    """Out of memory or disk."""
+
+    exit_code = 5
+
+
+class VerificationError(SciSRError):
+    """An output does not hold what it promises."""
+
+    exit_code = 6
+
+
+class SciSRWarning(UserWarning):
+    """Something a user should know that is no failure; printed as one line."""

@@ -1,0 +1,103 @@
+"""Invertible normalisation: what the network sees, from robust statistics of the whole image.
+
+Every statistic is a location or a scale that follows the image exactly under ``x -> a x + b`` (a > 0), so that the
+normalised values don't change at all: changing Jy to mJy or adding a pedestal can't change the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+KINDS = ("range", "sky")
+STRETCH = 2.0
+"""Sky stretch: z = asinh((x - median) / (STRETCH * sigma))."""
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """``z = f((x - offset) / scale)``, with f the identity ("range") or asinh ("sky").
+
+    Parameters
+    ----------
+    kind : {"range", "sky"}
+        "range" for MR (offset: 1 % quantile, scale: 99.5 % quantile minus that), "sky" for astronomy (offset: median,
+        scale: 2 x 1.4826 x median absolute deviation).
+    offset, scale : float
+        In the image's own unit; scale > 0.
+    """
+
+    kind: str
+    offset: float
+    scale: float
+
+    def forward(self, x: Any) -> Any:
+        """Image values (NumPy array or tensor, any shape) -> float32 network values.
+
+        The offset is subtracted in float64, so a pedestal of any size costs nothing beyond the input's own rounding.
+        """
+        if _is_tensor(x):
+            z = (x.double() - self.offset) / self.scale
+            return (z.asinh() if self.kind == "sky" else z).float()
+        z = (np.asarray(x, np.float64) - self.offset) / self.scale
+        return (np.arcsinh(z) if self.kind == "sky" else z).astype(np.float32)
+
+    def inverse(self, z: Any) -> Any:
+        """Network values -> image values in float64 (cast at the very end, after consistency)."""
+        if _is_tensor(z):
+            z = z.double()
+            return (z.sinh() if self.kind == "sky" else z) * self.scale + self.offset
+        z = np.asarray(z, np.float64)
+        return (np.sinh(z) if self.kind == "sky" else z) * self.scale + self.offset
+
+
+def fit(sample: np.ndarray, kind: str) -> Normaliser:
+    """Normaliser of an image from its good pixels.
+
+    Parameters
+    ----------
+    sample : ndarray, float64, 1-D
+        Good pixels of the *whole* image (or an evenly spread subset), never of one tile. Values that are not finite are left out.
+    kind : {"range", "sky"}
+        See `Normaliser`.
+
+    Returns
+    -------
+    Normaliser
+        If the robust scale is 0 (skull-stripped zeros, saturated or mostly constant images), wider statistics take over, all of
+        them equivariant: wider quantiles, then the standard deviation; a constant (or empty) image gets scale 1.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"normalisation must be one of {KINDS}, not {kind!r}")
+    x = np.asarray(sample, np.float64).ravel()
+    x = x[np.isfinite(x)]
+    if x.size == 0:
+        return Normaliser(kind, 0.0, 1.0)
+    if kind == "range":
+        q = np.quantile(x, [0.0, 0.01, 0.995, 0.999, 1.0])
+        if _is_scale(q[2] - q[1], x):
+            return Normaliser(kind, float(q[1]), float(q[2] - q[1]))
+        for low, high in ((q[1], q[3]), (q[0], q[4])):
+            if _is_scale(high - low, x):
+                return Normaliser(kind, float(low), float(high - low))
+        return Normaliser(kind, float(q[0]), 1.0)
+    median = float(np.median(x))
+    deviation = np.abs(x - median)
+    # a quantile p of |deviation| is Phi^-1((1 + p)/2) sigma for a normal distribution
+    for p, sigmas in ((0.5, 0.6744897501960817), (0.9, 1.6448536269514722), (0.99, 2.5758293035489004)):
+        width = float(np.quantile(deviation, p)) / sigmas
+        if _is_scale(width, x):
+            return Normaliser(kind, median, STRETCH * width)
+    width = float(np.sqrt(np.mean(deviation**2)))
+    return Normaliser(kind, median, STRETCH * width if _is_scale(width, x) else 1.0)
+
+
+def _is_scale(width: float, x: np.ndarray) -> bool:
+    """True if a width is more than rounding noise of the values."""
+    return bool(width > 8 * np.finfo(np.float64).eps * float(np.max(np.abs(x))))
+
+
+def _is_tensor(x: Any) -> bool:
+    return type(x).__module__.partition(".")[0] == "torch"
