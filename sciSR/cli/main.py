@@ -1,0 +1,132 @@
+"""The ``scisr`` command: finds the subcommand, and turns every failure into one line and an exit code.
+
+Only click is imported here, and a subcommand's module when it runs, so that ``scisr --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from sciSR import __version__
+from sciSR.cli.output import configure, print_error, print_json
+
+# name -> (module, one line for `scisr --help`); the module has an object `command`.
+COMMANDS = {
+    "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
+    "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
+    "models": ("sciSR.cli.models", "List the upscaling models, or show one model's card."),
+    "plugins": ("sciSR.cli.plugins", "List the installed file formats and network architectures."),
+}
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="sciSR")
+def cli() -> None:
+    """Super-resolution for scientific images, with flux, geometry and metadata kept.
+
+    Research use only, not for diagnosis.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed, 5 out of memory or disk,
+        6 verification failed, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # A polite kill unwinds the stack like Ctrl-C does, so that temporary files are removed.
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with warnings.catch_warnings():
+            configure(0)
+            return _guarded(arguments, as_json="--json" in arguments)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _guarded(arguments: list[str], *, as_json: bool) -> int:
+    """Run, and name every failure in one line; SCISR_DEBUG=1 lets the traceback through."""
+    from sciSR.errors import ResourceError, SciSRError, UsageError
+
+    debug = os.environ.get("SCISR_DEBUG", "") not in ("", "0")
+    error: SciSRError
+    try:
+        code = cli.main(arguments, prog_name="scisr", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        print_error("interrupted; nothing half-written is left behind")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has had enough; Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except click.ClickException as problem:
+        if isinstance(problem, click.exceptions.NoArgsIsHelpError):
+            click.echo(problem.ctx.get_help() if problem.ctx else "", err=True)
+            return 2
+        context = getattr(problem, "ctx", None)
+        remedy = f"see '{context.command_path} --help'" if context is not None else None
+        error = UsageError(problem.format_message().rstrip("."), remedy=remedy)
+    except SciSRError as problem:
+        if debug:
+            raise
+        error = problem
+    except MemoryError:
+        if debug:
+            raise
+        error = ResourceError("out of memory", remedy="give a smaller --tile")
+    except Exception as problem:
+        if debug:
+            raise
+        error = SciSRError(
+            f"unexpected {type(problem).__name__}: {problem}",
+            remedy="please report it; SCISR_DEBUG=1 shows where",
+        )
+    print_error(error)
+    if as_json:
+        print_json({"error": {"message": str(error), "exit_code": error.exit_code}})
+    return error.exit_code

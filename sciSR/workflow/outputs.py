@@ -1,0 +1,181 @@
+"""Where each result goes, decided and checked for a whole batch before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sciSR.adapter import Adapter
+from sciSR.errors import SciSRError, UsageError
+from sciSR.files import check_output
+from sciSR.plugins import adapter_for, adapters
+from sciSR.workflow.scale import Scale, scale_label
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes, or the reason why it can't be worked on."""
+
+    input: Path
+    output: Path | None = None
+    adapter: Adapter | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    problem: SciSRError | None = None
+
+
+def plan_jobs(
+    inputs: Sequence[Path | str],
+    *,
+    output: Path | str | None = None,
+    out_dir: Path | str | None = None,
+    scale: Scale,
+    overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """One job per input, in order.
+
+    An unreadable input becomes a job with a `problem`; a request that makes no sense as a whole is refused
+    here, before any file is worked on.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+    output : path, optional
+        Of the one input.
+    out_dir : path, optional
+        Folder for all outputs; made if it does not exist.
+    scale : Fraction or pair of Fraction
+        For the default names.
+    overwrite : bool
+    options : mapping, optional
+        The formats' own options; each job keeps those that its adapter knows.
+
+    Raises
+    ------
+    UsageError
+        `output` for several inputs or together with `out_dir`; two inputs with the same output; an output
+        that is an input; an option that no input's format knows.
+    """
+    if not inputs:
+        raise UsageError("no input given")
+    if output is not None and len(inputs) > 1:
+        raise UsageError(f"one output given for {len(inputs)} inputs", remedy="use --out-dir")
+    if output is not None and out_dir is not None:
+        raise UsageError("both an output and an output folder given", remedy="choose one of -o and --out-dir")
+    options = dict(options or {})
+    jobs = [_job(Path(path), output, out_dir, scale, overwrite, options) for path in inputs]
+    _check_options(jobs, options)
+    _check_collisions(jobs)
+    if out_dir is not None and any(job.problem is None for job in jobs):
+        _make_folder(Path(out_dir))
+    return jobs
+
+
+def _job(
+    path: Path,
+    output: Path | str | None,
+    out_dir: Path | str | None,
+    scale: Scale,
+    overwrite: bool,
+    options: Mapping[str, Any],
+) -> Job:
+    try:
+        adapter = adapter_for(path)
+    except SciSRError as problem:
+        return Job(path, problem=problem)
+    known = {option.name for option in adapter.options}
+    own = {name: value for name, value in options.items() if name in known}
+    default = adapter.default_output(path, scale_label(scale))
+    target = (
+        Path(output) if output is not None else default if out_dir is None else Path(out_dir) / default.name
+    )
+    try:
+        check_format(adapter, path, target, default)
+        check_target(target, overwrite=overwrite, folder_is_made=out_dir is not None)
+    except SciSRError as problem:
+        return Job(path, target, adapter, own, problem)
+    return Job(path, target, adapter, own)
+
+
+def check_format(adapter: Adapter, path: Path, target: Path, default: Path) -> None:
+    """Refuse an output name of another format: headers of one format have no equal in another.
+
+    Raises
+    ------
+    UsageError
+    """
+    name = target.name.lower()
+    if any(name.endswith(suffix) for suffix in adapter.suffixes):
+        return
+    own = " ".join(adapter.suffixes)
+    for other in adapters().values():
+        if other is not adapter and any(name.endswith(suffix) for suffix in other.suffixes):
+            raise UsageError(
+                f"a {adapter.name} input can't become a {other.name} output: its header has no equal there",
+                where=target,
+                remedy=f"give a name in {own}, e.g. {default.name}" if own else f"e.g. {default.name}",
+            )
+    makes_folder = not any(default.name.lower().endswith(suffix) for suffix in adapter.suffixes)
+    if not makes_folder:
+        if target.is_dir():
+            raise UsageError("is a folder", where=target, remedy="use --out-dir for a folder of outputs")
+        raise UsageError(f"not a {adapter.name} file name", where=target, remedy=f"give a name in {own}")
+
+
+def check_target(target: Path, *, overwrite: bool, folder_is_made: bool = False) -> None:
+    """Refuse early an output that exists or whose folder can't be written.
+
+    Raises
+    ------
+    UsageError
+    """
+    if folder_is_made and not target.parent.exists():
+        return
+    if target.is_dir() and not any(target.iterdir()):
+        return  # an empty folder is as good as none
+    check_output(target, overwrite=overwrite)
+
+
+def _check_options(jobs: Sequence[Job], options: Mapping[str, Any]) -> None:
+    """An option that nothing here understands is a mistake, not something to drop in silence."""
+    found = {job.adapter.name: job.adapter for job in jobs if job.adapter is not None}
+    if not found:
+        return
+    known = {option.name for adapter in found.values() for option in adapter.options}
+    for name in options:
+        if name not in known:
+            formats = ", ".join(sorted(found))
+            raise UsageError(
+                f"--{name.replace('_', '-')} means nothing to {formats} files", remedy="leave it out"
+            )
+
+
+def _check_collisions(jobs: Sequence[Job]) -> None:
+    inputs = {job.input.resolve(): job.input for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.output is None:
+            continue
+        target = job.output.resolve()
+        if target in inputs:
+            whose = "its own" if inputs[target] == job.input else f"{inputs[target].name}: another"
+            raise UsageError(
+                f"the output {job.output} is {whose} input", where=job.input, remedy="name another output"
+            )
+        if job.input.is_dir() and job.input.resolve() in target.parents:
+            raise UsageError(f"the output {job.output} lies inside the input folder", where=job.input)
+        if target in taken:
+            raise UsageError(
+                f"{taken[target]} and {job.input} would both be written to {job.output}",
+                remedy="run them apart, or into different folders",
+            )
+        taken[target] = job.input
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"can't make the output folder: {error.strerror}", where=folder) from error

@@ -1,0 +1,315 @@
+"""Upscale files: read, plan, stream block by block, commit; one file or a batch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TextIO
+
+from sciSR import __version__
+from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnsupportedError
+from sciSR.image import Image
+from sciSR.inference import plan_upscale
+from sciSR.provenance import file_sha256
+from sciSR.workflow.outputs import Job, plan_jobs
+from sciSR.workflow.scale import Scale, parse_scale
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class PartOutcome:
+    """What happened to one image of a file.
+
+    Attributes
+    ----------
+    part : str
+        ``"SCI"``; empty where a file holds one image.
+    shape_in, shape_out : tuple of int
+        In the order of the data's axes.
+    step : mapping
+        The provenance record: model, weights, scale, quantity, consistency, measured agreement.
+    messages : tuple of str
+        What was decided on the way, and why.
+    """
+
+    part: str
+    shape_in: tuple[int, ...]
+    shape_out: tuple[int, ...]
+    step: Mapping[str, Any]
+    messages: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "part": self.part,
+            "shape_in": list(self.shape_in),
+            "shape_out": list(self.shape_out),
+            **{key: value for key, value in self.step.items() if key not in ("software", "step")},
+            "messages": list(self.messages),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One file upscaled: a JSON-ready record."""
+
+    input: Path
+    output: Path
+    format: str
+    input_sha256: str
+    parts: tuple[PartOutcome, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+    exit_code: int = field(default=0, init=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "input": str(self.input),
+            "output": str(self.output),
+            "ok": True,
+            "format": self.format,
+            "input_sha256": self.input_sha256,
+            "parts": [part.as_dict() for part in self.parts],
+            "warnings": list(self.warnings),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One file refused or failed: nothing was written for it."""
+
+    input: Path
+    error: SciSRError
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"input": str(self.input), "ok": False, "error": str(self.error), "exit_code": self.exit_code}
+
+
+def upscale_file(
+    path: Path | str,
+    output: Path | str | None = None,
+    *,
+    scale: str | float | Fraction | tuple[Fraction, Fraction] = 2,
+    model: str = "auto",
+    consistency: str = "auto",
+    device: str = "auto",
+    precision: str = "fp32",
+    tile: int | None = None,
+    overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Upscale every image of one file (or DICOM folder) into another, block by block.
+
+    Parameters
+    ----------
+    path : path
+    output : path, optional
+        Beside the input with ``_x2`` in its name by default.
+    scale : number, pair, or str
+        See :func:`sciSR.workflow.scale.parse_scale`.
+    model, consistency, device, precision, tile
+        See :func:`sciSR.inference.plan_upscale`.
+    overwrite : bool
+        Replace an existing output.
+    options : mapping, optional
+        The format's own options, e.g. ``{"hdu": ("SCI",)}``.
+    progress : callable, optional
+        Called with the fraction done, 0 to 1.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    SciSRError
+        Naming the file, what is wrong, and what to do. Nothing is written then.
+    """
+    factors = scale if isinstance(scale, tuple) else parse_scale(scale)
+    [job] = plan_jobs([path], output=output, scale=factors, overwrite=overwrite, options=options)
+    settings = {
+        "model": model,
+        "consistency": consistency,
+        "device": device,
+        "precision": precision,
+        "tile": tile,
+    }
+    return _run_job(job, factors, overwrite, progress, settings)
+
+
+def _run_job(
+    job: Job, scale: Scale, overwrite: bool, progress: Progress | None, settings: Mapping[str, Any]
+) -> Outcome:
+    """Read, plan, stream, commit."""
+    start = time.perf_counter()
+    if job.problem is not None:
+        raise job.problem
+    path, target, adapter = job.input, job.output, job.adapter
+    assert target is not None  # a job without them has a problem
+    assert adapter is not None
+    writing = {option.name for option in adapter.options if option.writes}
+    read_options = {name: value for name, value in job.options.items() if name not in writing}
+    write_options = {name: value for name, value in job.options.items() if name in writing}
+    said: list[str] = []
+    with _out_of_memory_named(path), _overheard(said):
+        images = adapter.read(path, **read_options)
+        if not images:
+            raise UnsupportedError("holds no image", where=path)
+        digest = file_sha256(path)
+        record = {"software": f"sciSR {__version__}", "step": "read", "input_sha256": digest}
+        images = [image.replace(provenance=image.provenance.add(**record)) for image in images]
+        plans = [plan_upscale(image, scale=scale, **settings) for image in images]
+        for plan in plans:
+            log.info("%s: %s -> %s", plan.output.where, plan.messages, plan.output.shape)
+        outputs = [plan.output for plan in plans]
+        with adapter.open_writer(target, outputs, overwrite=overwrite, **write_options) as writer:
+            finals = _run_all(plans, writer.put, progress)
+            written = writer.commit(finals)
+    parts = tuple(
+        PartOutcome(final.part, image.shape, final.shape, final.provenance.steps[-1], tuple(plan.messages))
+        for image, plan, final in zip(images, plans, finals, strict=True)
+    )
+    return Outcome(path, written, adapter.name, digest, parts, tuple(said), time.perf_counter() - start)
+
+
+def _run_all(plans: Sequence[Any], put: Callable[..., None], progress: Progress | None) -> list[Image]:
+    """Run the plans in order; progress is shared out by their numbers of output pixels."""
+    sizes = [_pixels(plan.output.shape) for plan in plans]
+    finals, done = [], 0
+    for part, (plan, size) in enumerate(zip(plans, sizes, strict=True)):
+
+        def store(index: Any, block: Any, part: int = part) -> None:
+            put(part, index, block)
+
+        def report(fraction: float, done: int = done, size: int = size) -> None:
+            if progress is not None:
+                progress((done + fraction * size) / sum(sizes))
+
+        finals.append(plan.run(store, progress=report))
+        done += size
+    return finals
+
+
+def _pixels(shape: Sequence[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return max(product, 1)
+
+
+@contextlib.contextmanager
+def _out_of_memory_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError("out of memory", where=path, remedy="give a smaller --tile") from error
+
+
+@contextlib.contextmanager
+def _overheard(said: list[str]) -> Iterator[None]:
+    """Keep the text of each SciSRWarning for the record, and let it go on to whoever listens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SciSRWarning)
+        listener = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, SciSRWarning):
+                said.append(" ".join(str(message).split()))
+            listener(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    scale: Scale,
+    overwrite: bool = False,
+    progress: Callable[[Job], contextlib.AbstractContextManager[Progress | None]] | None = None,
+    **settings: Any,
+) -> Iterator[Outcome | Failure]:
+    """Work through planned jobs one after another; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From :func:`sciSR.workflow.outputs.plan_jobs`.
+    scale : Fraction or pair of Fraction
+    overwrite : bool
+    progress : callable, optional
+        Given a job, returns a context manager that yields the progress callback for it.
+    **settings
+        `model`, `consistency`, `device`, `precision`, `tile` as in :func:`upscale_file`.
+
+    Yields
+    ------
+    Outcome or Failure
+        One per job, in order, as each is done.
+    """
+    for job in jobs:
+        shown = contextlib.nullcontext() if progress is None else progress(job)
+        try:
+            with shown as report:
+                outcome = _run_job(job, scale, overwrite, report, settings)
+        except SciSRError as error:
+            yield Failure(job.input, error)
+        except Exception as error:
+            if os.environ.get("SCISR_DEBUG", "") not in ("", "0"):
+                raise
+            log.debug("unexpected", exc_info=True)
+            yield Failure(
+                job.input,
+                SciSRError(
+                    f"unexpected {type(error).__name__}: {error}",
+                    where=job.input,
+                    remedy="please report it; SCISR_DEBUG=1 shows where",
+                ),
+            )
+        else:
+            yield outcome
+
+
+def upscale_batch(
+    inputs: Sequence[Path | str],
+    *,
+    out_dir: Path | str | None = None,
+    scale: str | float | Fraction = 2,
+    overwrite: bool = False,
+    options: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> list[Outcome | Failure]:
+    """Upscale many files; :func:`upscale_file` has the settings, :func:`plan_jobs` what is refused."""
+    factors = parse_scale(scale)
+    jobs = plan_jobs(inputs, out_dir=out_dir, scale=factors, overwrite=overwrite, options=options)
+    return list(run_jobs(jobs, scale=factors, overwrite=overwrite, **settings))
+
+
+def exit_code(results: Sequence[Outcome | Failure]) -> int:
+    """0 if all went well; the error's own code for a single input; 4 if any of several failed."""
+    failures = [result for result in results if isinstance(result, Failure)]
+    if not failures:
+        return 0
+    return failures[0].exit_code if len(results) == 1 else 4
