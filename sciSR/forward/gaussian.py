@@ -27,9 +27,10 @@ class GaussianDecimation:
 
     Notes
     -----
-    Linear and separable; acts on the last two axes ``[..., H, W]``. Coarse pixel i has its centre at the fine position
-    ``s i + (s - 1)/2``; the taps are the Gaussian's values at the fine pixel centres, normalised to sum 1, so constants are
-    kept. Beyond the border the image is mirrored about the pixel edge ("symmetric").
+    Linear and separable; acts on the last two axes ``[..., H, W]``. Coarse pixel i has its centre at the
+    fine position ``s i + (s - 1)/2``; the taps are the Gaussian's values at the fine pixel centres,
+    normalised to sum 1, so constants are kept. Beyond the border the image is mirrored about the pixel edge
+    ("symmetric").
     """
 
     scale: int = 2
@@ -38,7 +39,8 @@ class GaussianDecimation:
     name = "gaussian"
 
     def taps(self) -> tuple[Tensor, int]:
-        """Kernel (float64, 1-D) and the number of fine pixels it reaches before the coarse pixel's first one."""
+        """Kernel (float64, 1-D) and the number of fine pixels it reaches before the coarse pixel's first
+        one."""
         width = float(self.scale) if self.fwhm is None else self.fwhm
         sigma = width / (2 * math.sqrt(2 * math.log(2)))
         centre = 0.5 * (self.scale - 1)
@@ -51,7 +53,8 @@ class GaussianDecimation:
         """Fine ``[..., sH, sW]`` -> coarse ``[..., H, W]``."""
         if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
             raise GeometryError(
-                f"Gaussian decimation: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}; crop it first"
+                f"Gaussian decimation: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}",
+                remedy="crop the image first",
             )
         return self._down(self._down(x).transpose(-1, -2)).transpose(-1, -2)
 
@@ -62,8 +65,9 @@ class GaussianDecimation:
     def pinv(self, y: Tensor, damping: float = 0.0, iterations: int = 40) -> Tensor:
         """Least-norm inverse ``A^T (A A^T + damping/s^2)^-1 y`` by conjugate gradients.
 
-        ``A A^T`` is well conditioned here (condition about 10 for fwhm = scale = 2), so a few iterations reach float rounding;
-        noise at the coarse Nyquist frequency is amplified by about 1.5 in each axis, which ``damping`` > 0 limits.
+        ``A A^T`` is well conditioned here (condition about 10 for fwhm = scale = 2), so a few iterations
+        reach float rounding; noise at the coarse Nyquist frequency is amplified by about 1.5 in each axis,
+        which ``damping`` > 0 limits.
         """
         ridge = damping / self.scale**2
         z = torch.zeros_like(y)
@@ -93,13 +97,16 @@ class GaussianDecimation:
     def _up(self, y: Tensor) -> Tensor:
         kernel, before = self.taps()
         size = y.shape[-1] * self.scale
-        spread = F.conv_transpose1d(y.reshape(-1, 1, y.shape[-1]), kernel.to(y)[None, None], stride=self.scale)
+        spread = F.conv_transpose1d(
+            y.reshape(-1, 1, y.shape[-1]), kernel.to(y)[None, None], stride=self.scale
+        )
         out = torch.zeros(spread.shape[0], 1, size, dtype=y.dtype, device=y.device)
         out.index_add_(-1, _mirror(size, before, y.device), spread)
         return out.reshape(*y.shape[:-1], size)
 
 
 def _mirror(size: int, pad: int, device: torch.device) -> Tensor:
-    """Indices of a signal padded by ``pad`` on both sides, mirrored about the pixel edges (any pad, any size >= 1)."""
+    """Indices of a signal padded by ``pad`` on both sides, mirrored about the pixel edges (any pad, any size
+    >= 1)."""
     index = torch.arange(-pad, size + pad, device=device) % (2 * size)
     return torch.where(index < size, index, 2 * size - 1 - index)

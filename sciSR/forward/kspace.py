@@ -1,14 +1,15 @@
 """Truncation of MR k-space: the central part of the spectrum is kept, on an edge-aligned coarser grid.
 
-The operator is separable; in one dimension, with fine size ``N = s n``, spectrum ``X`` of the fine signal and coarse
-samples at the fine positions ``s i + (s - 1)/2`` (edge alignment: ``i_in = (i_out + 0.5)/s - 0.5``)::
+The operator is separable; in one dimension, with fine size ``N = s n``, spectrum ``X`` of the fine signal
+and coarse samples at the fine positions ``s i + (s - 1)/2`` (edge alignment: ``i_in = (i_out + 0.5)/s -
+0.5``)::
 
     y[i] = 1/N * sum_{|k| < n/2} X[k] exp(2 pi i k (s i + (s - 1)/2) / N)      (+ Nyquist term, n even)
 
-For even ``n`` the coefficients at ``k = +n/2`` and ``k = -n/2`` fall on the same coarse frequency. They are *added* on the
-way down and *halved* on the way up (the convention of ``scipy.signal.resample``): with this the zero-filled interpolation
-is the exact Moore-Penrose inverse, real images stay real, and ``apply(pinv(y)) == y`` to float rounding for even and odd
-sizes. In pixel units: constants are kept (no change of level).
+For even ``n`` the coefficients at ``k = +n/2`` and ``k = -n/2`` fall on the same coarse frequency. They are
+*added* on the way down and *halved* on the way up (the convention of ``scipy.signal.resample``): with this
+the zero-filled interpolation is the exact Moore-Penrose inverse, real images stay real, and ``apply(pinv(y))
+== y`` to float rounding for even and odd sizes. In pixel units: constants are kept (no change of level).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _ramp(n: int, scale: int, sign: int, like: Tensor) -> Tensor:
     """Phase ramp exp(sign 2 pi i k delta / N), delta = (s - 1)/2 fine pixels, for k = 0 .. n//2, complex."""
     k = torch.arange(n // 2 + 1, dtype=torch.float64)
     phase = torch.polar(torch.ones_like(k), sign * 2 * math.pi * k * (0.5 * (scale - 1)) / (scale * n))
-    return phase.to(device=like.device, dtype=torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+    return phase.to(
+        device=like.device, dtype=torch.complex128 if like.dtype == torch.float64 else torch.complex64
+    )
 
 
 def _down(x: Tensor, scale: int) -> Tensor:
@@ -40,7 +43,8 @@ def _down(x: Tensor, scale: int) -> Tensor:
 
 
 def _up(y: Tensor, scale: int, gain: float, nyquist: float) -> Tensor:
-    """1-D zero filling along the last axis: [..., n] -> [..., s n], with a gain for all and one for the Nyquist term."""
+    """1-D zero filling along the last axis: [..., n] -> [..., s n], with a gain for all and one for the
+    Nyquist term."""
     n = y.shape[-1]
     spectrum = torch.fft.rfft(y, dim=-1) * (_ramp(n, scale, -1, y) * gain)
     if n % 2 == 0:
@@ -59,8 +63,9 @@ class KSpaceCrop:
 
     Notes
     -----
-    Linear; acts on the last two axes ``[..., H, W]`` of a float32 or float64 tensor, any other axes are batch. The
-    plane is taken as periodic (as a scanner's discrete Fourier transform does), so the *whole* plane must be given.
+    Linear; acts on the last two axes ``[..., H, W]`` of a float32 or float64 tensor, any other axes are
+    batch. The plane is taken as periodic (as a scanner's discrete Fourier transform does), so the *whole*
+    plane must be given.
     """
 
     scale: int = 2
@@ -70,14 +75,16 @@ class KSpaceCrop:
         """Fine ``[..., sH, sW]`` -> coarse ``[..., H, W]``."""
         if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
             raise GeometryError(
-                f"k-space crop: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}; crop the image first"
+                f"k-space crop: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}",
+                remedy="crop the image first",
             )
         if self.scale == 1:
             return x
         return _down(_down(x, self.scale).transpose(-1, -2), self.scale).transpose(-1, -2)
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Zero-filled Fourier interpolation, coarse ``[..., H, W]`` -> fine ``[..., sH, sW]``; the exact pseudo-inverse."""
+        """Zero-filled Fourier interpolation, coarse ``[..., H, W]`` -> fine ``[..., sH, sW]``; the exact
+        pseudo-inverse."""
         return self._both(y, gain=float(self.scale), nyquist=0.5)
 
     def adjoint(self, y: Tensor) -> Tensor:
