@@ -1,5 +1,6 @@
-"""ESPCN: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
-Network", CVPR 2016. Four convolutions on the input grid and a sub-pixel shuffle, added to a fixed interpolation."""
+"""ESPCN: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", CVPR 2016. Four convolutions on the input grid and a sub-pixel shuffle, added
+to a fixed interpolation."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def lanczos_phases(scale: int, radius: int = 5) -> Tensor:
     Returns
     -------
     Tensor
-        float64 ``[scale, 2 radius + 1]``; row p holds the taps at offsets -radius .. radius, normalised to sum 1.
+        float64 ``[scale, 2 radius + 1]``; row p holds the taps at offsets -radius .. radius, normalised to
+        sum 1.
     """
     offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
     phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
@@ -35,13 +37,16 @@ def lanczos_phases(scale: int, radius: int = 5) -> Tensor:
 
 
 class FixedInterpolation(nn.Module):
-    """Lanczos interpolation without parameters, float32 also under autocast; [B, 1, h, w] -> [B, 1, s h, s w]."""
+    """Lanczos interpolation without parameters, float32 also under autocast; [B, 1, h, w] -> [B, 1, s h, s
+    w]."""
 
     def __init__(self, scale: int, radius: int = 5) -> None:
         super().__init__()
         self.scale, self.radius = scale, radius
         taps = lanczos_phases(scale, radius)
-        kernel = torch.einsum("ai,bj->abij", taps, taps).reshape(scale * scale, 1, 2 * radius + 1, 2 * radius + 1)
+        kernel = torch.einsum("ai,bj->abij", taps, taps).reshape(
+            scale * scale, 1, 2 * radius + 1, 2 * radius + 1
+        )
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +57,8 @@ class FixedInterpolation(nn.Module):
 class ESPCN(nn.Module):
     """Efficient sub-pixel convolutional network with a fixed interpolation as its skip path.
 
-    ``out = skip(x) + shuffle(conv3(relu(conv3(relu(conv3(relu(conv5(x))))))))``; 58,212 parameters at scale 2.
+    ``out = skip(x) + shuffle(conv3(relu(conv3(relu(conv3(relu(conv5(x))))))))``; 58,212 parameters at scale
+    2.
 
     Parameters
     ----------
@@ -63,8 +69,9 @@ class ESPCN(nn.Module):
 
     Notes
     -----
-    ``forward``: float32 ``[B, 1, h, w]`` -> ``[B, 1, s h, s w]``. The padding is zero; an output pixel depends on inputs at most 5
-    pixels away, so whoever gives a halo of 5 real or mirrored pixels and crops never meets the padding.
+    ``forward``: float32 ``[B, 1, h, w]`` -> ``[B, 1, s h, s w]``. The padding is zero; an output pixel
+    depends on inputs at most 5 pixels away, so whoever gives a halo of 5 real or mirrored pixels and crops
+    never meets the padding.
     """
 
     def __init__(self, scale: int = 2, skip: str = "lanczos") -> None:

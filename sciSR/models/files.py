@@ -1,0 +1,123 @@
+"""Weights files (safetensors with the spec in their metadata) and their cards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save_file
+from torch import nn
+
+from sciSR.errors import ModelError
+from sciSR.models.espcn import ESPCN
+from sciSR.models.spec import ModelSpec
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"ESPCN": ESPCN}
+
+
+def architecture(name: str) -> Callable[..., nn.Module]:
+    """Constructor of an architecture: ours, or one that a package registered under the entry points
+    ``scisr.models``."""
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    found = {point.name: point for point in entry_points(group="scisr.models")}
+    if name in found:
+        try:
+            return found[name].load()
+        except Exception as error:
+            raise ModelError(
+                f"architecture {name}: its plugin {found[name].value} fails to load ({error})"
+            ) from error
+    known = ", ".join(sorted({*ARCHITECTURES, *found}))
+    raise ModelError(f"architecture {name!r} is unknown (known: {known}); install the plugin that has it")
+
+
+def save_model(path: str | Path, model: nn.Module, spec: ModelSpec) -> None:
+    """Write weights and spec; float32, contiguous, whole or not at all (temporary file and rename)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata=spec.to_metadata())
+    os.replace(temporary, path)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelSpec, str]:
+    """Read a network.
+
+    Parameters
+    ----------
+    path : str or Path
+        A safetensors file, or the name of one of the shipped models.
+    device : str
+        Where to put it.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        In evaluation mode, without gradients.
+    spec : ModelSpec
+    sha256 : str
+        Hexadecimal digest of the file, for the provenance record.
+    """
+    path = model_path(path)
+    try:
+        content = path.read_bytes()
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        tensors = load(content)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such weights file; `scisr models` lists the shipped ones") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    spec = ModelSpec.from_metadata(metadata, str(path.name))
+    try:
+        model = architecture(spec.architecture)(**spec.arguments)
+        model.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{path.name}: its weights don't fit {spec.architecture}{spec.arguments} ({reason})"
+        ) from error
+    model = model.to(device).eval().requires_grad_(False)
+    return model, spec, hashlib.sha256(content).hexdigest()
+
+
+def model_path(name: str | Path) -> Path:
+    """Path of a model given by path or by the name of a shipped one."""
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        return path
+    shipped = WEIGHTS / f"{name}.safetensors"
+    if not shipped.exists():
+        known = ", ".join(sorted(item.stem for item in WEIGHTS.glob("*.safetensors"))) or "none"
+        raise ModelError(
+            f"model {str(name)!r} is unknown; shipped: {known}; or give the path of a .safetensors file"
+        )
+    return shipped
+
+
+def list_models() -> list[ModelSpec]:
+    """Specs of all shipped models, by name; reads headers only."""
+    specs = []
+    for path in sorted(WEIGHTS.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            specs.append(ModelSpec.from_metadata(file.metadata(), path.name))
+    return specs
+
+
+def load_card(name: str | Path) -> dict[str, Any]:
+    """The YAML card beside a weights file: data, licences, recipe, limits, measured table. Empty if it has
+    none."""
+    from ruamel.yaml import YAML
+
+    path = model_path(name).with_suffix(".yaml")
+    if not path.exists():
+        return {}
+    return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})

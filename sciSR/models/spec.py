@@ -1,0 +1,152 @@
+"""What the engine must know about a network, and how it travels in the weights file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from sciSR.errors import ModelError
+
+FORWARD_MODELS = ("kspace", "gaussian", "detector")
+DOMAINS = ("mr", "astronomy")
+NORMALISATIONS = ("range", "sky")
+CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A trained network's contract with the engine.
+
+    Parameters
+    ----------
+    name : str
+        Name of the weights, as given to ``--model``.
+    architecture : str
+        Name of the class, found in `sciSR.models.files.ARCHITECTURES` or the entry points ``scisr.models``.
+    arguments : dict
+        Keyword arguments of its constructor.
+    scale : int
+        Output pixels for each input pixel and axis.
+    receptive_field : int
+        Radius in input pixels: the halo that a tile needs.
+    multiple : int
+        The input's height and width must be a multiple of this.
+    forward_model : {"kspace", "gaussian", "detector"}
+        The degradation that the network was trained to undo.
+    domain : {"mr", "astronomy"}
+        The kind of images it was trained on.
+    normalisation : {"range", "sky"}
+        Kind of `sciSR.inference.normalise.Normaliser` that it expects.
+    exact_tiling : bool
+        True if tiles with a halo of the receptive field equal the whole.
+    consistency : {"kspace", "gaussian", "blockmean", "none"}
+        The step after the network that measured best, the default for this model.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    scale: int = 2
+    receptive_field: int = 0
+    multiple: int = 1
+    forward_model: str = "detector"
+    domain: str = "astronomy"
+    normalisation: str = "sky"
+    exact_tiling: bool = True
+    consistency: str = "none"
+
+    def __post_init__(self) -> None:
+        for key, allowed in (
+            ("forward_model", FORWARD_MODELS),
+            ("domain", DOMAINS),
+            ("normalisation", NORMALISATIONS),
+            ("consistency", CONSISTENCIES),
+        ):
+            if getattr(self, key) not in allowed:
+                raise ModelError(
+                    f"model {self.name}: {key} is {getattr(self, key)!r}, must be one of {', '.join(allowed)}"
+                )
+        for key, least in (("scale", 1), ("receptive_field", 0), ("multiple", 1)):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ModelError(
+                    f"model {self.name}: {key} is {value!r}, must be a whole number of at least {least}"
+                )
+
+    def to_metadata(self) -> dict[str, str]:
+        """The spec as the string-to-string metadata of a safetensors file; every value is JSON."""
+        return {key: json.dumps(value, sort_keys=True) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str] | None, source: str = "weights") -> ModelSpec:
+        """The spec from safetensors metadata; unknown keys (of newer versions) are left alone."""
+        metadata = metadata or {}
+        missing = [
+            key
+            for key in ("name", "architecture", "arguments", "scale", "receptive_field")
+            if key not in metadata
+        ]
+        if missing:
+            raise ModelError(
+                f"no sciSR model: its metadata has no {', '.join(missing)}",
+                where=source,
+                remedy="write it with sciSR.models.files.save_model",
+            )
+        known = {item.name for item in fields(cls)}
+        try:
+            return cls(**{key: json.loads(value) for key, value in metadata.items() if key in known})
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ModelError(f"{source}: damaged model metadata ({error})") from error
+
+
+def receptive_field(model: Any) -> float:
+    """Radius of a convolutional model's receptive field in input pixels, from its layers.
+
+    A module may know better and have a method ``receptive_field()``; otherwise convolutions, sequences,
+    shuffles, activations and 1x1 operations are understood. A convolution after a pixel shuffle by s reaches
+    s times less far in input pixels.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    float
+        Radius: an output pixel depends on inputs at most this far from the input pixel that it lies in.
+    """
+    return _walk(model, 1.0)[0]
+
+
+def _walk(module: Any, grid: float) -> tuple[float, float]:
+    """(radius in input pixels, pixels for each input pixel after the module), `grid` being that number
+    before it."""
+    from torch import nn
+
+    own = getattr(module, "receptive_field", None)
+    if callable(own):
+        return float(own()) / grid, grid * float(getattr(module, "scale", 1))
+    if isinstance(module, nn.Conv2d):
+        if module.stride != (1, 1):
+            raise ModelError(
+                "receptive field: strided convolutions must state theirs with a method receptive_field()"
+            )
+        reach = max(d * (k - 1) / 2 for k, d in zip(module.kernel_size, module.dilation, strict=True))
+        return reach / grid, grid
+    if isinstance(module, nn.PixelShuffle):
+        return 0.0, grid * module.upscale_factor
+    if isinstance(module, nn.Sequential):
+        radius = 0.0
+        for child in module:
+            reach, grid = _walk(child, grid)
+            radius += reach
+        return radius, grid
+    if isinstance(
+        module, (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU, nn.Identity, nn.Sigmoid, nn.Tanh)
+    ):
+        return 0.0, grid
+    raise ModelError(
+        f"receptive field: layer {type(module).__name__} is unknown",
+        remedy="give the model a method receptive_field()",
+    )
