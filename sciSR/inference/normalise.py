@@ -1,7 +1,8 @@
 """Invertible normalisation: what the network sees, from robust statistics of the whole image.
 
-Every statistic is a location or a scale that follows the image exactly under ``x -> a x + b`` (a > 0), so that the
-normalised values don't change at all: changing Jy to mJy or adding a pedestal can't change the result.
+Every statistic is a location or a scale that follows the image exactly under ``x -> a x + b`` (a > 0), so
+that the normalised values don't change at all: changing Jy to mJy or adding a pedestal can't change the
+result.
 """
 
 from __future__ import annotations
@@ -23,25 +24,31 @@ class Normaliser:
     Parameters
     ----------
     kind : {"range", "sky"}
-        "range" for MR (offset: 1 % quantile, scale: 99.5 % quantile minus that), "sky" for astronomy (offset: median,
-        scale: 2 x 1.4826 x median absolute deviation).
+        "range" for MR (offset: 1 % quantile, scale: 99.5 % quantile minus that), "sky" for astronomy
+        (offset: median, scale: 2 x 1.4826 x median absolute deviation).
     offset, scale : float
-        In the image's own unit; scale > 0.
+        In the image's own unit; scale >= 0. A scale of 0 marks a constant image: `forward` gives 0 and
+        `inverse` the constant, whatever the network does.
     """
 
     kind: str
     offset: float
     scale: float
 
+    @property
+    def _inverse_scale(self) -> float:
+        return 1.0 / self.scale if self.scale > 0 else 0.0
+
     def forward(self, x: Any) -> Any:
         """Image values (NumPy array or tensor, any shape) -> float32 network values.
 
-        The offset is subtracted in float64, so a pedestal of any size costs nothing beyond the input's own rounding.
+        The offset is subtracted in float64, so a pedestal of any size costs nothing beyond the input's own
+        rounding.
         """
         if _is_tensor(x):
-            z = (x.double() - self.offset) / self.scale
+            z = (x.double() - self.offset) * self._inverse_scale
             return (z.asinh() if self.kind == "sky" else z).float()
-        z = (np.asarray(x, np.float64) - self.offset) / self.scale
+        z = (np.asarray(x, np.float64) - self.offset) * self._inverse_scale
         return (np.arcsinh(z) if self.kind == "sky" else z).astype(np.float32)
 
     def inverse(self, z: Any) -> Any:
@@ -59,22 +66,24 @@ def fit(sample: np.ndarray, kind: str) -> Normaliser:
     Parameters
     ----------
     sample : ndarray, float64, 1-D
-        Good pixels of the *whole* image (or an evenly spread subset), never of one tile. Values that are not finite are left out.
+        Good pixels of the *whole* image (or an evenly spread subset), never of one tile. Values that are not
+        finite are left out.
     kind : {"range", "sky"}
         See `Normaliser`.
 
     Returns
     -------
     Normaliser
-        If the robust scale is 0 (skull-stripped zeros, saturated or mostly constant images), wider statistics take over, all of
-        them equivariant: wider quantiles, then the standard deviation; a constant (or empty) image gets scale 1.
+        If the robust scale is 0 (skull-stripped zeros, saturated or mostly constant images), wider
+        statistics take over, all of them equivariant: wider quantiles, then the standard deviation; a
+        constant (or empty) image gets scale 0 and stays constant.
     """
     if kind not in KINDS:
         raise ValueError(f"normalisation must be one of {KINDS}, not {kind!r}")
     x = np.asarray(sample, np.float64).ravel()
     x = x[np.isfinite(x)]
     if x.size == 0:
-        return Normaliser(kind, 0.0, 1.0)
+        return Normaliser(kind, 0.0, 0.0)
     if kind == "range":
         q = np.quantile(x, [0.0, 0.01, 0.995, 0.999, 1.0])
         if _is_scale(q[2] - q[1], x):
@@ -82,7 +91,7 @@ def fit(sample: np.ndarray, kind: str) -> Normaliser:
         for low, high in ((q[1], q[3]), (q[0], q[4])):
             if _is_scale(high - low, x):
                 return Normaliser(kind, float(low), float(high - low))
-        return Normaliser(kind, float(q[0]), 1.0)
+        return Normaliser(kind, float(q[0]), 0.0)
     median = float(np.median(x))
     deviation = np.abs(x - median)
     # a quantile p of |deviation| is Phi^-1((1 + p)/2) sigma for a normal distribution
@@ -91,7 +100,7 @@ def fit(sample: np.ndarray, kind: str) -> Normaliser:
         if _is_scale(width, x):
             return Normaliser(kind, median, STRETCH * width)
     width = float(np.sqrt(np.mean(deviation**2)))
-    return Normaliser(kind, median, STRETCH * width if _is_scale(width, x) else 1.0)
+    return Normaliser(kind, median, STRETCH * width if _is_scale(width, x) else 0.0)
 
 
 def _is_scale(width: float, x: np.ndarray) -> bool:
