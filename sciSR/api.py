@@ -10,7 +10,6 @@ import numpy as np
 
 from sciSR.errors import UsageError
 from sciSR.image import Image
-from sciSR.inference import upscale as upscale
 from sciSR.plugins import adapter_for, adapter_for_output
 
 
@@ -63,7 +62,33 @@ def read(path: Path | str, **options: Any) -> Image:
     return images[0]
 
 
-def write(image: Image | Sequence[Image], path: Path | str, *, overwrite: bool = False, **options: Any) -> Path:
+def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -> Image:
+    """Upscale one image in memory; see :func:`sciSR.inference.plan_upscale` for all options.
+
+    Parameters
+    ----------
+    image : Image
+        From :func:`read`, or ``Image.from_array(array)``.
+    scale : number, str, or pair
+        2, 1.5, ``"3/2"``, or one per spatial axis.
+    model : str
+        ``"auto"``, a classical method (nearest, linear, cubic, lanczos, fourier), or a trained model.
+    **options
+        ``consistency``, ``device``, ``precision``, ``tile``, ``progress``.
+
+    Returns
+    -------
+    Image
+        float32, on the refined grid, with the provenance of what was done.
+    """
+    from sciSR.inference import upscale as run  # torch is needed from here on only
+
+    return run(image, scale, model, **options)
+
+
+def write(
+    image: Image | Sequence[Image], path: Path | str, *, overwrite: bool = False, **options: Any
+) -> Path:
     """Write an image, with everything else the file it came from held, atomically.
 
     Parameters

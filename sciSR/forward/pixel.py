@@ -32,15 +32,14 @@ def overlap_matrix(start: int, stop: int, factor: Fraction) -> tuple[np.ndarray,
     first : int
         Index of the first fine pixel, the matrix's column 0.
     """
-    fine_edges_first = (start * factor.numerator) // factor.denominator
-    fine_edges_last = -((-stop * factor.numerator) // factor.denominator)
-    matrix = np.zeros((stop - start, fine_edges_last - fine_edges_first))
-    for row, coarse in enumerate(range(start, stop)):
-        low, high = coarse * factor, (coarse + 1) * factor
-        for fine in range(low.__floor__(), high.__ceil__()):
-            overlap = min(high, Fraction(fine + 1)) - max(low, Fraction(fine))
-            matrix[row, fine - fine_edges_first] = float(overlap / factor)
-    return matrix, fine_edges_first
+    p, q = factor.numerator, factor.denominator
+    first = (start * p) // q
+    last = -((-stop * p) // q)
+    # In units of 1/q fine pixel everything is an integer: coarse c spans [c p, (c+1) p], fine o spans [o q, (o+1) q].
+    coarse = np.arange(start, stop, dtype=np.int64)[:, None]
+    fine = np.arange(first, last, dtype=np.int64)[None, :]
+    overlap = np.minimum((coarse + 1) * p, (fine + 1) * q) - np.maximum(coarse * p, fine * q)
+    return np.clip(overlap, 0, None) / p, first
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,7 +75,9 @@ class BlockMean:
     def _coarse(self, fine: torch.Size) -> tuple[int, int]:
         sizes = [Fraction(n) / f for n, f in zip(fine[-2:], self.factors, strict=True)]
         if any(s.denominator != 1 for s in sizes):
-            raise ValueError(f"a fine image of {tuple(fine[-2:])} is no whole number of pixels / {self.factors}")
+            raise ValueError(
+                f"a fine image of {tuple(fine[-2:])} is no whole number of pixels / {self.factors}"
+            )
         return int(sizes[0]), int(sizes[1])
 
     def apply(self, fine: Tensor) -> Tensor:

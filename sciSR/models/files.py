@@ -112,6 +112,18 @@ def list_models() -> list[ModelSpec]:
     return specs
 
 
+def load_spec(name: str | Path) -> ModelSpec:
+    """Spec of one model, by path or by the name of a shipped one; reads the header only."""
+    path = model_path(name)
+    try:
+        with safe_open(path, "pt") as file:
+            return ModelSpec.from_metadata(file.metadata(), path.name)
+    except FileNotFoundError as error:
+        raise ModelError("no such weights file", where=path, remedy="see 'scisr models'") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"not a readable safetensors file ({error})", where=path) from error
+
+
 def load_card(name: str | Path) -> dict[str, Any]:
     """The YAML card beside a weights file: data, licences, recipe, limits, measured table. Empty if it has
     none."""

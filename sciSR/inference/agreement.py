@@ -1,0 +1,94 @@
+"""How well a result reproduces the measurement: measured on the values that are written, band by band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from sciSR.inference.consistency import block_means
+from sciSR.inference.planes import ImagePlane
+from sciSR.inference.tiles import Span
+
+
+@dataclass
+class Agreement:
+    """Largest and root-mean-square ``|y - A x|`` over the good pixels, in the image's robust unit.
+
+    Parameters
+    ----------
+    factors : pair of Fraction
+    operator : str
+        What A is, for the report.
+    """
+
+    factors: tuple[Fraction, Fraction]
+    operator: str = "block mean"
+    largest: float = 0.0
+    largest_value: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+    _rows: list[np.ndarray] = field(default_factory=list)
+    _start: int = 0
+    _next: int = 0
+
+    def begin_plane(self) -> None:
+        """Forget the rows of the last plane."""
+        self._rows, self._start, self._next = [], 0, 0
+
+    def feed(self, rows: Span, relative: np.ndarray, source: ImagePlane) -> None:
+        """Take fine rows as they come; compare all coarse rows that are complete with the input.
+
+        Parameters
+        ----------
+        rows : Span
+            Fine rows, following the last ones.
+        relative : ndarray
+            Their values as written, brought back to the plane's offset and unit.
+        """
+        self._rows.append(relative)
+        f = self.factors[0]
+        last = (rows.stop * f.denominator) // f.numerator  # coarse rows below this are complete
+        coarse = Span(self._next, min(last, source.shape[0]))
+        if len(coarse) <= 0:
+            return
+        block = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
+        fine = coarse.fine(f)
+        predicted = block_means(
+            block[fine.start - self._start : fine.stop - self._start], self.factors, coarse
+        )
+        measured = source.good(coarse)
+        bad = source.bad(coarse)
+        good = slice(None) if bad is None else ~bad
+        self._take((predicted - measured)[good], measured[good])
+        self._next = coarse.stop
+        keep = Span(self._next, self._next + 1).fine(f).start
+        rest = block[keep - self._start :]
+        self._rows, self._start = [rest.copy()] if len(rest) else [], keep
+
+    def _take(self, difference: np.ndarray, measured: np.ndarray) -> None:
+        if difference.size:
+            self.largest = max(self.largest, float(np.abs(difference).max()))
+            self.largest_value = max(self.largest_value, float(np.abs(measured).max()))
+            self.squares += float(np.square(difference).sum())
+            self.count += difference.size
+
+    def take_plane(self, largest: float, values: np.ndarray) -> None:
+        """A plane whose disagreement was found globally (k-space)."""
+        self.largest = max(self.largest, largest)
+        self.largest_value = max(self.largest_value, float(np.abs(values).max(initial=0.0)))
+
+    def report(self, unit: float, *, enforced: bool) -> Mapping[str, Any]:
+        """JSON-ready: the operator, whether it was enforced, and the disagreement in the image's unit."""
+        out: dict[str, Any] = {
+            "operator": self.operator,
+            "enforced": enforced,
+            "max_abs": float(f"{self.largest * unit:.3g}"),
+            "max_relative_to_range": float(f"{self.largest / (self.largest_value or 1.0):.3g}"),
+        }
+        if self.count:
+            out["rms"] = float(f"{(self.squares / self.count) ** 0.5 * unit:.3g}")
+        return out

@@ -1,0 +1,127 @@
+"""Consistency: move a result to the nearest image that reproduces the measurement, ``x + A+ (y - A x)``.
+
+For detectors A is the mean over each original pixel (:class:`sciSR.forward.pixel.BlockMean`): local, so it is applied
+tile by tile. For k-space truncated MR, A is the central crop of the spectrum (:class:`sciSR.forward.kspace.KSpaceCrop`):
+global, so it is applied to a whole plane.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciSR.forward.pixel import overlap_matrix
+from sciSR.inference.planes import Plane, Scratch
+from sciSR.inference.tiles import Span, split
+
+MARGIN = 16
+"""Coarse pixels around a tile that its correction depends on where the factor is not a whole number.
+
+There a fine pixel can lie in two coarse ones, which couples their corrections; the coupling decays by at least a
+factor of 5 a pixel (the diagonal dominance of ``A A^T``), to below 1e-10 over the margin.
+"""
+
+
+def margin(factors: tuple[Fraction, Fraction]) -> int:
+    """Coarse pixels by which a region must be wider than the tile to be made consistent."""
+    return 0 if all(f.denominator == 1 for f in factors) else MARGIN
+
+
+def block_mean_step(
+    x: Tensor,
+    y: Tensor,
+    factors: tuple[Fraction, Fraction],
+    coarse: tuple[Span, Span],
+) -> Tensor:
+    """``x + A+ (y - A x)`` with A the mean over each coarse pixel.
+
+    Parameters
+    ----------
+    x : Tensor, shape (fine rows, fine columns)
+        Fine values over all fine pixels that `coarse` touches.
+    y : Tensor, shape (coarse rows, coarse columns)
+        The measured values.
+    factors, coarse
+        Which pixels these are.
+
+    Returns
+    -------
+    Tensor
+        Same shape as `x`.
+    """
+    if margin(factors) == 0:
+        p, q = (int(f) for f in factors)
+        blocks = x.unflatten(1, (y.shape[1], q)).unflatten(0, (y.shape[0], p))  # rows, p, columns, q
+        residual = y - blocks.mean(dim=(1, 3))
+        return (blocks + residual[:, None, :, None]).reshape(x.shape)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    a, b = (
+        torch.from_numpy(overlap_matrix(span.start, span.stop, f)[0]).to(x.device, wide)
+        for span, f in zip(coarse, factors, strict=True)
+    )
+    residual = y.to(wide) - a @ x.to(wide) @ b.mT
+    residual = torch.linalg.solve(a @ a.mT, residual)
+    residual = torch.linalg.solve(b @ b.mT, residual.mT).mT
+    return (x.to(wide) + a.mT @ residual @ b).to(x.dtype)
+
+
+def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span) -> np.ndarray:
+    """Means over the coarse pixels of some full rows, float64: what the result predicts for the input.
+
+    Parameters
+    ----------
+    fine : ndarray, shape (fine rows, fine columns)
+        All fine rows that the coarse rows touch, full width.
+    rows : Span
+        Coarse rows.
+    """
+    columns = Span(0, int(fine.shape[1] / factors[1]))
+    if margin(factors) == 0:
+        p, q = (int(f) for f in factors)
+        return fine.reshape(len(rows), p, len(columns), q).mean(axis=(1, 3), dtype=np.float64)
+    a, _ = overlap_matrix(rows.start, rows.stop, factors[0])
+    fine = a @ fine.astype(np.float64)
+    out = np.empty((len(rows), len(columns)))
+    for part in split(len(columns), 512):  # small matrices: that of a whole wide row would not fit
+        b, first = overlap_matrix(part.start, part.stop, factors[1])
+        out[:, part.start : part.stop] = fine[:, first : first + b.shape[1]] @ b.T
+    return out
+
+
+def kspace_step(x: Scratch, source: Plane, scale: int) -> tuple[Scratch, float, float]:
+    """The same step with A the central crop of the spectrum, on a whole plane.
+
+    Returns
+    -------
+    plane : Scratch
+    before, after : float
+        Largest absolute disagreement ``|y - A x|`` before and after the step.
+    """
+    from sciSR.forward.kspace import KSpaceCrop
+
+    crop = KSpaceCrop(scale)
+    fine = torch.from_numpy(np.asarray(x.read(Span(0, x.shape[0])))).double()
+    coarse = torch.from_numpy(
+        np.asarray(source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
+    ).double()
+    residual = coarse - crop.apply(fine)
+    fine = fine + crop.pinv(residual)
+    out = Scratch(x.shape)
+    for rows in split(x.shape[0], 1024):
+        out.write(rows, fine[rows.start : rows.stop].float().numpy())
+    after = float((coarse - crop.apply(fine.float().double())).abs().max())
+    return out, float(residual.abs().max()), after
+
+
+def kspace_disagreement(x: Scratch, source: Plane, scale: int) -> float:
+    """Largest ``|y - A x|`` of a plane as it is."""
+    from sciSR.forward.kspace import KSpaceCrop
+
+    fine = torch.from_numpy(np.asarray(x.read(Span(0, x.shape[0])))).double()
+    coarse = torch.from_numpy(
+        np.asarray(source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
+    ).double()
+    return float((coarse - KSpaceCrop(scale).apply(fine)).abs().max())

@@ -1,0 +1,193 @@
+"""Planes that are read in mirrored, filled regions, and scratch planes that live in memory or on disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from sciSR.image import Image
+from sciSR.inference import fill
+from sciSR.inference.statistics import bad_pixels, read_rows
+from sciSR.inference.tiles import Span, mirror
+
+SCRATCH_IN_MEMORY = 256 << 20
+"""Planes of up to this many bytes stay in memory; larger ones go to a temporary file."""
+
+
+class Plane(Protocol):
+    """A two-dimensional field of float32 values relative to the image's offset, in its robust unit."""
+
+    shape: tuple[int, int]
+
+    def region(self, rows: Span, columns: Span) -> np.ndarray:
+        """Values over a region that may reach outside; mirrored there."""
+        ...
+
+
+class ImagePlane:
+    """One plane of an image: offset subtracted (in float64), bad pixels filled.
+
+    Parameters
+    ----------
+    image : Image
+    index : tuple
+        Which plane, as from :func:`sciSR.inference.statistics.plane_indices`.
+    offset, unit : float
+        Values are ``(x - offset) / unit``, computed in float64, so that neither a pedestal nor an odd unit costs
+        precision in float32.
+    has_bad : bool
+        False skips the search for bad pixels' fill (the search itself is part of reading).
+    """
+
+    def __init__(
+        self, image: Image, index: tuple[slice | int, ...], offset: float, unit: float, *, has_bad: bool
+    ) -> None:
+        self.image, self.index, self.offset, self.unit, self.has_bad = image, index, offset, unit, has_bad
+        first, second = image.spatial_axes
+        self.shape = (image.shape[first], image.shape[second])
+        self._band: tuple[Span, np.ndarray, np.ndarray | None] | None = None
+
+    def load(self, rows: Span) -> None:
+        """Read the rows that the next regions need, at once; one band is kept."""
+        margin = fill.RADIUS if self.has_bad else 0
+        span = rows.grow(margin)
+        if self._band is not None and self._band[0].start <= span.start and span.stop <= self._band[0].stop:
+            return
+        inside = mirror(span, self.shape[0])
+        low, high = int(inside.min()), int(inside.max()) + 1
+        values = read_rows(self.image, self.index, slice(low, high))
+        mask = self.image.mask
+        flags = None if mask is None else read_rows(self.image, self.index, slice(low, high), "mask")
+        bad = bad_pixels(values, flags) if self.has_bad else None
+        with np.errstate(invalid="ignore", over="ignore"):
+            relative = ((values.astype(np.float64) - self.offset) / self.unit).astype(np.float32)
+        take = inside - low
+        contiguous = len(take) == high - low
+        self._band = (
+            span,
+            relative if contiguous else relative[take],
+            bad if bad is None or contiguous else bad[take],
+        )
+
+    def region(self, rows: Span, columns: Span) -> np.ndarray:
+        self.load(rows)
+        assert self._band is not None
+        span, values, bad = self._band
+        if bad is None:
+            return values[rows.within(span)][:, mirror(columns, self.shape[1])]
+        # With the fill's reach around the region, so that the fill does not depend on the tile.
+        outer_rows, outer_columns = rows.grow(fill.RADIUS), columns.grow(fill.RADIUS)
+        take = mirror(outer_columns, self.shape[1])
+        block, flags = values[outer_rows.within(span)][:, take], bad[outer_rows.within(span)][:, take]
+        if flags.any():
+            block = fill.fill_bad(block, flags)
+        return block[rows.within(outer_rows), columns.within(outer_columns)]
+
+    def good(self, rows: Span) -> np.ndarray:
+        """Values of some rows inside the image, full width, as the measurement that a result must reproduce."""
+        self.load(rows)
+        assert self._band is not None
+        span, values, _ = self._band
+        return values[rows.within(span)]
+
+    def bad(self, rows: Span) -> np.ndarray | None:
+        """Bad pixels of some rows (inside the image), full width."""
+        if not self.has_bad:
+            return None
+        self.load(rows)
+        assert self._band is not None
+        span, _, bad = self._band
+        return None if bad is None else bad[rows.within(span)]
+
+    def raw(self, rows: Span) -> np.ndarray:
+        """The file's own values of some rows, untouched."""
+        return read_rows(self.image, self.index, slice(rows.start, rows.stop))
+
+
+class Scratch:
+    """A float32 plane to write and read back: in memory while it is small, in a temporary file otherwise.
+
+    The file is read and written by rows, not mapped: mapped pages would count as resident memory.
+    """
+
+    def __init__(self, shape: tuple[int, int], limit: int = SCRATCH_IN_MEMORY) -> None:
+        self.shape = shape
+        self._row_bytes = shape[1] * 4
+        self._file = None
+        self._array = None
+        if shape[0] * self._row_bytes <= limit:
+            self._array = np.empty(shape, dtype=np.float32)
+        else:
+            self._file = tempfile.TemporaryFile(prefix="scisr-")  # noqa: SIM115  (closed in close())
+
+    def write(self, rows: Span, values: np.ndarray) -> None:
+        """Store full-width rows."""
+        if self._array is not None:
+            self._array[rows.start : rows.stop] = values
+        else:
+            assert self._file is not None
+            self._file.seek(rows.start * self._row_bytes)
+            self._file.write(np.ascontiguousarray(values, dtype=np.float32).data)
+
+    def read(self, rows: Span) -> np.ndarray:
+        """Full-width rows inside the plane."""
+        if self._array is not None:
+            return self._array[rows.start : rows.stop]
+        assert self._file is not None
+        self._file.seek(rows.start * self._row_bytes)
+        block = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        self._file.readinto(block.data.cast("B"))
+        return block
+
+    def region(self, rows: Span, columns: Span) -> np.ndarray:
+        inside = mirror(rows, self.shape[0])
+        low = int(inside.min())
+        block = self.read(Span(low, int(inside.max()) + 1))
+        return block[inside - low][:, mirror(columns, self.shape[1])]
+
+    def load(self, rows: Span) -> None:
+        """Nothing to prepare."""
+
+    def map_columns(self, function: Callable[[np.ndarray], np.ndarray], height: int) -> Scratch:
+        """Apply `function` ``(columns, rows) -> (columns, new rows)`` down the columns, in strips.
+
+        Parameters
+        ----------
+        height : int
+            Rows of the result.
+        """
+        out = Scratch((height, self.shape[1]))
+        if self._array is not None and out._array is not None:
+            out._array[:] = function(np.ascontiguousarray(self._array.T)).T
+            return out
+        width = max(1, SCRATCH_IN_MEMORY // (16 * (self.shape[0] + height)))
+        band = max(1, SCRATCH_IN_MEMORY // (8 * self._row_bytes))
+        for start in range(0, self.shape[1], width):
+            strip = Span(start, min(start + width, self.shape[1]))
+            columns = np.concatenate(
+                [
+                    self.read(Span(r, min(r + band, self.shape[0])))[:, strip.start : strip.stop]
+                    for r in range(0, self.shape[0], band)
+                ]
+            )
+            out._write_columns(strip, function(np.ascontiguousarray(columns.T)).T)
+        return out
+
+    def _write_columns(self, columns: Span, values: np.ndarray) -> None:
+        if self._array is not None:
+            self._array[:, columns.start : columns.stop] = values
+            return
+        assert self._file is not None
+        for row, each in enumerate(np.ascontiguousarray(values, dtype=np.float32)):
+            self._file.seek(row * self._row_bytes + columns.start * 4)
+            self._file.write(each.data)
+
+    def close(self) -> None:
+        """Free the memory or the file."""
+        self._array = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None

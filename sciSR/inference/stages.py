@@ -1,0 +1,179 @@
+"""Stages: one refinement of a plane each, by a trained network or a classical method.
+
+A stage turns coarse float32 values (relative to the image's offset) into fine ones. Tiled stages work on any
+region that comes with a halo of real or mirrored pixels; the Fourier stage needs the whole plane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sciSR.classical import METHODS, axis_weights
+from sciSR.classical.fourier import fourier_resample
+from sciSR.inference.normalise import Normaliser
+from sciSR.inference.planes import Plane, Scratch
+from sciSR.inference.tiles import Span, split
+from sciSR.models.spec import ModelSpec
+
+Factors = tuple[Fraction, Fraction]
+
+
+class TiledStage(Protocol):
+    """A stage that works region by region."""
+
+    name: str
+    factors: Factors
+    halo: int
+    bytes_per_pixel: int
+
+    def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
+        """Fine values over `fine` from coarse `values`, which cover `coarse` = what `fine` touches + halo."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassicalStage:
+    """Nearest, linear, cubic or Lanczos: two small matrices, one per axis, in float64."""
+
+    name: str
+    factors: Factors
+
+    @property
+    def halo(self) -> int:
+        return METHODS[self.name].radius if self.name in METHODS else 0
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return int(8 * (2 + self.factors[0] * (1 + self.factors[1])))
+
+    def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
+        rows, columns = (
+            torch.from_numpy(axis_weights(self.name, f, (o.start, o.stop), (i.start, i.stop))).to(
+                values.device
+            )
+            for f, o, i in zip(self.factors, fine, coarse, strict=True)
+        )
+        if values.device.type == "mps":  # no float64 there
+            rows, columns = rows.float(), columns.float()
+        return (rows @ values.to(rows.dtype) @ columns.mT).float()
+
+
+@dataclass(frozen=True)
+class NetworkStage:
+    """A trained network between the image's normalisation and its inverse.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, on the right device, channels_last.
+    spec : ModelSpec
+    sha256 : str
+        Of the weights file.
+    normaliser : Normaliser
+        Fitted to the whole image, in the units of the plane (offset 0: it is subtracted already).
+    bf16 : bool
+        Run the convolutions in bfloat16; the skip path stays float32.
+    """
+
+    model: nn.Module
+    spec: ModelSpec
+    sha256: str
+    normaliser: Normaliser
+    bf16: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def factors(self) -> Factors:
+        return Fraction(self.spec.scale), Fraction(self.spec.scale)
+
+    @property
+    def halo(self) -> int:
+        return self.spec.receptive_field
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        # Input and output of the widest layer, plus the fine pixels of the two ends of the network.
+        widths = [m.out_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)]
+        return 4 * (2 * max(widths, default=64) + 6 * self.spec.scale**2)
+
+    def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
+        scale, multiple = self.spec.scale, self.spec.multiple
+        z = self._stretch(values)
+        height, width = z.shape
+        missing = (-height % multiple, -width % multiple)
+        if any(missing):
+            z = nn.functional.pad(z[None, None], (0, missing[1], 0, missing[0]), mode="replicate")[0, 0]
+        x = z[None, None].contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(values.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.model(x).float()[0, 0]
+        top, left = (f.start - scale * c.start for f, c in zip(fine, coarse, strict=True))
+        out = out[top : top + len(fine[0]), left : left + len(fine[1])]
+        return self._unstretch(out)
+
+    def _stretch(self, values: Tensor) -> Tensor:
+        scale = self.normaliser.scale
+        if scale <= 0:
+            return torch.zeros_like(values)
+        z = values / scale
+        return z.asinh() if self.normaliser.kind == "sky" else z
+
+    def _unstretch(self, z: Tensor) -> Tensor:
+        scale = self.normaliser.scale
+        if scale <= 0:
+            return torch.zeros_like(z)
+        return (z.sinh() if self.normaliser.kind == "sky" else z) * scale
+
+
+@dataclass(frozen=True)
+class ReadyStage:
+    """A plane that a global stage has already refined, read back region by region (for the local steps after it)."""
+
+    name: str
+    factors: Factors
+    plane: Scratch
+    halo: int = 0
+    bytes_per_pixel: int = 64
+
+    def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.plane.region(*fine))).to(values.device)
+
+
+@dataclass(frozen=True)
+class FourierStage:
+    """Zero-filled Fourier interpolation of the whole plane, one axis at a time, by strips."""
+
+    factors: Factors
+    name: str = "fourier"
+
+    def plane(self, source: Plane, device: torch.device) -> Scratch:
+        """The refined plane; memory is bounded by the strips, not by the plane."""
+        (height, width), wide = source.shape, int(source.shape[1] * self.factors[1])
+        high = int(height * self.factors[0])
+        half = Scratch((height, wide))
+        step = max(1, (32 << 20) // (8 * wide))
+        for rows in split(height, step):
+            half.write(rows, self._resample(source.region(rows, Span(0, width)), wide, device))
+        fine = half.map_columns(lambda columns: self._resample(columns, high, device), high)
+        half.close()
+        return fine
+
+    @staticmethod
+    def _resample(values: np.ndarray, size: int, device: torch.device) -> np.ndarray:
+        tensor = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        if device.type != "mps":
+            tensor = tensor.double()
+        return fourier_resample(tensor, size).float().cpu().numpy()
+
+
+def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to the device in the layout that its convolutions are fastest in."""
+    return model.to(device).to(memory_format=torch.channels_last).eval()
