@@ -1,0 +1,291 @@
+"""NIfTI-1 and NIfTI-2: ``.nii``, ``.nii.gz`` and ``.hdr``/``.img`` pairs, 2-D to 4-D. Research use only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sciSR.adapter import Option, Writer
+from sciSR.errors import ResourceError, SciSRError, UnreadableError, UnsupportedError, UsageError
+from sciSR.files import check_regular_file
+from sciSR.grid import AffineGrid
+from sciSR.image import Image
+from sciSR.provenance import Provenance
+
+from .nifti_header import (
+    AXES,
+    EXTENSION_COMMENT,
+    HEADER_SIZE,
+    NiftiHeader,
+    field_dict,
+    parse,
+    read_extensions,
+    recognise,
+)
+
+_PARTS = {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
+_RECORD_KEY = "sciSR"
+
+
+@dataclass(frozen=True)
+class NiftiMetadata:
+    """Everything of the input file that its voxels do not say; travels with the image to the writer.
+
+    Attributes
+    ----------
+    header : NiftiHeader
+    geometry : Geometry
+    extensions : tuple of (int, bytes)
+        Header extensions but for this software's own record.
+    sidecars : mapping of str to Path
+        bval, bvec and JSON files beside the image, by their ending.
+    part : str
+        How complex voxels were made real, or empty.
+    """
+
+    header: NiftiHeader
+    geometry: Any
+    extensions: tuple[tuple[int, bytes], ...]
+    sidecars: Mapping[str, Path]
+    part: str = ""
+
+
+@contextlib.contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Whatever a library or the system raises becomes one line that names the file."""
+    try:
+        yield
+    except SciSRError:
+        raise
+    except MemoryError as error:
+        raise ResourceError("out of memory", where=path) from error
+    except OSError as error:
+        raise UnreadableError(f"can't be read: {error.strerror or error}", where=path) from error
+    except Exception as error:
+        raise UnreadableError(
+            f"can't be read as NIfTI: {type(error).__name__}: {error}", where=path
+        ) from error
+
+
+def header_and_data_paths(path: Path) -> tuple[Path, Path]:
+    """The two files of a pair, given either; the same path twice for anything else.
+
+    Raises
+    ------
+    UnreadableError
+        The other half is missing.
+    """
+    name = path.name.lower()
+    ending = next((e for e in (".hdr.gz", ".img.gz", ".hdr", ".img") if name.endswith(e)), "")
+    if not ending:
+        return path, path
+    stem = path.name[: -len(ending)]
+    wanted = ".img" if ending.startswith(".hdr") else ".hdr"
+    if path.name[-len(ending) :].isupper():
+        wanted = wanted.upper()
+    gz = ".gz" if ending.endswith(".gz") else ""
+    for candidate in (
+        path.with_name(stem + wanted + gz),
+        path.with_name(stem + wanted + ("" if gz else ".gz")),
+    ):
+        if candidate.is_file():
+            return (path, candidate) if wanted.lower() == ".img" else (candidate, path)
+    return (
+        (path, path.with_name(stem + wanted))
+        if wanted.lower() == ".img"
+        else (path.with_name(stem + wanted), path)
+    )
+
+
+class NiftiAdapter:
+    """Reads and writes NIfTI; see :class:`sciSR.adapter.Adapter`."""
+
+    name = "nifti"
+    suffixes = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img")
+    options = (
+        Option("axes", "the two axes to upscale, e.g. x,y or i,k (default: the two finest)"),
+        Option(
+            "domain",
+            "what the scanner was; NIfTI does not say (default: mr)",
+            "choice",
+            ("mr", "ct", "generic"),
+        ),
+        Option("labels", "treat as a label map: nearest neighbour only", "flag"),
+        Option("complex", "make complex voxels real", "choice", tuple(_PARTS)),
+        Option(
+            "dtype", "float32 (default), or keep the stored type", "choice", ("float32", "keep"), writes=True
+        ),
+    )
+
+    def sniff(self, path: Path) -> bool:
+        """By content: a NIfTI, ANALYZE or MGH header, gzip or not (the last two to be refused by name)."""
+        try:
+            from .nifti_voxels import inflated_head
+
+            path = header_and_data_paths(Path(path))[0]
+            return path.is_file() and recognise(inflated_head(path, HEADER_SIZE[2])) != ""
+        except Exception:
+            return False
+
+    def read(
+        self,
+        path: Path,
+        *,
+        axes: str | Sequence[str] | None = None,
+        domain: str | None = None,
+        labels: bool | None = None,
+        complex: str | None = None,
+    ) -> list[Image]:
+        """One image, in nibabel's array order (``x, y, z, t``); its grid is the world the file declares.
+
+        Parameters
+        ----------
+        path : Path
+        axes : str or sequence of str, optional
+            The two axes to upscale, e.g. ``"x,y"``; the two finest by voxel size if not given.
+        domain : {"mr", "ct", "generic"}, optional
+        labels : bool, optional
+            Treat as a label map even if the header's intent does not say so.
+        complex : {"magnitude", "real", "imaginary"}, optional
+            How to make complex voxels real; they are refused without.
+
+        Raises
+        ------
+        SciSRError
+            With the file, what is wrong and the remedy.
+        """
+        path = Path(path)
+        with refusals(path):
+            image, notes = self._read(path, axes, domain, labels, complex)
+            from .nifti_geometry import warn
+
+        warn(notes, path)
+        return [image]
+
+    def _read(
+        self, path: Path, axes: Any, domain: str | None, labels: bool | None, complex_part: str | None
+    ) -> tuple[Image, tuple[str, ...]]:
+        from .nifti_geometry import choose_axes, geometry_of
+        from .nifti_sidecars import sidecars_of
+        from .nifti_voxels import Voxels, inflated_head, open_content
+
+        if domain not in (None, "mr", "ct", "generic"):
+            raise UsageError(f"domain must be mr, ct or generic, not {domain!r}", where=path)
+        head_path, data_path = header_and_data_paths(path)
+        check_regular_file(head_path)
+        header = parse(inflated_head(head_path, HEADER_SIZE[2]), head_path)
+        if header.layout.single:
+            data_path = head_path
+        elif data_path == head_path:
+            raise UnreadableError(
+                "says that its voxels are in an .img file", where=path, remedy="name it .hdr"
+            )
+        part = _complex_part(header, complex_part, path)
+        geometry = geometry_of(header, path)
+        spatial = choose_axes(header, geometry, axes, path)
+        content = open_content(data_path, header.offset + header.voxel_bytes)
+        extensions, provenance = _split_record(_extensions(header, head_path))
+        image = Image(
+            data=Voxels(content, header, part=_PARTS.get(part)),
+            axes=AXES[: len(header.shape)],
+            spatial=spatial,
+            grid=AffineGrid(header.shape, geometry.affine, header.unit),
+            quantity="density",
+            kind="labels" if labels or header.is_labels else "intensity",
+            domain=domain or "mr",
+            metadata=NiftiMetadata(header, geometry, extensions, sidecars_of(path), part),
+            source=path,
+            provenance=provenance,
+        )
+        return image, geometry.notes
+
+    def open_writer(
+        self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None
+    ) -> Writer:
+        """A :class:`~scisr_medical.nifti_writer.NiftiWriter`; see there."""
+        from .nifti_writer import NiftiWriter
+
+        return NiftiWriter(Path(path), images, overwrite=overwrite, dtype=dtype or "float32")
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """Parts, header and warnings of a file, JSON-ready; free text of the header is left out."""
+        path = Path(path)
+        with refusals(path):
+            image, notes = self._read(path, None, None, None, None)
+            metadata: NiftiMetadata = image.metadata
+            return {
+                "format": f"NIfTI-{metadata.header.layout.version}",
+                "parts": [image.describe()],
+                "header": field_dict(metadata.header),
+                "extensions": [code for code, _ in metadata.extensions],
+                "sidecars": [file.name for file in metadata.sidecars.values()],
+                "provenance": list(image.provenance.steps),
+                "notes": list(notes),
+            }
+
+    def default_output(self, path: Path, scale: str) -> Path:
+        """``T1w.nii.gz`` -> ``T1w_x2.nii.gz``; for a pair, the new header's name."""
+        from .nifti_sidecars import stem
+
+        path = header_and_data_paths(Path(path))[0]
+        base = stem(path)
+        return path.with_name(f"{base}_x{scale}{path.name[len(base) :] or '.nii'}")
+
+
+def _complex_part(header: NiftiHeader, wish: str | None, where: Path) -> str:
+    if wish is not None and wish not in _PARTS:
+        raise UsageError(f"complex must be one of {', '.join(_PARTS)}, not {wish!r}", where=where)
+    if header.stored.kind != "c":
+        return ""
+    if wish is None:
+        raise UnsupportedError(
+            f"holds complex voxels ({header.stored.name})",
+            where=where,
+            remedy="give --complex magnitude (or real, or imaginary)",
+        )
+    return wish
+
+
+def _extensions(header: NiftiHeader, head_path: Path) -> tuple[tuple[int, bytes], ...]:
+    """All header extensions: up to the voxels in a single file, up to the end of an ``.hdr``."""
+    from .nifti_voxels import inflated_head
+
+    # A header with more than this in extensions is damaged or hostile; CIFTI and MRS stay below it.
+    largest = 256 << 20
+    end = header.offset if header.layout.single else largest
+    if end > largest:
+        raise UnreadableError(
+            f"vox_offset {header.offset} leaves more than 256 MB to extensions", where=head_path
+        )
+    return read_extensions(
+        inflated_head(head_path, end)[header.layout.size :], header.layout.order, head_path
+    )
+
+
+def _split_record(
+    extensions: tuple[tuple[int, bytes], ...],
+) -> tuple[tuple[tuple[int, bytes], ...], Provenance]:
+    """Foreign extensions, and the provenance that an earlier run of this software left in one of its own."""
+    import json
+
+    others, provenance = [], Provenance()
+    for code, content in extensions:
+        if code == EXTENSION_COMMENT and content.startswith(b'{"%s":' % _RECORD_KEY.encode()):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                steps = json.loads(content.rstrip(b"\0"))[_RECORD_KEY]
+                provenance = Provenance(tuple(dict(step) for step in steps))
+                continue
+        others.append((code, content))
+    return tuple(others), provenance
+
+
+def record_extension(provenance: Provenance) -> tuple[int, bytes]:
+    """The provenance as a NIfTI comment extension: one line of ASCII JSON."""
+    return EXTENSION_COMMENT, b'{"%s":%s}' % (_RECORD_KEY.encode(), provenance.to_json().encode("ascii"))
+
+
+adapter = NiftiAdapter()

@@ -1,0 +1,255 @@
+"""What a NIfTI output will be: its header, its stored type, and how physical values become stored ones."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from sciSR.errors import SciSRWarning, UsageError
+from sciSR.grid import AffineGrid
+from sciSR.image import Image
+from sciSR.provenance import Provenance
+
+from .nifti_adapter import NiftiMetadata, record_extension
+from .nifti_geometry import refined_fields, slice_axis
+from .nifti_header import (
+    CODES,
+    EXTENSION_AFNI,
+    EXTENSION_DICOM,
+    Layout,
+    pack_extensions,
+)
+
+_LARGEST_NIFTI1 = 32767
+_DESCRIP_BYTES = 80
+_MAGIC = {
+    (1, True): b"n+1",
+    (1, False): b"ni1",
+    (2, True): b"n+2\0\r\n\x1a\n",
+    (2, False): b"ni2\0\r\n\x1a\n",
+}
+SPATIAL_FACTORS = 3
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Everything about an output but its voxels and final provenance.
+
+    Attributes
+    ----------
+    layout : Layout
+    fields : numpy.void
+        Header fields, complete but for ``vox_offset`` and ``descrip``.
+    shape : tuple of int
+    stored : numpy.dtype
+        Of the voxels, byte order included.
+    slope, inter : float
+        ``value = slope * stored + inter``.
+    extensions : tuple of (int, bytes)
+        Those kept from the input.
+    metadata : NiftiMetadata or None
+        None for an image made in memory.
+    slices_refined : bool
+        Whether the acquired slices are no longer there.
+    """
+
+    layout: Layout
+    fields: np.void
+    shape: tuple[int, ...]
+    stored: np.dtype
+    slope: float
+    inter: float
+    extensions: tuple[tuple[int, bytes], ...] = ()
+    metadata: NiftiMetadata | None = None
+    slices_refined: bool = False
+
+    @property
+    def voxel_bytes(self) -> int:
+        return math.prod(self.shape) * self.stored.itemsize
+
+
+def plan_output(path: Path, images: Sequence[Image], dtype: str) -> OutputPlan:
+    """Decide header and stored type for one image.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix decides between a single file and a pair.
+    images : sequence of Image
+        Exactly one, read by this adapter or made in memory.
+    dtype : {"float32", "keep"}
+
+    Raises
+    ------
+    UsageError
+        Several images, an image of another format, more than seven axes.
+    """
+    if dtype not in ("float32", "keep"):
+        raise UsageError(f"dtype must be float32 or keep, not {dtype!r}", where=path)
+    if len(images) != 1:
+        raise UsageError(
+            f"a NIfTI file holds one image, not {len(images)}", where=path, remedy="write one file each"
+        )
+    image = images[0]
+    name = path.name.lower().removesuffix(".gz")
+    single = not name.endswith((".hdr", ".img"))
+    if isinstance(image.metadata, NiftiMetadata):
+        return _like_input(image, single, dtype, path)
+    if image.metadata is not None:
+        raise UsageError(
+            f"{image.where} was read from another format, whose world axes may differ from NIfTI's",
+            where=path,
+            remedy="write it in its own format",
+        )
+    return _from_memory(image, single, dtype, path)
+
+
+def _like_input(image: Image, single: bool, dtype: str, path: Path) -> OutputPlan:
+    metadata: NiftiMetadata = image.metadata
+    header = metadata.header
+    factors = tuple(Fraction(f) for f in image.grid.factors)
+    expected = tuple(int(n * f) for n, f in zip(header.shape, factors, strict=True))
+    if tuple(image.shape) != expected:
+        raise UsageError(f"the image has shape {image.shape}, its grid says {expected}", where=path)
+    fields = refined_fields(header, metadata.geometry, factors, wide=max(expected) > _LARGEST_NIFTI1)
+    layout = Layout(2 if fields.dtype.itemsize == 540 else 1, single, header.layout.order)
+    keep = (dtype == "keep" or image.kind == "labels") and header.stored.kind != "c"
+    if keep:
+        stored, slope, inter = header.stored, header.slope, header.inter
+    else:
+        stored, slope, inter = np.dtype(layout.order + "f4"), 1.0, 0.0
+        fields["scl_slope"], fields["scl_inter"] = 1, 0
+    if metadata.part:  # the display range was that of something else
+        fields["cal_min"] = fields["cal_max"] = 0
+    if image.kind == "labels":
+        fields["intent_code"] = header.fields["intent_code"] or 1002
+    _set_type(fields, layout, stored)
+    refined = (factors + (Fraction(1),) * SPATIAL_FACTORS)[slice_axis(header)] != 1
+    extensions = _kept_extensions(metadata.extensions, any(f != 1 for f in factors), path)
+    return OutputPlan(layout, fields, expected, stored, slope, inter, extensions, metadata, refined)
+
+
+def _kept_extensions(
+    extensions: tuple[tuple[int, bytes], ...], refined: bool, path: Path
+) -> tuple[tuple[int, bytes], ...]:
+    """All of them, but AFNI's: it repeats the old grid, and AFNI believes it more than the header."""
+    codes = [code for code, _ in extensions]
+    if refined and EXTENSION_AFNI in codes:
+        warnings.warn(
+            f"{path}: the AFNI header extension is dropped, it holds the old grid", SciSRWarning, stacklevel=5
+        )
+        extensions = tuple(e for e in extensions if e[0] != EXTENSION_AFNI)
+    if refined and EXTENSION_DICOM in codes:
+        warnings.warn(
+            f"{path}: the DICOM header extension is kept; its matrix and spacing are those of the input",
+            SciSRWarning,
+            stacklevel=5,
+        )
+    return extensions
+
+
+def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPlan:
+    """A fresh header for an array: its affine as sform (and qform, if that can hold it), code 2 (aligned)."""
+    if not 2 <= len(image.shape) <= 7:
+        raise UsageError(f"NIfTI holds two to seven axes, not {len(image.shape)}", where=path)
+    layout = Layout(2 if max(image.shape) > _LARGEST_NIFTI1 else 1, single, "<")
+    keep = dtype == "keep" or image.kind == "labels"
+    stored = np.dtype("<f4")
+    if keep:
+        stored = image.dtype.newbyteorder("<")
+        if stored.str[1:] not in CODES or stored.kind == "c":
+            raise UsageError(
+                f"NIfTI can't keep voxels of type {image.dtype}", where=path, remedy="use --dtype float32"
+            )
+    fields = _fresh_fields(image, layout)
+    _set_type(fields, layout, stored)
+    return OutputPlan(layout, fields, image.shape, stored, 1.0, 0.0)
+
+
+def _fresh_fields(image: Image, layout: Layout) -> np.void:
+    from nibabel import Nifti1Header, Nifti2Header
+
+    header = (Nifti1Header if layout.version == 1 else Nifti2Header)(endianness="<")
+    header.set_data_shape(image.shape)
+    if isinstance(image.grid, AffineGrid):
+        header.set_xyzt_units(xyz={"mm": "mm", "m": "meter", "um": "micron"}.get(image.grid.unit, "unknown"))
+        header.set_sform(image.grid.affine, code=2)
+        header.set_qform(image.grid.affine, code=2)
+        if not np.allclose(header.get_qform(), image.grid.affine, atol=1e-4 * image.grid.spacing.min()):
+            header.set_qform(image.grid.affine, code=0)  # sheared: a qform would say something else
+    else:
+        zooms = [1 / float(f) for f in image.grid.factors[:3]]
+        header.set_zooms([*zooms, *[1.0] * (len(image.shape) - len(zooms))])
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    if image.kind == "labels":
+        header["intent_code"] = 1002
+    return np.frombuffer(header.binaryblock, dtype=layout.dtype)[0].copy()
+
+
+def _set_type(fields: np.void, layout: Layout, stored: np.dtype) -> None:
+    fields["datatype"] = CODES[stored.str[1:]]
+    fields["bitpix"] = stored.itemsize * 8
+    fields["magic"] = _MAGIC[layout.version, layout.single]
+    fields["sizeof_hdr"] = layout.size
+
+
+def encode(block: np.ndarray, plan: OutputPlan, where: Path) -> np.ndarray:
+    """Physical values as stored ones: ``round((x - inter)/slope)`` clipped to the type's range.
+
+    Raises
+    ------
+    UsageError
+        NaN where the stored type is an integer.
+    """
+    scaled = (plan.slope, plan.inter) != (1.0, 0.0)
+    if scaled:
+        block = (block.astype(np.float64) - plan.inter) / plan.slope
+    if plan.stored.kind == "f" or (not scaled and block.dtype == plan.stored.newbyteorder("=")):
+        return block
+    if block.dtype.kind == "f":
+        if np.isnan(block).any():
+            raise UsageError(
+                f"NaN can't be stored as {plan.stored.name}", where=where, remedy="use --dtype float32"
+            )
+        block = np.rint(block)
+    limits = np.iinfo(plan.stored)
+    # The largest 64-bit integers are no floats: compare, don't convert.
+    low, high = block <= limits.min, block >= limits.max
+    with np.errstate(invalid="ignore"):
+        stored = block.astype(plan.stored.newbyteorder("="))
+    stored[low] = limits.min
+    stored[high] = limits.max
+    return stored
+
+
+def header_bytes(plan: OutputPlan, provenance: Provenance) -> bytes:
+    """Header, extender and extensions with the full provenance: all that precedes the voxels, or a whole ``.hdr``."""
+    extensions = plan.extensions
+    if provenance.steps:
+        extensions = (*extensions, record_extension(provenance))
+    tail = pack_extensions(extensions, plan.layout.order)
+    if plan.layout.single:  # nifti1.h: voxels begin at a multiple of 16
+        tail += bytes(-(plan.layout.size + len(tail)) % 16)
+    fields = plan.fields.copy()
+    fields["vox_offset"] = plan.layout.size + len(tail) if plan.layout.single else 0
+    fields["descrip"] = _descrip(bytes(fields["descrip"]), provenance)
+    return fields.tobytes() + tail
+
+
+def _descrip(old: bytes, provenance: Provenance) -> bytes:
+    """The old description with the last step appended, shortened as far as needed; never a word of the old lost."""
+    if not provenance.steps:
+        return old
+    last = Provenance(provenance.steps[-1:]).summary()
+    words = last.split()
+    for n in range(len(words), 0, -1):
+        short = " ".join(words[:n]).encode("ascii", "replace")
+        new = old + b"; " + short if old else short
+        if len(new) <= _DESCRIP_BYTES:
+            return new
+    return old
