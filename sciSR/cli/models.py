@@ -27,12 +27,12 @@ def command(name: str | None, as_json: bool) -> int:
 
 
 def _list() -> list[dict[str, Any]]:
-    from sciSR.classical import METHODS
+    from sciSR.inference.choose import CLASSICAL
     from sciSR.models.files import list_models
 
     classical = [
         {"name": method, "kind": "classical", "scale": "any", "domain": "any", "forward_model": None}
-        for method in ("nearest", *METHODS, "fourier")
+        for method in CLASSICAL
     ]
     trained = [
         {
@@ -48,10 +48,10 @@ def _list() -> list[dict[str, Any]]:
 
 
 def _show(name: str) -> dict[str, Any]:
-    from sciSR.classical import METHODS
+    from sciSR.inference.choose import CLASSICAL
     from sciSR.models.files import load_card, load_model
 
-    if name in ("nearest", *METHODS, "fourier"):
+    if name in CLASSICAL:
         return {"name": name, "kind": "classical", "scale": "any rational factor from 1", "domain": "any"}
     _, spec, sha256 = load_model(name)
     return {**dataclasses.asdict(spec), "sha256": sha256, "card": load_card(name)}

@@ -36,9 +36,9 @@ def run(ctx: click.Context, **given: Any) -> int:
     quiet, as_json = given["quiet"], given["json"]
     configure(-1 if quiet else given["verbose"])
     _explain(ctx, given)
+    from sciSR.inference.choose import parse_scale
     from sciSR.workflow.outputs import plan_jobs
     from sciSR.workflow.run import Outcome, exit_code, run_jobs
-    from sciSR.workflow.scale import parse_scale
 
     scale = parse_scale(given["scale"])
     jobs = plan_jobs(
@@ -109,8 +109,8 @@ OPTIONS = [
             help="Factor: 2, 1.5, 3/2, or rows,columns in data order: 2,1."),
     _method("-m", "--model", default="auto",
             help="auto; nearest, linear, cubic, lanczos, fourier; or a trained model ('scisr models')."),
-    _method("--consistency", type=click.Choice(["auto", "none"]), default="auto",
-            help="Make the result agree exactly with what was measured."),
+    _method("--consistency", type=click.Choice(["auto", "block", "kspace", "none"]), default="auto",
+            help="What the result must reproduce: the mean of each original pixel, the acquired k-space, nothing."),
     _method("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
     _method("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
             help="bf16 is about twice as fast, and accurate to 63 dB."),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from sciSR.adapter import Adapter
 from sciSR.errors import SciSRError, UsageError
 from sciSR.files import check_output
+from sciSR.inference.choose import scale_text
 from sciSR.plugins import adapter_for, adapters
-from sciSR.workflow.scale import Scale, scale_label
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def plan_jobs(
     *,
     output: Path | str | None = None,
     out_dir: Path | str | None = None,
-    scale: Scale,
+    scale: tuple[Fraction, Fraction],
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> list[Job]:
@@ -46,7 +47,7 @@ def plan_jobs(
         Of the one input.
     out_dir : path, optional
         Folder for all outputs; made if it does not exist.
-    scale : Fraction or pair of Fraction
+    scale : pair of Fraction
         For the default names.
     overwrite : bool
     options : mapping, optional
@@ -77,7 +78,7 @@ def _job(
     path: Path,
     output: Path | str | None,
     out_dir: Path | str | None,
-    scale: Scale,
+    scale: tuple[Fraction, Fraction],
     overwrite: bool,
     options: Mapping[str, Any],
 ) -> Job:
@@ -87,7 +88,7 @@ def _job(
         return Job(path, problem=problem)
     known = {option.name for option in adapter.options}
     own = {name: value for name, value in options.items() if name in known}
-    default = adapter.default_output(path, scale_label(scale))
+    default = adapter.default_output(path, scale_text(scale))
     target = (
         Path(output) if output is not None else default if out_dir is None else Path(out_dir) / default.name
     )

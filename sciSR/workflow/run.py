@@ -17,9 +17,9 @@ from sciSR import __version__
 from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnsupportedError
 from sciSR.image import Image
 from sciSR.inference import plan_upscale
+from sciSR.inference.choose import parse_scale
 from sciSR.provenance import file_sha256
 from sciSR.workflow.outputs import Job, plan_jobs
-from sciSR.workflow.scale import Scale, parse_scale
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def upscale_file(
     output : path, optional
         Beside the input with ``_x2`` in its name by default.
     scale : number, pair, or str
-        See :func:`sciSR.workflow.scale.parse_scale`.
+        2, 1.5, ``"3/2"``, or one per spatial axis; see :func:`sciSR.inference.choose.parse_scale`.
     model, consistency, device, precision, tile
         See :func:`sciSR.inference.plan_upscale`.
     overwrite : bool
@@ -140,7 +140,7 @@ def upscale_file(
     SciSRError
         Naming the file, what is wrong, and what to do. Nothing is written then.
     """
-    factors = scale if isinstance(scale, tuple) else parse_scale(scale)
+    factors = parse_scale(scale)
     [job] = plan_jobs([path], output=output, scale=factors, overwrite=overwrite, options=options)
     settings = {
         "model": model,
@@ -153,7 +153,11 @@ def upscale_file(
 
 
 def _run_job(
-    job: Job, scale: Scale, overwrite: bool, progress: Progress | None, settings: Mapping[str, Any]
+    job: Job,
+    scale: tuple[Fraction, Fraction],
+    overwrite: bool,
+    progress: Progress | None,
+    settings: Mapping[str, Any],
 ) -> Outcome:
     """Read, plan, stream, commit."""
     start = time.perf_counter()
@@ -246,7 +250,7 @@ def _overheard(said: list[str]) -> Iterator[None]:
 def run_jobs(
     jobs: Sequence[Job],
     *,
-    scale: Scale,
+    scale: tuple[Fraction, Fraction],
     overwrite: bool = False,
     progress: Callable[[Job], contextlib.AbstractContextManager[Progress | None]] | None = None,
     **settings: Any,
@@ -257,7 +261,7 @@ def run_jobs(
     ----------
     jobs : sequence of Job
         From :func:`sciSR.workflow.outputs.plan_jobs`.
-    scale : Fraction or pair of Fraction
+    scale : pair of Fraction
     overwrite : bool
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
