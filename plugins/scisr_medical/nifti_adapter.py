@@ -16,7 +16,7 @@ from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
 
-from .nifti_header import (
+from scisr_medical.nifti_header import (
     AXES,
     EXTENSION_COMMENT,
     HEADER_SIZE,
@@ -124,7 +124,7 @@ class NiftiAdapter:
     def sniff(self, path: Path) -> bool:
         """By content: a NIfTI, ANALYZE or MGH header, gzip or not (the last two to be refused by name)."""
         try:
-            from .nifti_voxels import inflated_head
+            from scisr_medical.nifti_voxels import inflated_head
 
             path = header_and_data_paths(Path(path))[0]
             return path.is_file() and recognise(inflated_head(path, HEADER_SIZE[2])) != ""
@@ -161,7 +161,7 @@ class NiftiAdapter:
         path = Path(path)
         with refusals(path):
             image, notes = self._read(path, axes, domain, labels, complex)
-            from .nifti_geometry import warn
+            from scisr_medical.nifti_geometry import warn
 
         warn(notes, path)
         return [image]
@@ -169,9 +169,9 @@ class NiftiAdapter:
     def _read(
         self, path: Path, axes: Any, domain: str | None, labels: bool | None, complex_part: str | None
     ) -> tuple[Image, tuple[str, ...]]:
-        from .nifti_geometry import choose_axes, geometry_of
-        from .nifti_sidecars import sidecars_of
-        from .nifti_voxels import Voxels, inflated_head, open_content
+        from scisr_medical.nifti_geometry import choose_axes, geometry_of
+        from scisr_medical.nifti_sidecars import sidecars_of
+        from scisr_medical.nifti_voxels import Voxels, inflated_head, open_content
 
         if domain not in (None, "mr", "ct", "generic"):
             raise UsageError(f"domain must be mr, ct or generic, not {domain!r}", where=path)
@@ -207,7 +207,7 @@ class NiftiAdapter:
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None
     ) -> Writer:
         """A :class:`~scisr_medical.nifti_writer.NiftiWriter`; see there."""
-        from .nifti_writer import NiftiWriter
+        from scisr_medical.nifti_writer import NiftiWriter
 
         return NiftiWriter(Path(path), images, overwrite=overwrite, dtype=dtype or "float32")
 
@@ -229,7 +229,7 @@ class NiftiAdapter:
 
     def default_output(self, path: Path, scale: str) -> Path:
         """``T1w.nii.gz`` -> ``T1w_x2.nii.gz``; for a pair, the new header's name."""
-        from .nifti_sidecars import stem
+        from scisr_medical.nifti_sidecars import stem
 
         path = header_and_data_paths(Path(path))[0]
         base = stem(path)
@@ -252,7 +252,7 @@ def _complex_part(header: NiftiHeader, wish: str | None, where: Path) -> str:
 
 def _extensions(header: NiftiHeader, head_path: Path) -> tuple[tuple[int, bytes], ...]:
     """All header extensions: up to the voxels in a single file, up to the end of an ``.hdr``."""
-    from .nifti_voxels import inflated_head
+    from scisr_medical.nifti_voxels import inflated_head
 
     # A header with more than this in extensions is damaged or hostile; CIFTI and MRS stay below it.
     largest = 256 << 20

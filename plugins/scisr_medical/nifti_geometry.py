@@ -17,7 +17,7 @@ import numpy as np
 from sciSR.errors import GeometryError, SciSRWarning, UsageError
 from sciSR.grid import refinement_matrix
 
-from .nifti_header import AXES, Layout, NiftiHeader
+from scisr_medical.nifti_header import AXES, Layout, NiftiHeader
 
 # Two sizes closer than this (relative) are equal: headers store float32, converters round.
 _SAME_SIZE = 1e-3
@@ -176,6 +176,7 @@ def _disagreement(sform: np.ndarray, qform: np.ndarray, shape: Sequence[int], un
     smallest = float(np.linalg.norm(sform[:3, : min(3, len(shape))], axis=0).min())
     if apart <= 0.1 * smallest:
         return []
+    length = "units" if unit == "unknown" else unit
     return [
         f"qform and sform disagree by up to {apart:.3g} {length}; each is updated by itself, the sform is used"
     ]

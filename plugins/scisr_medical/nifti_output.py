@@ -15,9 +15,9 @@ from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
 
-from .nifti_adapter import NiftiMetadata, record_extension
-from .nifti_geometry import refined_fields, slice_axis
-from .nifti_header import (
+from scisr_medical.nifti_adapter import NiftiMetadata, record_extension
+from scisr_medical.nifti_geometry import refined_fields, slice_axis
+from scisr_medical.nifti_header import (
     CODES,
     EXTENSION_AFNI,
     EXTENSION_DICOM,

@@ -18,7 +18,7 @@ from sciSR.errors import ResourceError, UnreadableError
 from sciSR.files import check_regular_file, inflate
 from sciSR.views import full_index
 
-from .nifti_header import NiftiHeader
+from scisr_medical.nifti_header import NiftiHeader
 
 GZIP_MAGIC = b"\x1f\x8b"
 # Deflate can't shrink by more than this (zlib's technical details), so nothing larger can be inside a file.
@@ -43,9 +43,11 @@ def inflated_head(path: Path, size: int) -> bytes:
         The gzip stream is damaged right at its start.
     """
     with open(path, "rb") as stream:
-        raw = stream.read(size + 65536 if size > 65536 else 65536)
+        raw = stream.read(65536)
         if not raw.startswith(GZIP_MAGIC):
-            return raw[:size]
+            # read(n) reserves n bytes first, however short the file is
+            more = min(size, path.stat().st_size) - len(raw)
+            return (raw + stream.read(more) if more > 0 else raw)[:size]
         inflator, out = zlib.decompressobj(wbits=31), bytearray()
         try:
             while raw and len(out) < size:

@@ -18,9 +18,9 @@ from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import full_index
 
-from .nifti_adapter import header_and_data_paths
-from .nifti_output import OutputPlan, encode, header_bytes, plan_output
-from .nifti_sidecars import sidecar_content, stem
+from scisr_medical.nifti_adapter import header_and_data_paths
+from scisr_medical.nifti_output import OutputPlan, encode, header_bytes, plan_output
+from scisr_medical.nifti_sidecars import sidecar_content, stem
 
 _CHUNK = 4 << 20
 # Level 6 as gzip(1); 1 is three times faster and 3 % larger on float32 volumes, but surprises nobody less.
