@@ -1,0 +1,204 @@
+"""The DICOM adapter: a series (a folder, or one file) in, a derived series out.
+
+Classic single-frame MR and CT images. World coordinates are DICOM patient coordinates (LPS, mm). Everything heavy
+is imported on first use. Research use only, not for diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sciSR.adapter import Option, Writer
+from sciSR.errors import SciSRError, UsageError
+from sciSR.image import Image
+
+_SNIFFED_FILES = 200
+
+
+class DicomAdapter:
+    """Reads and derives DICOM series; see :class:`sciSR.adapter.Adapter`."""
+
+    name = "dicom"
+    suffixes = (".dcm",)
+    options = (
+        Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),
+        Option("echo", "which echo of a multi-echo series: 1, 2, ... by echo time, or e.g. 4.92ms"),
+        Option(
+            "irregular",
+            "upscale slice by slice what is no regular volume (gaps, tilt, several echoes); no volume is claimed",
+            type="flag",
+        ),
+        Option(
+            "keep_private", "groups of private elements to copy, e.g. 0019,0029 (default: none)", writes=True
+        ),
+        Option(
+            "synthetic_data",
+            "mark the output as synthetic (DICOM SyntheticData=YES)",
+            type="flag",
+            writes=True,
+        ),
+    )
+
+    def sniff(self, path: Path) -> bool:
+        """Whether a file, or one of the first files of a folder, begins like DICOM."""
+        from scisr_medical.dicom_io import looks_like_dicom
+        from scisr_medical.dicom_series import list_files
+
+        try:
+            return any(looks_like_dicom(file) for file in list_files(Path(path))[:_SNIFFED_FILES])
+        except (OSError, SciSRError):
+            return False
+
+    def read(
+        self,
+        path: Path,
+        *,
+        series: str | int | None = None,
+        echo: str | int | None = None,
+        irregular: bool = False,
+    ) -> list[Image]:
+        """One series as one image with axes ``("z", "y", "x")`` or, for a time or diffusion series, ``(..., "t")``.
+
+        Parameters
+        ----------
+        path : Path
+            A folder (searched with its subfolders) or one file.
+        series : str or int, optional
+            SeriesNumber or SeriesInstanceUID; needed where a folder holds several volumes.
+        echo : str or int, optional
+            Keep one echo: 1, 2, ... in the order of the echo times, or the time itself, ``"4.92ms"``.
+        irregular : bool
+            Take what is no regular volume as loose slices, axes ``("n", "y", "x")``; one image per matrix size.
+
+        Raises
+        ------
+        GeometryError
+            Not a regular volume; names two files and what was found and expected.
+        UnsupportedError
+            Multi-frame, colour, mosaic, other kinds of object; a codec that is not installed.
+        UnreadableError
+            Damaged or truncated; names the file.
+        UsageError
+            Several series, or no such series or echo; lists them.
+        """
+        from scisr_medical.dicom_series import list_files
+
+        path = Path(path)
+        return self._read(list_files(path), path, series=series, echo=echo, irregular=irregular)
+
+    def read_files(self, paths: Iterable[Path | str], **options: Any) -> list[Image]:
+        """Like :meth:`read`, for a list of files."""
+        files = [Path(p) for p in paths]
+        if not files:
+            raise UsageError("no files were given")
+        return self._read(files, files[0].parent if len(files) > 1 else files[0], **options)
+
+    def _read(
+        self,
+        files: list[Path],
+        where: Path,
+        *,
+        series: str | int | None = None,
+        echo: str | int | None = None,
+        irregular: bool = False,
+    ) -> list[Image]:
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.dicom_series import build_stacks, choose_series, find_series
+
+        with translate(where):
+            found = find_series(files, where)
+            chosen = choose_series(found, None if series is None else str(series))
+            stacks = build_stacks(
+                found, chosen, echo=None if echo is None else str(echo), irregular=irregular
+            )
+            return [_image(stack, where, several=len(stacks) > 1) for stack in stacks]
+
+    def open_writer(
+        self,
+        path: Path,
+        images: Sequence[Image],
+        *,
+        overwrite: bool = False,
+        keep_private: str | None = None,
+        synthetic_data: bool = False,
+    ) -> Writer:
+        """Begin a derived series: a folder of classic single-frame files, or one file if `path` ends in ``.dcm``.
+
+        Raises
+        ------
+        UsageError
+            The images were not read from a DICOM series, or the target exists.
+        """
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.dicom_writer import SeriesWriter
+
+        with translate(path, "can't be written"):
+            return SeriesWriter(
+                Path(path),
+                images,
+                overwrite=overwrite,
+                keep_private=_groups(keep_private),
+                synthetic=synthetic_data,
+            )
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """Series, shapes, spacing and grid, or why a series is refused; no patient data."""
+        from scisr_medical.dicom_describe import describe
+        from scisr_medical.dicom_io import translate
+
+        with translate(path):
+            return describe(Path(path))
+
+    def default_output(self, path: Path, scale: str) -> Path:
+        """``study/`` -> ``study_x2/``, ``slice.dcm`` -> ``slice_x2.dcm``."""
+        path = Path(path).absolute()
+        if path.is_dir():
+            return path.with_name(f"{path.name}_x{scale}")
+        stem = path.name
+        for suffix in (".gz", ".dcm", ".ima", ".dicom"):
+            if stem.lower().endswith(suffix):
+                stem = stem[: -len(suffix)]
+        return path.with_name(f"{stem}_x{scale}.dcm")
+
+
+def _image(stack: Any, where: Path, *, several: bool) -> Image:
+    from scisr_medical.dicom_pixels import stack_arrays
+
+    first = stack.first
+    data, mask = stack_arrays(stack.slices)
+    phase = any("phase images" in note for note in stack.notes)
+    return Image(
+        data=data,
+        axes=stack.axes,
+        spatial=("y", "x"),
+        grid=stack.grid,
+        domain="generic" if phase else first.modality.lower(),
+        unit=(first.rescale_type or "HU") if first.modality == "CT" else first.rescale_type or None,
+        mask=mask,
+        metadata=stack,
+        source=where,
+        part=f"{first.shape[0]}x{first.shape[1]}" if several else "",
+    )
+
+
+def _groups(text: str | Sequence[str] | None) -> tuple[int, ...]:
+    """Private groups from ``"0019,0029"``."""
+    words = [
+        w
+        for part in ([text] if isinstance(text, str) else text or ())
+        for w in part.replace(",", " ").split()
+    ]
+    try:
+        groups = tuple(int(w, 16) for w in words)
+    except ValueError:
+        groups = (0,)
+    if wrong := [w for w, g in zip(words, groups, strict=False) if g % 2 == 0 or not 8 < g < 0xFFFF]:
+        raise UsageError(
+            f"no private group: {', '.join(wrong)}", remedy="give odd hexadecimal groups, e.g. 0019,0029"
+        )
+    return groups
+
+
+adapter = DicomAdapter()

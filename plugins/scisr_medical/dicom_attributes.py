@@ -1,0 +1,170 @@
+"""What becomes of each attribute of a source image in the image derived from it. The rules are data.
+
+Everything not named here is copied: patient, study, frame of reference, equipment and acquisition stay as they
+were (an up-sampled image has still been acquired with its source's echo time and acquisition matrix). Clauses are
+those of DICOM PS3.3; "type" is the attribute's type in the MR and CT Image IODs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+RESEARCH_ONLY = "Research use only, not for diagnosis."
+
+DELETED = (
+    "IconImageSequence",  # a thumbnail of other pixels
+    "PixelAspectRatio",  # PixelSpacing says it, and the two may not disagree
+    "PixelPaddingValue", "PixelPaddingRangeLimit",  # written anew with the derived values
+    "SmallestImagePixelValue", "LargestImagePixelValue",  # recomputed
+    "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
+    "SmallestValidPixelValue", "LargestValidPixelValue",
+    "PixelDataProviderURL", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "PixelData", "FloatPixelData", "DoubleFloatPixelData", "DataSetTrailingPadding",
+    "SourceImageSequence", "DerivationCodeSequence", "DerivationDescription",  # written anew
+    "InstanceCreatorUID",  # the device that made the source instance
+    "DigitalSignaturesSequence", "MACParametersSequence", "EncryptedAttributesSequence",  # sign other bytes
+    "ImageBoxContentSequence", "LossyImageCompressionRetired",
+)  # fmt: skip
+
+MEANING_OF_STORED_VALUES = ("VOILUTSequence", "RealWorldValueMappingSequence")
+"""Kept only where a stored number still means what it meant."""
+
+DELETED_GROUPS = range(0x5000, 0x6100)
+"""Curves (50xx) and overlays (60xx): drawn on other pixels."""
+
+EMPTY_IF_MISSING = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+    "ReferringPhysicianName", "StudyID", "PositionReferenceIndicator", "Manufacturer", "SliceThickness",
+)  # fmt: skip
+"""Type 2 (required, may be empty) in every classic image."""
+
+EMPTY_IF_MISSING_BY_MODALITY = {
+    "MR": ("ScanOptions", "MRAcquisitionType", "EchoTime", "EchoTrainLength"),
+    "CT": ("KVP", "AcquisitionNumber"),
+}
+
+MR_IMAGE_TYPES = frozenset({
+    "DENSITY MAP", "DIFFUSION MAP", "IMAGE ADDITION", "MODULUS SUBTRACT", "MPR", "OTHER", "PHASE MAP",
+    "PHASE SUBTRACT", "PROJECTION IMAGE", "T1 MAP", "T2 MAP", "VELOCITY MAP",
+})  # fmt: skip
+"""Defined terms of ImageType value 3 in an MR image (C.8.3.1.1.1)."""
+
+LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
+
+SPATIAL_RESAMPLING = ("113085", "DCM", "Spatial resampling")  # CID 7203
+SOURCE_FOR_PROCESSING = ("121322", "DCM", "Source image for image processing operation")  # CID 7202
+PROCESSING_EQUIPMENT = ("109102", "DCM", "Processing Equipment")  # CID 7005
+
+
+def derived_uid(*parts: object) -> str:
+    """A UID that depends on nothing but `parts`: ``2.25.`` and a UUID (PS3.5 B.2), the same in every run."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+
+def code(value: tuple[str, str, str]) -> Any:
+    """One item of a code sequence."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value
+    return item
+
+
+def strip(dataset: Any, keep_private: Iterable[int] = ()) -> None:
+    """Delete, in place, what must not be copied: see :data:`DELETED`; private elements but for groups to keep.
+
+    Private elements go by default: Siemens CSA headers repeat position and matrix, and dcm2niix believes them;
+    the Philips scale slope would be wrong.
+    """
+    kept = set(keep_private)
+    for tag in list(dataset.keys()):
+        if tag.element == 0 or tag.group in DELETED_GROUPS or (tag.is_private and tag.group not in kept):
+            del dataset[tag]
+    for keyword in DELETED:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    _strip_nested(dataset, kept)
+
+
+def _strip_nested(dataset: Any, kept: set[int]) -> None:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                for tag in [t for t in item.keys() if t.is_private and t.group not in kept]:  # noqa: SIM118
+                    del item[tag]
+                _strip_nested(item, kept)
+
+
+def fill_required(dataset: Any, modality: str) -> None:
+    """Add, empty, what the standard requires to be present but allows to be empty."""
+    for keyword in (*EMPTY_IF_MISSING, *EMPTY_IF_MISSING_BY_MODALITY.get(modality, ())):
+        if keyword not in dataset:
+            setattr(dataset, keyword, None)
+
+
+def derived_image_type(source: tuple[str, ...], modality: str) -> list[str]:
+    """``DERIVED\\SECONDARY\\value 3\\...``; in MR value 3 is a defined term, and the source's own comes after it.
+
+    >>> derived_image_type(("ORIGINAL", "PRIMARY", "M", "ND"), "MR")
+    ['DERIVED', 'SECONDARY', 'OTHER', 'M', 'ND']
+    """
+    rest = [v for v in source[2:] if v]
+    if modality == "MR" and (not rest or rest[0] not in MR_IMAGE_TYPES):
+        rest.insert(0, "OTHER")
+    elif not rest:
+        rest = ["AXIAL"] if modality == "CT" else ["OTHER"]
+    return ["DERIVED", "SECONDARY", *rest]
+
+
+def stamp(dataset: Any, now: datetime) -> None:
+    """Creation, content and series dates are now; acquisition dates stay."""
+    for prefix in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{prefix}Date", now.strftime("%Y%m%d"))
+        setattr(dataset, f"{prefix}Time", now.strftime("%H%M%S"))
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, an ellipsis where some were cut."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def series_description(old: str, suffix: str) -> str:
+    """LO, 64 characters: the old one cut so that the suffix fits."""
+    return f"{shorten(old, 63 - len(suffix))} {suffix}".strip()
+
+
+def contributing_equipment(version: str, description: str, now: datetime) -> Any:
+    """Item of ContributingEquipmentSequence: the software that derived the image (the scanner stays Manufacturer)."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code(PROCESSING_EQUIPMENT)]
+    item.Manufacturer = "sciSR developers"
+    item.ManufacturerModelName = "sciSR"
+    item.SoftwareVersions = version
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = shorten(description, 1024)
+    return item
+
+
+def source_image(sop_class: str, sop_uid: str) -> Any:
+    """Item of SourceImageSequence."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_uid
+    item.PurposeOfReferenceCodeSequence = [code(SOURCE_FOR_PROCESSING)]
+    return item
+
+
+def derivation_description(new: str, old: str) -> str:
+    """ST, 1024 characters of ASCII; what was known before comes last and is cut first."""
+    text = f"{new} {RESEARCH_ONLY}"
+    if old:
+        text = f"{shorten(text, 1000)} Earlier: {old}"
+    return shorten(text.encode("ascii", "replace").decode(), 1024)

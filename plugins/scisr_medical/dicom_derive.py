@@ -1,0 +1,263 @@
+"""One derived image: the source's header with geometry, identity, pixels and history changed, and nothing else.
+
+The changes are those of DICOM PS3.3 for derived images (C.7.6.1.1.2, C.7.6.2.1.1, C.12.1); positions follow the
+edge-aligned grid of :mod:`sciSR.grid`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from sciSR import __version__
+from sciSR.errors import UnreadableError
+from sciSR.provenance import Provenance
+from sciSR.views import nearest_index
+
+from scisr_medical import dicom_attributes as rules
+from scisr_medical.dicom_encoding import Encoding, ds_string
+from scisr_medical.dicom_instance import Instance
+from scisr_medical.dicom_io import read_header, translate
+from scisr_medical.dicom_series import Stack
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What all images of one derived series share.
+
+    Attributes
+    ----------
+    factors : tuple of Fraction
+        Along slices, rows, columns (and volumes).
+    digest : str
+        SHA-256 of the result's pixels: with the source's UIDs it makes the new UIDs, so that the same result gets
+        the same UIDs and a different one never does.
+    clipped : int
+        Good pixels of the series that did not fit into what can be stored.
+    """
+
+    stack: Stack
+    factors: tuple[Fraction, ...]
+    encoding: Encoding
+    digest: str
+    clipped: int
+    provenance: Provenance
+    now: datetime
+    keep_private: tuple[int, ...] = ()
+    synthetic: bool = False
+
+    @property
+    def scale(self) -> str:
+        """``x2``, or per axis where they differ: ``x1x2x3``."""
+        across, rows, columns = (f"{float(f):.4g}" for f in self.factors[:3])
+        if self.factors[0] != 1:
+            return f"x{across}x{rows}x{columns}"
+        return f"x{rows}" if rows == columns else f"x{rows}x{columns}"
+
+    @property
+    def model(self) -> str:
+        names = [str(step["model"]) for step in self.provenance.steps if step.get("model")]
+        return names[-1] if names else ""
+
+    @property
+    def series_uid(self) -> str:
+        first = self.stack.first
+        return rules.derived_uid(
+            "series", first.study_uid, first.series_uid, self.digest, self.factors, self.model
+        )
+
+    @property
+    def series_number(self) -> int:
+        """Not used in the study as far as seen; the source's own number with a 1 and zeros before it."""
+        number = (self.stack.first.series_number or 0) + 100_000
+        while number in self.stack.used_numbers:
+            number += 1
+        return min(number, 2**31 - 1)
+
+
+def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndarray, number: int) -> Any:
+    """The complete dataset of one output slice, ready to be saved as explicit VR little endian.
+
+    Parameters
+    ----------
+    derivation : Derivation
+    at : tuple of int
+        Fine slice index (and volume).
+    stored : ndarray of int16 or uint16, shape (rows, columns)
+    number : int
+        InstanceNumber, from 1.
+    """
+    stack, across = derivation.stack, derivation.factors[0]
+    source: Instance = stack.slices[(int(nearest_index(np.asarray(at[0]), across)), *at[1:])]
+    dataset, _ = read_header(source.path)
+    with translate(source.path, "its header can't be carried over"):
+        dataset = _readable(dataset)
+        old = {
+            k: str(dataset.get(k, "") or "")
+            for k in ("DerivationDescription", "SeriesDescription", "ImageComments")
+        }
+        meaning_kept = _meaning_kept(source, derivation.encoding)
+        rules.strip(dataset, derivation.keep_private)
+        for keyword in () if meaning_kept else rules.MEANING_OF_STORED_VALUES:
+            if keyword in dataset:
+                delattr(dataset, keyword)
+        rules.fill_required(dataset, source.modality)
+        _identity(dataset, derivation, source, at, number)
+        _geometry(dataset, derivation, source, at)
+        _pixels(dataset, derivation, source, stored)
+        _history(dataset, derivation, source, at, old)
+    return dataset
+
+
+def _readable(dataset: Any) -> Any:
+    """The dataset with every element decoded; those that can't be are left out, unless the image needs them."""
+    for tag in list(dataset.keys()):
+        try:
+            _ = dataset[tag].value
+        except Exception as error:
+            if tag.group in (0x0020, 0x0028):
+                raise UnreadableError(f"element {tag} can't be decoded: {str(error)[:80]}") from error
+            del dataset[tag]
+    return dataset
+
+
+def _meaning_kept(source: Instance, encoding: Encoding) -> bool:
+    return (source.slope, source.intercept, source.signed) == (
+        encoding.slope,
+        encoding.intercept,
+        encoding.signed,
+    )
+
+
+def _identity(
+    dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...], number: int
+) -> None:
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    first = derivation.stack.first
+    dataset.SOPClassUID = source.sop_class
+    dataset.SOPInstanceUID = rules.derived_uid("image", derivation.series_uid, source.sop_uid, at)
+    dataset.SeriesInstanceUID = derivation.series_uid
+    dataset.SeriesNumber = derivation.series_number
+    dataset.InstanceNumber = number
+    dataset.Modality = source.modality
+    if not source.study_uid:
+        dataset.StudyInstanceUID = rules.derived_uid("study", first.series_uid, derivation.digest)
+    if not source.frame_of_reference:
+        # Type 1; the source relates to nothing else, so neither does this.
+        dataset.FrameOfReferenceUID = rules.derived_uid(
+            "frame", first.study_uid, first.series_uid, first.sop_uid
+        )
+    dataset.ImageType = rules.derived_image_type(source.image_type, source.modality)
+    rules.stamp(dataset, derivation.now)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = source.sop_class, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = rules.derived_uid("sciSR")
+    meta.ImplementationVersionName = f"SCISR_{__version__.replace('.', '_')}"[:16]
+    dataset.file_meta = meta
+    dataset.preamble = b"\0" * 128
+
+
+def _geometry(dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...]) -> None:
+    """IPP' = IPP + X dc (1/sc - 1)/2 + Y dr (1/sr - 1)/2 + step ((k' + 1/2)/sz - 1/2 - k); spacing d/s."""
+    across, rows, columns = derivation.factors[:3]
+    if source.spacing is not None:
+        dataset.PixelSpacing = [ds_string(source.spacing[0] / rows), ds_string(source.spacing[1] / columns)]
+    if not source.has_plane:
+        return
+    corner = source.plane_affine() @ np.array(
+        [(1 / rows - 1) / 2, (1 / columns - 1) / 2, 1], dtype=np.float64
+    )
+    if derivation.stack.regular:
+        step = np.array(derivation.stack.grid.affine[:3, 0])
+        k = int(nearest_index(np.asarray(at[0]), across))
+        corner = corner + step * float((at[0] + Fraction(1, 2)) / across - Fraction(1, 2) - k)
+        if len(derivation.stack.slices) > 1:
+            spacing = float(source.normal @ step) / float(across)
+            dataset.SpacingBetweenSlices = ds_string(spacing)
+            if across != 1:
+                dataset.SliceThickness = ds_string(spacing)
+    dataset.ImagePositionPatient = [ds_string(v) for v in corner]
+    dataset.SliceLocation = ds_string(round(float(source.normal @ corner), 6))
+
+
+def _pixels(dataset: Any, derivation: Derivation, source: Instance, stored: np.ndarray) -> None:
+    encoding = derivation.encoding
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, source.photometric
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, int(encoding.signed)
+    vr = "SS" if encoding.signed else "US"
+    dataset.add_new("SmallestImagePixelValue", vr, int(stored.min()))
+    dataset.add_new("LargestImagePixelValue", vr, int(stored.max()))
+    if encoding.padding is not None:
+        first, last = encoding.padding
+        dataset.add_new("PixelPaddingValue", vr, first)
+        if last != first:
+            dataset.add_new("PixelPaddingRangeLimit", vr, last)
+    plain = (encoding.slope, encoding.intercept) == (1, 0)
+    if source.modality == "CT" or not plain or "RescaleSlope" in dataset or "RescaleIntercept" in dataset:
+        dataset.RescaleSlope, dataset.RescaleIntercept = (
+            ds_string(encoding.slope),
+            ds_string(encoding.intercept),
+        )
+        if not dataset.get("RescaleType"):
+            dataset.RescaleType = "HU" if source.modality == "CT" else "US"  # US: unspecified
+    if source.syntax in rules.LOSSY_SYNTAXES:
+        dataset.LossyImageCompression = "01"  # once lossy, always lossy
+    dataset.add_new("PixelData", "OW", np.ascontiguousarray(stored).tobytes())
+
+
+def _history(
+    dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...], old: dict[str, str]
+) -> None:
+    text = _derivation_text(derivation, source)
+    dataset.DerivationDescription = rules.derivation_description(text, old["DerivationDescription"])
+    dataset.DerivationCodeSequence = [rules.code(rules.SPATIAL_RESAMPLING)]
+    dataset.SourceImageSequence = [
+        rules.source_image(s.sop_class, s.sop_uid) for s in _sources(derivation, at) if s.sop_uid
+    ]
+    if not dataset.SourceImageSequence:
+        del dataset.SourceImageSequence
+    dataset.SeriesDescription = rules.series_description(
+        old["SeriesDescription"], f"sciSR {derivation.scale}"
+    )
+    dataset.ImageComments = f"{rules.RESEARCH_ONLY} {old['ImageComments']}".strip()[:10_240]
+    dataset.ContentQualification = "RESEARCH"
+    if derivation.synthetic:
+        dataset.SyntheticData = "YES"
+    equipment = list(dataset.get("ContributingEquipmentSequence") or [])
+    equipment.append(rules.contributing_equipment(__version__, text, derivation.now))
+    dataset.ContributingEquipmentSequence = equipment
+
+
+def _sources(derivation: Derivation, at: tuple[int, ...]) -> list[Instance]:
+    """In-plane: the one source. Across slices: the two that bracket the new one."""
+    slices, across = derivation.stack.slices, derivation.factors[0]
+    if across == 1:
+        return [slices[at]]
+    position = (at[0] + Fraction(1, 2)) / across - Fraction(1, 2)
+    first = min(max(math.floor(position), 0), len(slices) - 1)
+    return [slices[(k, *at[1:])] for k in sorted({first, min(first + 1, len(slices) - 1)})]
+
+
+def _derivation_text(derivation: Derivation, source: Instance) -> str:
+    across, rows, columns = (f"{float(f):.6g}" for f in derivation.factors[:3])
+    done = derivation.provenance.summary()
+    parts = [done or f"sciSR {__version__}", f"factors rows {rows}, columns {columns}, slices {across}"]
+    if source.spacing is not None:
+        parts.append(f"original spacing {source.spacing[0]:g} x {source.spacing[1]:g} mm")
+    if source.thickness is not None:
+        parts.append(f"original slice thickness {source.thickness:g} mm")
+    if not derivation.stack.regular:
+        parts.append("slices processed one by one, no volume geometry is claimed")
+    parts.append(f"values rounded to steps of {abs(derivation.encoding.slope):g}")
+    if derivation.clipped:
+        parts.append(f"{derivation.clipped} pixels of the series clipped to the range that can be stored")
+    return "; ".join(parts) + "."

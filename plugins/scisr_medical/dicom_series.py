@@ -1,0 +1,297 @@
+"""From files to series to images: found, chosen, sorted, checked; refused with the two files that disagree."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sciSR.errors import (
+    GeometryError,
+    SciSRError,
+    SciSRWarning,
+    UnreadableError,
+    UnsupportedError,
+    UsageError,
+)
+
+from scisr_medical.dicom_grid import (
+    IRREGULAR,
+    along_normal,
+    check_uniform,
+    group_by_position,
+    slice_grid,
+    volume_affine,
+)
+from scisr_medical.dicom_instance import Instance, choose_echo, echo_times, read_instance
+from scisr_medical.dicom_io import looks_like_dicom
+
+_DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a folder."""
+
+    where: Path
+    series: dict[str, list[Instance]]
+    refused: list[Instance]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def series_numbers(self) -> frozenset[int]:
+        everything = [*self.refused, *(i for each in self.series.values() for i in each)]
+        return frozenset(i.series_number for i in everything if i.series_number is not None)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The source instances of one Image; what the adapter puts into ``Image.metadata``.
+
+    Attributes
+    ----------
+    slices : ndarray of Instance, shape (slices,) or (slices, volumes)
+        In the order of the image's first (and last) axis.
+    regular : bool
+        A volume with one step between slices; otherwise loose slices.
+    grid : Grid
+    axes : tuple of str
+    split_by : str
+        What tells the volumes of a 4-D series apart.
+    used_numbers : frozenset of int
+        Series numbers seen in the study, not to be used again.
+    notes : tuple of str
+    """
+
+    slices: np.ndarray
+    regular: bool
+    grid: Any
+    axes: tuple[str, ...]
+    split_by: str = ""
+    used_numbers: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Instance:
+        return self.slices.flat[0]
+
+
+def list_files(path: Path) -> list[Path]:
+    """All files below a folder (hidden ones left out, links to folders not followed), in name order."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UnreadableError("no such file or folder", where=path)
+    files = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        files += [Path(folder) / n for n in sorted(names) if not n.startswith(".")]
+    return files
+
+
+def find_series(files: Iterable[Path], where: Path) -> Found:
+    """Read all headers and group the images by SeriesInstanceUID.
+
+    Files that are not DICOM are left out with a note, but one that is named like DICOM, or begins like it, and
+    can't be read is an error: it may be the slice that would be missing.
+    """
+    series: dict[str, list[Instance]] = {}
+    refused, strangers = [], []
+    files = list(files)
+    for file in files:
+        if len(files) > 1 and file.name.upper() == "DICOMDIR":
+            strangers.append(file.name)
+        elif looks_like_dicom(file) or len(files) == 1 or file.name.lower().endswith(_DICOM_NAMES):
+            instance = read_instance(file)
+            if instance.refusal is None:
+                series.setdefault(instance.series_uid, []).append(instance)
+            else:
+                refused.append(instance)
+        else:
+            strangers.append(file.name)
+    notes = []
+    if strangers:
+        names = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
+        notes.append(f"ignored {len(strangers)} file(s) that are not DICOM images: {names}")
+    if refused:
+        kinds = "; ".join(f"{n} x {kind}" for kind, n in Counter(i.refusal for i in refused).items())
+        notes.append(f"left out {len(refused)} DICOM object(s): {kinds}")
+    return Found(where, series, refused, notes)
+
+
+def describe_series(instances: Sequence[Instance]) -> str:
+    """One line without patient data: ``series 5 (MR, 96 images of 128x128)``."""
+    first = instances[0]
+    shapes = Counter(i.shape for i in instances).most_common(1)[0][0]
+    return (
+        f"series {first.series_number} ({first.modality}, {len(instances)} images of {shapes[0]}x{shapes[1]})"
+    )
+
+
+def choose_series(found: Found, wanted: str | None) -> list[Instance]:
+    """The series asked for; without a wish the only one, or the only one that is a volume.
+
+    Raises
+    ------
+    UnsupportedError
+        No classic MR or CT images at all; says what there is.
+    UsageError
+        Several, or none that fits the wish; the known ones are listed.
+    """
+    if not found.series:
+        if found.refused:
+            kinds = "; ".join(dict.fromkeys(str(i.refusal) for i in found.refused))
+            raise UnsupportedError(
+                f"only classic single-frame MR and CT images are upscaled, this is: {kinds}",
+                where=found.where,
+            )
+        raise UnreadableError("holds no DICOM image", where=found.where)
+    listing = ", ".join(f"{describe_series(s)} UID {uid}" for uid, s in found.series.items())
+    if wanted is not None:
+        chosen = [s for uid, s in found.series.items() if wanted in (uid, str(s[0].series_number))]
+        if len(chosen) != 1:
+            how = "no" if not chosen else "more than one"
+            raise UsageError(f"{how} series is {wanted!r}; found {listing}", where=found.where)
+        return chosen[0]
+    if len(found.series) == 1:
+        return next(iter(found.series.values()))
+    volumes = [s for s in found.series.values() if len(s) > 1 and _is_volume(s, found.where)]
+    if len(volumes) == 1:
+        found.notes.append(f"took the only volume, {describe_series(volumes[0])}, of {listing}")
+        return volumes[0]
+    raise UsageError(
+        f"holds {len(found.series)} series: {listing}",
+        where=found.where,
+        remedy="choose one with --series NUMBER",
+    )
+
+
+def _is_volume(instances: list[Instance], where: Path) -> bool:
+    try:
+        _volume(instances, where)
+    except SciSRError:
+        return False
+    return True
+
+
+def build_stacks(
+    found: Found, instances: list[Instance], *, echo: str | None, irregular: bool
+) -> list[Stack]:
+    """The images of one series: one regular volume (3-D or 4-D), or with `irregular` loose slices by matrix size.
+
+    Raises
+    ------
+    GeometryError
+        Not a regular volume: names two files, the found and the expected spacing, and the option that overrides.
+    """
+    if echo is not None:
+        instances = choose_echo(instances, echo, found.where)
+    if irregular:
+        stacks = _loose(instances)
+    else:
+        grid, slices, split_by = _volume(instances, found.where)
+        axes = ("z", "y", "x") if slices.ndim == 1 else ("z", "y", "x", "t")
+        stacks = [Stack(slices, True, grid, axes, split_by)]
+    if any(_is_phase(i) for i in instances):
+        found.notes.append(
+            "phase images: values that wrap around are not interpolated as phases; classical methods only"
+        )
+    if split_by := stacks[0].split_by:
+        found.notes.append(f"{stacks[0].slices.shape[1]} volumes, told apart by {split_by}")
+    for note in found.notes:
+        warnings.warn(f"{found.where.name}: {note}", SciSRWarning, stacklevel=4)
+    numbers, notes = found.series_numbers, tuple(found.notes)
+    return [
+        Stack(s.slices, s.regular, s.grid, s.axes, s.split_by, used_numbers=numbers, notes=notes)
+        for s in stacks
+    ]
+
+
+def _is_phase(instance: Instance) -> bool:
+    return bool({"P", "PHASE MAP", "PHASE"} & set(instance.image_type[2:4]))
+
+
+def _loose(instances: list[Instance]) -> list[Stack]:
+    by_shape: dict[tuple[int, int], list[Instance]] = {}
+    for each in sorted(instances, key=lambda i: (i.number, i.name)):
+        by_shape.setdefault(each.shape, []).append(each)
+    return [Stack(_objects(s), False, slice_grid(s), ("n", "y", "x")) for s in by_shape.values()]
+
+
+def _objects(instances: Sequence[Any]) -> np.ndarray:
+    """A 1-D or 2-D array of instances (NumPy would look inside a nested list of anything else)."""
+    nested = bool(instances) and isinstance(instances[0], list)
+    out = np.empty((len(instances), len(instances[0])) if nested else len(instances), dtype=object)
+    for k, each in enumerate(instances):
+        out[k] = each
+    return out
+
+
+def _volume(instances: list[Instance], where: Path) -> tuple[Any, np.ndarray, str]:
+    from sciSR.grid import AffineGrid
+
+    check_uniform(instances, where)
+    groups = group_by_position(instances)
+    echoes = echo_times(instances)
+    if len(echoes) > 1:
+        one, two = (next(i for i in instances if i.echo_time == t) for t in echoes[:2])
+        raise GeometryError(
+            f"holds {len(echoes)} echoes: {one.name} has TE {one.echo_time:g} ms, {two.name} has {two.echo_time:g} ms; "
+            f"expected one image a position, found {max(len(g) for g in groups)}",
+            where=where,
+            remedy=f"choose one with --echo 1 to {len(echoes)}, or {IRREGULAR}",
+        )
+    split_by = "" if max(len(g) for g in groups) == 1 else _split(groups, where)
+    shape = (len(groups), *instances[0].shape)
+    if not split_by:
+        slices = [g[0] for g in groups]
+        return AffineGrid(shape, volume_affine(slices, where)), _objects(slices), ""
+    grid = AffineGrid((*shape, len(groups[0])), volume_affine([g[0] for g in groups], where))
+    return grid, _objects(groups), split_by
+
+
+def _split(groups: list[list[Instance]], where: Path) -> str:
+    """Sort each position's images into volumes and say what tells them apart; refuse plain duplicates.
+
+    A time or diffusion series is a regular volume at every time; what must not be taken for one is a slice that
+    was exported twice. So a *standard* attribute has to tell the volumes apart, the same way at every position.
+    """
+    counts = {len(g) for g in groups}
+    if len(counts) == 1:
+        for what, key, everywhere in _VOLUME_KEYS:
+            keys = [[key(i) for i in g] for g in groups]
+            if any(k is None for ks in keys for k in ks) or any(len(set(ks)) != len(ks) for ks in keys):
+                continue
+            if everywhere and any(set(ks) != set(keys[0]) for ks in keys):
+                continue
+            for group in groups:
+                group.sort(key=key)
+            return what
+    crowded = max(groups, key=len)
+    one, two = crowded[:2]
+    spacing = np.diff([along_normal([g[0] for g in groups])])
+    expected = f"{np.median(spacing):.4g} mm" if spacing.size else "one image a position"
+    raise GeometryError(
+        f"duplicated slices: {one.name} and {two.name} lie 0 mm apart ({len(crowded)} images at one position, "
+        f"{min(counts)} at others), expected {expected}, and no standard attribute tells them apart",
+        where=where,
+        remedy=IRREGULAR,
+    )
+
+
+def _acquisition(instance: Instance) -> Any:
+    # In CT the acquisition number counts rotations, and repeated positions are monitoring or overlap.
+    return instance.acquisition if instance.modality == "MR" else None
+
+
+_VOLUME_KEYS = (
+    ("TemporalPositionIdentifier", lambda i: i.temporal, True),
+    ("DiffusionBValue and DiffusionGradientOrientation", lambda i: i.diffusion, True),
+    ("AcquisitionNumber", _acquisition, True),
+    ("TriggerTime", lambda i: i.trigger, False),
+)

@@ -1,0 +1,229 @@
+"""Writes a derived series: one classic file a slice, all of them or none."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from sciSR.errors import GeometryError, UsageError, VerificationError
+from sciSR.files import atomic_output, check_output, translate_os_errors
+from sciSR.grid import refined_shape
+from sciSR.image import Image
+from sciSR.views import NearestView, full_index
+
+from scisr_medical.dicom_derive import Derivation, derive_instance
+from scisr_medical.dicom_encoding import Encoding, choose_encoding
+from scisr_medical.dicom_io import translate
+from scisr_medical.dicom_series import Stack
+
+
+@dataclass
+class _Part:
+    """One output image: its source stack and the scratch space that collects its pixels."""
+
+    stack: Stack
+    factors: tuple[Fraction, ...]
+    scratch: np.ndarray
+    """float32, in the image's axis order (a view of memory that runs slice by slice)."""
+    mask: Any
+    received: int = 0
+
+    def planes(self) -> list[tuple[int, ...]]:
+        """Outer indices in the order of InstanceNumber: slice by slice within each volume."""
+        outer = (self.scratch.shape[0], *self.scratch.shape[3:])
+        return sorted(np.ndindex(*outer), key=lambda at: at[::-1])
+
+    def values(self, at: tuple[int, ...]) -> np.ndarray:
+        return self.scratch[(at[0], slice(None), slice(None), *at[1:])]
+
+    def bad(self, at: tuple[int, ...]) -> np.ndarray | None:
+        if self.mask is None:
+            return None
+        return np.asarray(self.mask[(at[0], slice(None), slice(None), *at[1:])])
+
+
+class SeriesWriter:
+    """Collects blocks on disk, then writes the series: geometry-medical rules in :mod:`scisr_medical.dicom_derive`.
+
+    Parameters
+    ----------
+    path : Path
+        A folder; or a name ending in ``.dcm`` for a single slice.
+    images : sequence of Image
+        As :meth:`sciSR.adapter.Adapter.open_writer` takes them; each ``metadata`` is the :class:`Stack` it came from.
+    keep_private : tuple of int
+        Groups of private elements that are copied.
+    synthetic : bool
+        Mark the images as SyntheticData (for generative models).
+
+    Raises
+    ------
+    UsageError
+        An image made in memory: a derived series needs a source series.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        images: Sequence[Image],
+        *,
+        overwrite: bool,
+        keep_private: tuple[int, ...] = (),
+        synthetic: bool = False,
+    ) -> None:
+        self.path, self.overwrite = Path(path), overwrite
+        self.keep_private, self.synthetic = keep_private, synthetic
+        self._single = self.path.name.lower().endswith(".dcm")
+        self._open = contextlib.ExitStack()
+        stacks = [_check_source(image, self.path) for image in images]
+        self.count = sum(_slices(image) for image in images)
+        if self._single and self.count != 1:
+            raise UsageError(
+                f"one .dcm file holds one slice, the result has {self.count}",
+                where=path,
+                remedy="name a folder",
+            )
+        existing_empty = self.path.is_dir() and not any(self.path.iterdir()) and not self._single
+        check_output(self.path, overwrite=overwrite or existing_empty)
+        with contextlib.ExitStack() as opening, translate_os_errors(self.path):
+            self.parts = [
+                _new_part(i, s, opening, self.path.parent) for i, s in zip(images, stacks, strict=True)
+            ]
+            self._open = opening.pop_all()
+
+    def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
+        target = self.parts[part]
+        with translate(self.path, "can't be written"), translate_os_errors(self.path):
+            where = full_index(index, target.scratch.ndim)
+            target.scratch[where] = block
+            target.received += int(np.prod(target.scratch[where].shape, dtype=np.int64))
+
+    def commit(self, images: Sequence[Image]) -> Path:
+        for part in self.parts:
+            if part.received < part.scratch.size:
+                raise VerificationError(
+                    f"only {part.received} of {part.scratch.size} pixels were given to the writer",
+                    where=self.path,
+                )
+        with (
+            translate(self.path, "can't be written"),
+            translate_os_errors(self.path),
+            atomic_output(self.path, overwrite=self.overwrite, folder=not self._single) as target,
+        ):
+            self._write(target, images)
+        self.close()
+        return self.path
+
+    def _write(self, target: Path, images: Sequence[Image]) -> None:
+        encoding, digest, clipped = self._survey()
+        number = 0
+        for part, image in zip(self.parts, images, strict=True):
+            derivation = Derivation(
+                stack=part.stack,
+                factors=part.factors,
+                encoding=encoding,
+                digest=digest,
+                clipped=clipped,
+                provenance=image.provenance,
+                now=datetime.now(),
+                keep_private=self.keep_private,
+                synthetic=self.synthetic,
+            )
+            for at in part.planes():
+                number += 1
+                stored, _ = encoding.encode(part.values(at), part.bad(at))
+                dataset = derive_instance(derivation, at, stored, number)
+                name = target if self._single else target / f"IM_{number:04d}.dcm"
+                with translate(self.path, "can't be written"):
+                    dataset.save_as(name, enforce_file_format=True)
+
+    def _survey(self) -> tuple[Encoding, str, int]:
+        """One pass over all pixels: range, digest; then, with the encoding known, what it clips."""
+        low, high, nan = np.inf, -np.inf, False
+        digest = hashlib.sha256()
+        for part in self.parts:
+            for at in part.planes():
+                values, bad = part.values(at), part.bad(at)
+                digest.update(np.ascontiguousarray(values).tobytes())
+                finite = np.isfinite(values)
+                nan = nan or bool(np.isnan(values).any())
+                good = values[finite if bad is None else finite & ~bad]
+                if good.size:
+                    low, high = min(low, float(good.min())), max(high, float(good.max()))
+        if low > high:
+            low = high = 0.0
+        sources = [i for part in self.parts for i in part.stack.slices.flat]
+        encoding = choose_encoding(sources, low, high, needs_padding=nan)
+        least, most = encoding.limits
+        ends = sorted((encoding.stored(low), encoding.stored(high)))
+        clipped = 0
+        if ends[0] < least - 0.5 or ends[1] > most + 0.5:
+            clipped = sum(
+                encoding.encode(p.values(at), p.bad(at))[1] for p in self.parts for at in p.planes()
+            )
+        return encoding, digest.hexdigest(), clipped
+
+    def close(self) -> None:
+        for part in self.parts:
+            part.scratch = np.empty((0,) * part.scratch.ndim, np.float32)
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _slices(image: Image) -> int:
+    return int(np.prod([n for a, n in zip(image.axes, image.shape, strict=True) if a not in ("y", "x")]))
+
+
+def _check_source(image: Image, path: Path) -> Stack:
+    stack = image.metadata
+    if not isinstance(stack, Stack):
+        raise UsageError(
+            "a derived DICOM series needs the series it is derived from, and this image was not read from one",
+            where=path,
+            remedy="write NIfTI instead, e.g. name the output .nii.gz",
+        )
+    if image.axes != stack.axes or image.shape != refined_shape(stack.grid.shape, image.grid.factors):
+        raise UsageError(
+            f"axes {image.axes} of shape {image.shape} are not a refinement of the source's {stack.axes} "
+            f"of shape {stack.grid.shape}",
+            where=path,
+        )
+    if image.grid.factors[0] != 1 and (not stack.regular or len(stack.slices) < 2):
+        raise GeometryError("loose slices can't be refined across slices", where=path)
+    return stack
+
+
+def _new_part(image: Image, stack: Stack, opening: contextlib.ExitStack, folder: Path) -> _Part:
+    """Scratch space without a name, so that even a killed run leaves nothing behind."""
+    outer = (image.shape[0], *image.shape[3:])
+    shape = (*outer, *image.shape[1:3])
+    file = opening.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  (closed by `opening`)
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(
+            file.fileno(), 0, size
+        )  # a full disk is an error here, a crash through a memory map
+    scratch: np.ndarray = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    if len(outer) == 2:
+        scratch = np.moveaxis(scratch, 1, -1)
+    mask = image.mask
+    if mask is not None and tuple(mask.shape) != image.shape:
+        mask = NearestView(mask, image.grid.factors)
+    return _Part(stack, tuple(Fraction(f) for f in image.grid.factors), scratch, mask)
