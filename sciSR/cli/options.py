@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,9 +50,17 @@ def add_format_options(command: click.Command, adapters: Mapping[str, Adapter]) 
                 )
                 continue
             owners.setdefault(option.name, []).append(adapter.name)
-            merged.setdefault(option.name, option)
+            merged[option.name] = _merged(merged.get(option.name), option)
     for name, option in merged.items():
         command.params.append(_click_option(option, owners[name]))
+
+
+def _merged(first: Option | None, second: Option) -> Option:
+    """One option for two formats: the first one's help, both ones' choices."""
+    if first is None:
+        return second
+    choices = (*first.choices, *(c for c in second.choices if c not in first.choices))
+    return dataclasses.replace(first, choices=choices, multiple=first.multiple or second.multiple)
 
 
 def _click_option(option: Option, owners: list[str]) -> GroupedOption:

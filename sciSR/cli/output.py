@@ -88,7 +88,7 @@ def print_fields(mapping: Any, indent: int = 0) -> None:
             click.echo(f"{pad}{name}")
             entries = [value] if hasattr(value, "items") else value
             for number, entry in enumerate(entries):
-                if number:
+                if number and hasattr(entry, "items"):
                     click.echo("")
                 if hasattr(entry, "items"):
                     print_fields(entry, indent + 1)

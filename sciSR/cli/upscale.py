@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -73,6 +72,12 @@ def _print_outcome(outcome: Any) -> None:
     for part in outcome.parts:
         shapes = f"{'x'.join(map(str, part.shape_in))} -> {'x'.join(map(str, part.shape_out))}"
         click.echo(f"  {part.part or 'image'}: {shapes}, model {part.step.get('model', '?')}", err=True)
+        agreement = part.step.get("agreement")
+        if agreement:
+            worst = agreement["max_relative_to_range"]
+            click.echo(
+                f"    agrees with the input ({agreement['operator']}) to {worst:.1e} of its range", err=True
+            )
         for message in part.messages:
             click.echo(f"    {message}", err=True)
 
@@ -90,7 +95,7 @@ def _explain(ctx: click.Context, given: dict[str, Any]) -> None:
             and given.get(name) not in (None, (), False)
         ):
             origin = "default" if source is click.core.ParameterSource.DEFAULT else "given"
-            print(f"{parameter.opts[0]} = {given[name]} ({origin})", file=sys.stderr)
+            click.echo(f"{max(parameter.opts, key=len)} = {given[name]} ({origin})", err=True)
 
 
 def _method(*names: str, **fields: Any) -> GroupedOption:
