@@ -16,7 +16,7 @@ from sciSR.inference.tiles import Span
 
 @dataclass
 class Agreement:
-    """Largest and root-mean-square ``|y - A x|`` over the good pixels, in the image's robust unit.
+    """Largest and root-mean-square ``|y - A x|`` over the good pixels.
 
     Parameters
     ----------
@@ -39,17 +39,17 @@ class Agreement:
         """Forget the rows of the last plane."""
         self._rows, self._start, self._next = [], 0, 0
 
-    def feed(self, rows: Span, relative: np.ndarray, source: ImagePlane) -> None:
+    def feed(self, rows: Span, values: np.ndarray, source: ImagePlane) -> None:
         """Take fine rows as they come; compare all coarse rows that are complete with the input.
 
         Parameters
         ----------
         rows : Span
             Fine rows, following the last ones.
-        relative : ndarray
-            Their values as written, brought back to the plane's offset and unit.
+        values : ndarray
+            As written, but per density (totals multiplied by the fine pixels per coarse one).
         """
-        self._rows.append(relative)
+        self._rows.append(values)
         f = self.factors[0]
         last = (rows.stop * f.denominator) // f.numerator  # coarse rows below this are complete
         coarse = Span(self._next, min(last, source.shape[0]))
@@ -60,10 +60,10 @@ class Agreement:
         predicted = block_means(
             block[fine.start - self._start : fine.stop - self._start], self.factors, coarse
         )
-        measured = source.good(coarse)
-        bad = source.bad(coarse)
+        measured, bad = source.measured(coarse)
+        measured = measured.astype(np.float64)
         good = slice(None) if bad is None else ~bad
-        self._take((predicted - measured)[good], measured[good])
+        self._take(predicted[good] - measured[good], measured[good])
         self._next = coarse.stop
         keep = Span(self._next, self._next + 1).fine(f).start
         rest = block[keep - self._start :]
@@ -77,11 +77,11 @@ class Agreement:
             self.count += difference.size
 
     def take_plane(self, largest: float, values: np.ndarray) -> None:
-        """A plane whose disagreement was found globally (k-space)."""
+        """A plane whose disagreement was found globally (k-space), in the same unit as its `values`."""
         self.largest = max(self.largest, largest)
         self.largest_value = max(self.largest_value, float(np.abs(values).max(initial=0.0)))
 
-    def report(self, unit: float, *, enforced: bool) -> Mapping[str, Any]:
+    def report(self, unit: float = 1.0, *, enforced: bool) -> Mapping[str, Any]:
         """JSON-ready: the operator, whether it was enforced, and the disagreement in the image's unit."""
         out: dict[str, Any] = {
             "operator": self.operator,

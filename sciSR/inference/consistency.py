@@ -1,8 +1,8 @@
 """Consistency: move a result to the nearest image that reproduces the measurement, ``x + A+ (y - A x)``.
 
-For detectors A is the mean over each original pixel (:class:`sciSR.forward.pixel.BlockMean`): local, so it is applied
-tile by tile. For k-space truncated MR, A is the central crop of the spectrum (:class:`sciSR.forward.kspace.KSpaceCrop`):
-global, so it is applied to a whole plane.
+For detectors A is the mean over each original pixel (:class:`sciSR.forward.pixel.BlockMean`): local, so it is
+applied tile by tile. For k-space truncated MR, A is the central crop of the spectrum
+(:class:`sciSR.forward.kspace.KSpaceCrop`): global, so it is applied to a whole plane.
 """
 
 from __future__ import annotations
@@ -50,22 +50,24 @@ def block_mean_step(
     Returns
     -------
     Tensor
-        Same shape as `x`.
+        Same shape as `x`; float64 on the CPU where a factor is no whole number.
     """
     if margin(factors) == 0:
         p, q = (int(f) for f in factors)
         blocks = x.unflatten(1, (y.shape[1], q)).unflatten(0, (y.shape[0], p))  # rows, p, columns, q
-        residual = y - blocks.mean(dim=(1, 3))
+        residual = y.to(x.dtype) - blocks.mean(dim=(1, 3))
         return (blocks + residual[:, None, :, None]).reshape(x.shape)
-    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    x, y = (
+        x.cpu().double(),
+        y.cpu().double(),
+    )  # small systems, solved exactly; there is no float64 on every device
     a, b = (
-        torch.from_numpy(overlap_matrix(span.start, span.stop, f)[0]).to(x.device, wide)
+        torch.from_numpy(overlap_matrix(span.start, span.stop, f)[0])
         for span, f in zip(coarse, factors, strict=True)
     )
-    residual = y.to(wide) - a @ x.to(wide) @ b.mT
-    residual = torch.linalg.solve(a @ a.mT, residual)
+    residual = torch.linalg.solve(a @ a.mT, y - a @ x @ b.mT)
     residual = torch.linalg.solve(b @ b.mT, residual.mT).mT
-    return (x.to(wide) + a.mT @ residual @ b).to(x.dtype)
+    return x + a.mT @ residual @ b
 
 
 def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span) -> np.ndarray:
@@ -114,14 +116,3 @@ def kspace_step(x: Scratch, source: Plane, scale: int) -> tuple[Scratch, float, 
         out.write(rows, fine[rows.start : rows.stop].float().numpy())
     after = float((coarse - crop.apply(fine.float().double())).abs().max())
     return out, float(residual.abs().max()), after
-
-
-def kspace_disagreement(x: Scratch, source: Plane, scale: int) -> float:
-    """Largest ``|y - A x|`` of a plane as it is."""
-    from sciSR.forward.kspace import KSpaceCrop
-
-    fine = torch.from_numpy(np.asarray(x.read(Span(0, x.shape[0])))).double()
-    coarse = torch.from_numpy(
-        np.asarray(source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
-    ).double()
-    return float((coarse - KSpaceCrop(scale).apply(fine)).abs().max())

@@ -70,9 +70,7 @@ def available_memory(device: torch.device) -> int:
     limits = []
     try:
         with open("/proc/meminfo") as stream:
-            for line in stream:
-                if line.startswith("MemAvailable:"):
-                    limits.append(int(line.split()[1]) * 1024)
+            limits += [int(line.split()[1]) * 1024 for line in stream if line.startswith("MemAvailable:")]
         with open("/sys/fs/cgroup/memory.max") as stream, open("/sys/fs/cgroup/memory.current") as used:
             text = stream.read().strip()
             if text != "max":

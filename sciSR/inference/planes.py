@@ -18,12 +18,16 @@ SCRATCH_IN_MEMORY = 256 << 20
 
 
 class Plane(Protocol):
-    """A two-dimensional field of float32 values relative to the image's offset, in its robust unit."""
+    """A two-dimensional field of values relative to the image's offset, in its robust unit."""
 
     shape: tuple[int, int]
 
+    def load(self, rows: Span) -> None:
+        """Get ready for regions within these rows."""
+        ...
+
     def region(self, rows: Span, columns: Span) -> np.ndarray:
-        """Values over a region that may reach outside; mirrored there."""
+        """Values over a region that may reach outside (mirrored there); float64 or float32."""
         ...
 
 
@@ -62,49 +66,38 @@ class ImagePlane:
         mask = self.image.mask
         flags = None if mask is None else read_rows(self.image, self.index, slice(low, high), "mask")
         bad = bad_pixels(values, flags) if self.has_bad else None
-        with np.errstate(invalid="ignore", over="ignore"):
-            relative = ((values.astype(np.float64) - self.offset) / self.unit).astype(np.float32)
         take = inside - low
-        contiguous = len(take) == high - low
-        self._band = (
-            span,
-            relative if contiguous else relative[take],
-            bad if bad is None or contiguous else bad[take],
-        )
+        if len(take) != high - low:
+            values = values[take]
+            bad = None if bad is None else bad[take]
+        self._band = (span, values, bad)
 
     def region(self, rows: Span, columns: Span) -> np.ndarray:
         self.load(rows)
         assert self._band is not None
         span, values, bad = self._band
         if bad is None:
-            return values[rows.within(span)][:, mirror(columns, self.shape[1])]
+            return self._relative(values[rows.within(span)][:, mirror(columns, self.shape[1])])
         # With the fill's reach around the region, so that the fill does not depend on the tile.
         outer_rows, outer_columns = rows.grow(fill.RADIUS), columns.grow(fill.RADIUS)
         take = mirror(outer_columns, self.shape[1])
         block, flags = values[outer_rows.within(span)][:, take], bad[outer_rows.within(span)][:, take]
+        block = self._relative(block)
         if flags.any():
             block = fill.fill_bad(block, flags)
         return block[rows.within(outer_rows), columns.within(outer_columns)]
 
-    def good(self, rows: Span) -> np.ndarray:
-        """Values of some rows inside the image, full width, as the measurement that a result must reproduce."""
+    def _relative(self, values: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", over="ignore"):
+            return (values.astype(np.float64) - self.offset) / self.unit
+
+    def measured(self, rows: Span) -> tuple[np.ndarray, np.ndarray | None]:
+        """The file's own values of some rows inside the image, full width, and which of them are bad."""
         self.load(rows)
         assert self._band is not None
-        span, values, _ = self._band
-        return values[rows.within(span)]
-
-    def bad(self, rows: Span) -> np.ndarray | None:
-        """Bad pixels of some rows (inside the image), full width."""
-        if not self.has_bad:
-            return None
-        self.load(rows)
-        assert self._band is not None
-        span, _, bad = self._band
-        return None if bad is None else bad[rows.within(span)]
-
-    def raw(self, rows: Span) -> np.ndarray:
-        """The file's own values of some rows, untouched."""
-        return read_rows(self.image, self.index, slice(rows.start, rows.stop))
+        span, values, bad = self._band
+        inside = rows.within(span)
+        return values[inside], None if bad is None else bad[inside]
 
 
 class Scratch:

@@ -25,32 +25,38 @@ _MEMORY_SHARE = 0.25
 
 @dataclass
 class Runner:
-    """How to run: device, tile size, and whether the block-mean consistency step follows each stage.
+    """How to run: device, tile size, and whether the block-mean consistency step follows within the tile.
 
-    The tile halves itself when memory runs out and stays at the smaller size.
+    The tile halves itself when memory runs out and stays at the smaller size. A whole-number scale in one stage needs no
+    step here: it is made consistent when the band gets its final values, in float64.
     """
 
     device: torch.device
     tile: int | None = None
-    block_mean: bool = True
+    block_mean: bool = False
     advance: Callable[[int], None] = field(default=lambda pixels: None)
 
     def start_tile(self, stage: TiledStage) -> int:
         """Tile size in coarse pixels: as asked, or what a quarter of the free memory holds, up to 512."""
         if self.tile is None:
             share = _MEMORY_SHARE * available_memory(self.device) / max(1, stage.bytes_per_pixel)
-            self.tile = int(min(DEFAULT_TILE, max(SMALLEST_TILE, share**0.5 - 2 * stage.halo)))
+            self.tile = int(min(DEFAULT_TILE, share**0.5 - 2 * stage.halo))
+        self.tile = max(SMALLEST_TILE, self.tile)
         return self.tile
 
     def bands(self, stage: TiledStage, source: Plane) -> Iterator[tuple[Span, np.ndarray]]:
-        """Fine rows from top to bottom, full width, as float32 relative to the offset."""
+        """Fine rows from top to bottom, full width, relative to the offset.
+
+        float32; float64 where a consistency step within the tile must not be rounded relative to the offset.
+        """
+        dtype = np.float64 if self.block_mean and margin(stage.factors) else np.float32
         height = int(source.shape[0] * stage.factors[0])
         width = int(source.shape[1] * stage.factors[1])
         start = 0
         while start < height:
             step = fine_step(self.start_tile(stage), stage.factors[0])
             rows = Span(start, min(start + step, height))
-            band = np.empty((len(rows), width), dtype=np.float32)
+            band = np.empty((len(rows), width), dtype=dtype)
             source.load(self._needed(rows, stage, 0))
             for columns in split(width, fine_step(self.start_tile(stage), stage.factors[1])):
                 self._tile(stage, source, rows, columns, band[:, columns.start : columns.stop])
@@ -114,9 +120,9 @@ class Runner:
         core = tuple(s.coarse(f).grow(extra) for s, f in zip((rows, columns), stage.factors, strict=True))
         fine = tuple(s.fine(f) for s, f in zip(core, stage.factors, strict=True))
         touched = tuple(s.coarse(f).grow(stage.halo) for s, f in zip(fine, stage.factors, strict=True))
-        values = torch.from_numpy(np.ascontiguousarray(source.region(*touched))).to(self.device)
-        x = stage.region(values, touched, fine)
+        values = source.region(*touched)
+        x = stage.region(torch.from_numpy(values.astype(np.float32)).to(self.device), touched, fine)
         if self.block_mean:
             y = values[core[0].within(touched[0]), core[1].within(touched[1])]
-            x = block_mean_step(x, y, stage.factors, core)
+            x = block_mean_step(x, torch.from_numpy(y).to(x.device), stage.factors, core)
         return x[rows.within(fine[0]), columns.within(fine[1])].cpu().numpy()

@@ -15,15 +15,16 @@ import sciSR
 from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
-from sciSR.inference.choose import Choice, choose, parse_scale, scale_text, spatial_factors
-from sciSR.inference.consistency import kspace_step
-from sciSR.inference.device import choose_device, tune_allocator
-from sciSR.inference.normalise import Normaliser, fit
+from sciSR.inference.choose import Choice, scale_text
+from sciSR.inference.consistency import block_mean_step, kspace_step
+from sciSR.inference.device import tune_allocator
+from sciSR.inference.flags import put_flags_back
+from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
 from sciSR.inference.runner import Runner
-from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage, to_network_memory
-from sciSR.inference.statistics import Sample, plane_indices, read_rows, sample
-from sciSR.inference.tiles import Span
+from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
+from sciSR.inference.statistics import Sample, plane_indices, read_rows
+from sciSR.inference.tiles import Span, split
 from sciSR.views import NearestView
 
 Put = Callable[[tuple[slice | int, ...], np.ndarray], None]
@@ -119,9 +120,9 @@ class UpscalePlan:
         Image
             :attr:`output` with its provenance completed by the measured agreement with the input.
         """
-        if self.image.kind == "labels":
-            self._run_labels(put, progress)
-            return self.output.replace(provenance=self._provenance(None))
+        if self._is_replication:
+            self._replicate(put, progress)
+            return self.output.replace(provenance=self._provenance(self._exact_agreement()))
         if self.device.type == "cpu":
             tune_allocator()
         agreement = Agreement(self.factors, "block mean" if self.consistency != "kspace" else "k-space crop")
@@ -134,13 +135,14 @@ class UpscalePlan:
             if progress is not None:
                 progress(min(1.0, done / total))
 
-        runner = Runner(self.device, self.tile, self.consistency == "block", advance)
+        tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
+        runner = Runner(self.device, self.tile, tiled_step, advance)
         for index in planes:
             self._run_plane(index, runner, agreement, put)
         if progress is not None:
             progress(1.0)
-        unit = self._unit * float(self.share)
-        report = agreement.report(unit, enforced=self.consistency != "none")
+        unit = self._unit if self.consistency == "kspace" else 1.0
+        report = agreement.report(unit * float(self.share), enforced=self.consistency != "none")
         return self.output.replace(provenance=self._provenance(report))
 
     # -- one plane ------------------------------------------------------------------------------------------------
@@ -198,13 +200,14 @@ class UpscalePlan:
             if self.consistency == "kspace":
                 refined = self._kspace(refined, plane, stage, agreement if last else None)
                 scratch.append(refined)
-            elif isinstance(stage, FourierStage) and self.consistency == "block":
+            elif isinstance(stage, FourierStage) and runner.block_mean:
                 yield from runner.bands(ReadyStage("fourier", stage.factors, refined), plane)
                 return
             plane = refined
-        whole = Runner(runner.device, runner.tile, block_mean=False)
+        # Bands of whole coarse rows, so that each can be made consistent by itself.
+        reader = Runner(runner.device, tile=256 * self.factors[0].numerator if self._whole else 1024)
         one = (Fraction(1), Fraction(1))
-        yield from whole.bands(ReadyStage("done", one, plane), plane)
+        yield from reader.bands(ReadyStage("done", one, plane), plane)
 
     def _kspace(self, fine: Scratch, plane: Plane, stage: Stage, agreement: Agreement | None) -> Scratch:
         out, _, after = kspace_step(fine, plane, int(stage.factors[0]))
@@ -221,64 +224,73 @@ class UpscalePlan:
         agreement: Agreement,
         put: Put,
     ) -> None:
-        """Offset, share and flags; measure the agreement on the values as written; hand over."""
-        share, offset = float(self.share), self.normaliser.offset
-        final = np.empty_like(band)
-        step = max(1, _FINISH_BYTES // (8 * band.shape[1]))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            values = band[part].astype(np.float64)
-            values *= self._unit
-            values += offset
-            values *= share
-            with np.errstate(over="ignore"):
-                final[part] = values
+        """Final values in float64, rounded once; the agreement is measured on what is written; hand over."""
+        final = np.empty(band.shape, dtype=np.float32)
+        whole = int(self.factors[0]) if self._whole else 1
+        step = max(1, _FINISH_BYTES // (8 * band.shape[1] * whole)) * whole
+        for part in split(len(rows), step):
+            inside = slice(part.start, part.stop)
+            fine = Span(rows.start + part.start, rows.start + part.stop)
+            final[inside] = self._final_values(fine, band[inside], source)
             if self.consistency != "kspace":
-                values = final[part].astype(np.float64)
-                values /= share
-                values -= offset
-                values /= self._unit
-                band[part] = values
-        if self.consistency != "kspace":
-            agreement.feed(rows, band, source)
-        self._flag(rows, final, source)
+                agreement.feed(fine, final[inside] * np.float64(1 / self.share), source)
+        put_flags_back(rows, final, source, self.factors, float(self.share))
         first, _ = self.image.spatial_axes
         put(
             tuple(slice(rows.start, rows.stop) if a == first else entry for a, entry in enumerate(index)),
             final,
         )
 
-    def _flag(self, rows: Span, final: np.ndarray, source: ImagePlane) -> None:
-        """Put the input's own bad values back over every fine pixel that touches a bad one."""
-        coarse = rows.coarse(self.factors[0])
-        bad = source.bad(coarse)
-        if bad is None or not bad.any():
-            return
-        footprint = _touches(bad, coarse, rows, self.factors[0], axis=0)
-        columns = Span(0, final.shape[1])
-        footprint = _touches(footprint, Span(0, bad.shape[1]), columns, self.factors[1], axis=1)
-        raw = NearestView(
-            _Offset(source.raw(coarse).astype(np.float64), coarse.start, source.shape),
-            self.factors,
-        )[rows.start : rows.stop, :]
-        flagged = np.where(np.isfinite(raw), raw * float(self.share), raw)
-        # A fine pixel that only overlaps a bad one, its own centre being in a good one, has no value of its own.
-        nearest_bad = NearestView(_Offset(bad, coarse.start, source.shape), self.factors)[
-            rows.start : rows.stop, :
-        ]
-        flagged[footprint & ~nearest_bad] = np.nan
-        final[footprint] = flagged[footprint]
+    def _final_values(self, fine: Span, band: np.ndarray, source: ImagePlane) -> np.ndarray:
+        """Undo offset and unit, make the pixels' means exactly the measured ones, share totals out."""
+        values = torch.from_numpy(band).double()
+        values *= self._unit
+        values += self.normaliser.offset
+        if self.consistency == "block" and self._whole:
+            coarse = fine.coarse(self.factors[0])
+            measured, bad = source.measured(coarse)
+            y = torch.from_numpy(measured.astype(np.float64))
+            if bad is not None:  # their own values mean nothing; they are overwritten afterwards
+                y = torch.where(torch.from_numpy(bad), 0.0, y)
+            columns = Span(0, measured.shape[1])
+            values = block_mean_step(values, y, self.factors, (coarse, columns))
+        values *= float(self.share)
+        return values.float().numpy()
 
-    # -- labels, provenance ---------------------------------------------------------------------------------------
+    @property
+    def _whole(self) -> bool:
+        """Whether both factors are whole numbers."""
+        return all(f.denominator == 1 for f in self.factors)
 
-    def _run_labels(self, put: Put, progress: Progress | None) -> None:
-        view = NearestView(self.image.data, self.all_factors)
+    # -- replication, provenance ----------------------------------------------------------------------------------
+
+    @property
+    def _is_replication(self) -> bool:
+        """Nearest neighbour on whole-number factors, and labels: values are repeated, to the bit."""
+        exact = self.choice.name == "nearest" and self._whole and self.consistency != "kspace"
+        return self.image.kind == "labels" or exact
+
+    def _replicate(self, put: Put, progress: Progress | None) -> None:
         fine = self.output
+        view = fine.replace(data=NearestView(self.image.data, self.all_factors))
         planes = plane_indices(fine)
+        first, second = fine.spatial_axes
+        step = max(1, _FINISH_BYTES // (8 * fine.shape[second]))
         for number, index in enumerate(planes):
-            put(index, read_rows(fine.replace(data=view), index, slice(None)))
+            for rows in split(fine.shape[first], step):
+                part = slice(rows.start, rows.stop)
+                values = read_rows(view, index, part)
+                if self.share != 1:
+                    values = values * float(self.share)
+                where = tuple(part if axis == first else entry for axis, entry in enumerate(index))
+                put(where, values.astype(fine.dtype, copy=False))
             if progress is not None:
                 progress((number + 1) / len(planes))
+
+    def _exact_agreement(self) -> Any:
+        if self.image.kind == "labels":
+            return None
+        return Agreement(self.factors).report(1.0, enforced=self.consistency != "none")
 
     def _provenance(self, agreement: Any) -> Any:
         step: dict[str, Any] = {
@@ -299,161 +311,3 @@ class UpscalePlan:
         if agreement is not None:
             step["agreement"] = dict(agreement)
         return self.image.provenance.add(**step)
-
-
-class _Offset:
-    """Rows of a plane, indexed as if the whole plane were there."""
-
-    def __init__(self, rows: np.ndarray, start: int, shape: tuple[int, int]) -> None:
-        self.rows, self.start, self.shape, self.dtype = rows, start, shape, rows.dtype
-
-    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
-        rows, columns = index
-        return self.rows[rows.start - self.start : rows.stop - self.start, columns]
-
-
-def _touches(bad: np.ndarray, coarse: Span, fine: Span, factor: Fraction, axis: int) -> np.ndarray:
-    """Fine pixels that overlap any bad coarse one, along one axis."""
-    o = np.arange(fine.start, fine.stop, dtype=np.int64)
-    p, q = factor.numerator, factor.denominator
-    low, high = (o * q) // p, -((-(o + 1) * q) // p) - 1  # first and last coarse pixel under each fine one
-    out = np.take(bad, low - coarse.start, axis=axis)
-    for step in range(1, int((high - low).max(initial=0)) + 1):
-        out |= np.take(bad, np.minimum(low + step, high) - coarse.start, axis=axis)
-    return out
-
-
-def plan_upscale(
-    image: Image,
-    scale: Any = 2,
-    model: str = "auto",
-    *,
-    consistency: Consistency = "auto",
-    device: str = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
-    tile: int | None = None,
-) -> UpscalePlan:
-    """Decide how an image will be upscaled; reads it once for its statistics.
-
-    Parameters
-    ----------
-    image : Image
-    scale : number, str, or pair
-        2, 1.5, ``"3/2"``, or one number per spatial axis. A scale that does not give whole pixels is rounded to
-        the nearest that does, so that the field stays exact.
-    model : str
-        ``"auto"``, ``"nearest"``, ``"linear"``, ``"cubic"``, ``"lanczos"``, ``"fourier"``, a trained model's name or
-        the path of its weights.
-    consistency : {"auto", "block", "kspace", "none"}
-        Which measurement the result must reproduce: the mean of each original pixel, the acquired part of k-space,
-        none. ``"auto"`` takes the network's own, and for classical methods the block mean except on MR and CT.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-    precision : {"fp32", "bf16"}
-        bf16 is about twice as fast and agrees to 63 dB.
-    tile : int, optional
-        Tile size in input pixels; by default as large as the memory allows, up to 512. The result does not depend
-        on it.
-
-    Returns
-    -------
-    UpscalePlan
-
-    Raises
-    ------
-    SciSRError
-        Impossible scale, unknown model or device, or pixels that can't be upscaled.
-    """
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"unknown precision {precision!r}", remedy="use fp32 or bf16")
-    if tile is not None and tile < 1:
-        raise UsageError(f"a tile of {tile} pixels is too small")
-    wish = parse_scale(scale)
-    factors = spatial_factors(image, wish)
-    where = choose_device(device)
-    choice = choose(image, wish, model)
-    messages = list(choice.messages)
-    if factors != wish:
-        messages.append(
-            f"x{scale_text(wish)} would not give whole pixels: x{float(factors[0]):.9g}, x{float(factors[1]):.9g}"
-        )
-    if image.kind == "labels":
-        empty = Sample(np.empty(0), 0, int(np.prod(image.shape)))
-        return UpscalePlan(
-            image, choice, factors, "none", where, False, tile, empty, Normaliser("range", 0, 0), [], messages
-        )
-    statistics = sample(image)
-    models: list[Any] = []
-    if choice.trained:
-        choice, models = _load(image, choice, statistics, where, messages)
-    kind = models[0][1].normalisation if models else "sky"
-    return UpscalePlan(
-        image,
-        choice,
-        factors,
-        _consistency(image, choice, models, consistency, factors),
-        where,
-        precision == "bf16",
-        tile,
-        statistics,
-        fit(statistics.values, kind),
-        models,
-        messages,
-    )
-
-
-def _load(
-    image: Image, choice: Choice, statistics: Sample, device: torch.device, messages: list[str]
-) -> tuple[Choice, list[Any]]:
-    """Load the network; where it was our choice, let the image check it first."""
-    from sciSR.models.files import load_model
-
-    model, spec, digest = load_model(choice.name)
-    return choice, [(to_network_memory(model, device), spec, digest)]
-
-
-_OF_SPEC = {"blockmean": "block", "kspace": "kspace", "gaussian": "none", "none": "none"}
-
-
-def _consistency(
-    image: Image, choice: Choice, models: list[Any], asked: str, factors: tuple[Fraction, Fraction]
-) -> str:
-    if asked not in ("auto", "block", "kspace", "none"):
-        raise UsageError(f"unknown consistency {asked!r}", remedy="use auto, block, kspace or none")
-    if asked == "kspace" and (factors[0] != factors[1] or factors[0].denominator != 1):
-        raise UsageError("k-space consistency needs one whole-number scale", where=image.where)
-    if asked != "auto":
-        return asked
-    if choice.trained:
-        return _OF_SPEC[models[0][1].consistency]
-    if choice.name == "fourier" and image.domain == "mr":
-        return "none"  # zero filling keeps the acquired coefficients by itself
-    return "none" if image.domain in ("mr", "ct") else "block"
-
-
-def upscale(
-    image: Image, scale: Any = 2, model: str = "auto", *, progress: Progress | None = None, **options: Any
-) -> Image:
-    """Upscale an image in memory.
-
-    Parameters
-    ----------
-    image : Image
-        From :func:`sciSR.read`, or :meth:`Image.from_array`.
-    scale, model, **options
-        See :func:`plan_upscale`.
-    progress : callable, optional
-        Called with the fraction done.
-
-    Returns
-    -------
-    Image
-        float32 (labels keep their dtype), on the refined grid, with the provenance of what was done.
-    """
-    plan = plan_upscale(image, scale, model, **options)
-    data = np.empty(plan.output.shape, dtype=plan.output.dtype)
-
-    def put(index: tuple[slice | int, ...], block: np.ndarray) -> None:
-        data[index] = block
-
-    return plan.run(put, progress).replace(data=data)
