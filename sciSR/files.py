@@ -103,7 +103,9 @@ def _commit(temporary: Path, target: Path, *, overwrite: bool) -> None:
         aside = None
         if target.exists():
             if not overwrite:
-                raise UsageError("appeared while this run was working", where=target, remedy="give --overwrite")
+                raise UsageError(
+                    "appeared while this run was working", where=target, remedy="give --overwrite"
+                )
             aside = target.with_name(f".{target.name}.{os.getpid()}.old")
             os.rename(target, aside)
         try:
@@ -148,10 +150,13 @@ def translate_os_errors(where: Path | str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError("the disk is full", where=where, remedy="free some space; nothing was written") from error
+            raise ResourceError(
+                "the disk is full", where=where, remedy="free some space; nothing was written"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UsageError(f"not permitted: {error.strerror}", where=where) from error
-        raise
+        # Too large for this file system, an I/O error, a lost network folder: still one line with the path.
+        raise ResourceError(f"can't be written: {error.strerror or error}", where=where) from error
     except MemoryError as error:
         raise ResourceError("out of memory", where=where, remedy="give a smaller --tile") from error
 
@@ -178,7 +183,9 @@ def check_regular_file(path: Path | str) -> int:
     except OSError as error:
         raise UnreadableError(f"can't be read: {error.strerror or error}", where=path) from error
     if head.startswith(b"version https://git-lfs"):
-        raise UnreadableError("is a Git LFS pointer, not the file itself", where=path, remedy="run 'git lfs pull'")
+        raise UnreadableError(
+            "is a Git LFS pointer, not the file itself", where=path, remedy="run 'git lfs pull'"
+        )
     return size
 
 
