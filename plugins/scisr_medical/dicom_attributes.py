@@ -8,6 +8,7 @@ those of DICOM PS3.3; "type" is the attribute's type in the MR and CT Image IODs
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
@@ -52,6 +53,12 @@ MR_IMAGE_TYPES = frozenset({
     "PHASE SUBTRACT", "PROJECTION IMAGE", "T1 MAP", "T2 MAP", "VELOCITY MAP",
 })  # fmt: skip
 """Defined terms of ImageType value 3 in an MR image (C.8.3.1.1.1)."""
+
+PAIRED = frozenset({
+    "ANKLE", "ARM", "BREAST", "CLAVICLE", "EAR", "ELBOW", "EYE", "FINGER", "FOOT", "HAND", "HIP", "KNEE", "LEG",
+    "SHOULDER", "THUMB", "TOE", "WRIST",
+})  # fmt: skip
+"""Body parts of which there are two; a missing BodyPartExamined may be one."""
 
 LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 
@@ -105,6 +112,27 @@ def fill_required(dataset: Any, modality: str) -> None:
     for keyword in (*EMPTY_IF_MISSING, *EMPTY_IF_MISSING_BY_MODALITY.get(modality, ())):
         if keyword not in dataset:
             setattr(dataset, keyword, None)
+    part = str(dataset.get("BodyPartExamined") or "")
+    if "ImageLaterality" not in dataset and "Laterality" not in dataset and (not part or part in PAIRED):
+        dataset.Laterality = None
+    if "PatientOrientationCodeSequence" not in dataset and "PatientPosition" not in dataset:
+        dataset.PatientPosition = None
+
+
+def normalise(dataset: Any) -> None:
+    """Rewrite, without loss, what sources often get wrong and what the standard forbids in a new object.
+
+    An age of ``45Y`` becomes ``045Y``. InversionTime may only stand in an MR image whose ScanningSequence is IR;
+    an MPRAGE labelled GR keeps its inversion time under InversionTimes (0018,9079), which has no such condition.
+    """
+    age = str(dataset.get("PatientAge") or "").strip()
+    if re.fullmatch(r"\d{1,3}[DWMY]", age):
+        dataset.PatientAge = age.zfill(4)
+    sequence = dataset.get("ScanningSequence") or []
+    if "InversionTime" in dataset and "IR" not in ([sequence] if isinstance(sequence, str) else sequence):
+        if (time := dataset.InversionTime) is not None and dataset.get("Modality") == "MR":
+            dataset.InversionTimes = float(time)
+        del dataset.InversionTime
 
 
 def derived_image_type(source: tuple[str, ...], modality: str) -> list[str]:

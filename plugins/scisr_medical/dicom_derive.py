@@ -106,6 +106,7 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
             if keyword in dataset:
                 delattr(dataset, keyword)
         rules.fill_required(dataset, source.modality)
+        rules.normalise(dataset)
         _identity(dataset, derivation, source, at, number)
         _geometry(dataset, derivation, source, at)
         _pixels(dataset, derivation, source, stored)

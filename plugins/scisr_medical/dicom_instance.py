@@ -244,6 +244,8 @@ def _refusal(value: _Values, sop_class: str, header: Any, pixels: dict[str, Any]
         name = "an unknown SOP class" if name == sop_class else name
         if "Enhanced" in name:
             return f"{name} (multi-frame)"
+        if (value.integer("SamplesPerPixel") or 1) > 1:
+            return f"{name} (colour, {value.text('PhotometricInterpretation')})"
         return name if pixels["keyword"] else f"{name} (not an image)"
     if "MOSAIC" in value.texts("ImageType"):
         return "Siemens mosaic (all slices in one tiled image)"
