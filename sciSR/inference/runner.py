@@ -34,6 +34,8 @@ class Runner:
     device: torch.device
     tile: int | None = None
     block_mean: bool = False
+    row_multiple: int = 1
+    """Bands are a multiple of this many fine rows (but for the last), so that each holds whole original pixels."""
     advance: Callable[[int], None] = field(default=lambda pixels: None)
 
     def start_tile(self, stage: TiledStage) -> int:
@@ -55,6 +57,7 @@ class Runner:
         start = 0
         while start < height:
             step = fine_step(self.start_tile(stage), stage.factors[0])
+            step = -(-step // self.row_multiple) * self.row_multiple
             rows = Span(start, min(start + step, height))
             band = np.empty((len(rows), width), dtype=dtype)
             source.load(self._needed(rows, stage, 0))

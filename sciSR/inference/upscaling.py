@@ -136,7 +136,9 @@ class UpscalePlan:
                 progress(min(1.0, done / total))
 
         tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
-        runner = Runner(self.device, self.tile, tiled_step, advance)
+        # Bands of whole original pixels, so that each can be made consistent by itself.
+        multiple = int(self.factors[0]) if self._whole else 1
+        runner = Runner(self.device, self.tile, tiled_step, multiple, advance)
         for index in planes:
             self._run_plane(index, runner, agreement, put)
         if progress is not None:
@@ -204,8 +206,7 @@ class UpscalePlan:
                 yield from runner.bands(ReadyStage("fourier", stage.factors, refined), plane)
                 return
             plane = refined
-        # Bands of whole coarse rows, so that each can be made consistent by itself.
-        reader = Runner(runner.device, tile=256 * self.factors[0].numerator if self._whole else 1024)
+        reader = Runner(runner.device, tile=1024, row_multiple=runner.row_multiple)
         one = (Fraction(1), Fraction(1))
         yield from reader.bands(ReadyStage("done", one, plane), plane)
 
