@@ -15,7 +15,8 @@ from sciSR.plugins import adapters
 HELP = """Upscale FITS, NIfTI or DICOM files: the same field on finer pixels.
 
 The result keeps the input's geometry, units and metadata, and says in its header what was done to it.
-INPUTS are files, or folders that hold one DICOM series each.
+INPUTS are files, or folders that hold one DICOM series each; several DICOM files
+of one folder are taken together.
 
 \b
   scisr upscale m51.fits                           writes m51_x2.fits
@@ -74,10 +75,11 @@ def _print_outcome(outcome: Any) -> None:
         click.echo(f"  {part.part or 'image'}: {shapes}, model {part.step.get('model', '?')}", err=True)
         agreement = part.step.get("agreement")
         if agreement:
-            worst = agreement["max_relative_to_range"]
-            click.echo(
-                f"    agrees with the input ({agreement['operator']}) to {worst:.1e} of its range", err=True
+            worst, operator = f"{agreement['max_relative_to_range']:.1e} of its range", agreement["operator"]
+            sense = (
+                "agrees with the input to" if agreement["enforced"] else "differs from the input by at most"
             )
+            click.echo(f"    {sense} {worst} ({operator})", err=True)
         for message in part.messages:
             click.echo(f"    {message}", err=True)
 

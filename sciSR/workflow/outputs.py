@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,26 @@ from sciSR.plugins import adapter_for, adapters
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its result goes, or the reason why it can't be worked on."""
+    """One input and where its result goes, or the reason why it can't be worked on.
+
+    Attributes
+    ----------
+    input : Path
+        A file or folder; the files' folder where `files` are given.
+    output : Path or None
+    adapter : Adapter or None
+    options : mapping
+        Those of the given options that the adapter knows.
+    files : tuple of Path
+        Files that make up one input together: some slices of a DICOM series.
+    problem : SciSRError or None
+    """
 
     input: Path
     output: Path | None = None
     adapter: Adapter | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
     problem: SciSRError | None = None
 
 
@@ -35,7 +49,7 @@ def plan_jobs(
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> list[Job]:
-    """One job per input, in order.
+    """One job per input, in order; several DICOM files of one folder are one input.
 
     An unreadable input becomes a job with a `problem`; a request that makes no sense as a whole is refused
     here, before any file is worked on.
@@ -61,43 +75,65 @@ def plan_jobs(
     """
     if not inputs:
         raise UsageError("no input given")
-    if output is not None and len(inputs) > 1:
-        raise UsageError(f"one output given for {len(inputs)} inputs", remedy="use --out-dir")
     if output is not None and out_dir is not None:
         raise UsageError("both an output and an output folder given", remedy="choose one of -o and --out-dir")
+    found = _joined([_recognised(Path(path)) for path in inputs])
+    if output is not None and len(found) > 1:
+        raise UsageError(f"one output given for {len(found)} inputs", remedy="use --out-dir")
     options = dict(options or {})
-    jobs = [_job(Path(path), output, out_dir, scale, overwrite, options) for path in inputs]
-    _check_options(jobs, options)
+    _check_options(found, options)
+    jobs = [_with_output(job, output, out_dir, scale, overwrite, options) for job in found]
     _check_collisions(jobs)
     if out_dir is not None and any(job.problem is None for job in jobs):
         _make_folder(Path(out_dir))
     return jobs
 
 
-def _job(
-    path: Path,
+def _recognised(path: Path) -> Job:
+    try:
+        return Job(path, adapter=adapter_for(path))
+    except SciSRError as problem:
+        return Job(path, problem=problem)
+
+
+def _joined(jobs: Sequence[Job]) -> list[Job]:
+    """Files of one folder become one input where their adapter can read files together (`read_files`)."""
+    groups: dict[object, list[Job]] = {}
+    for number, job in enumerate(jobs):
+        joins = hasattr(job.adapter, "read_files") and job.input.is_file()
+        groups.setdefault((type(job.adapter), job.input.parent.resolve()) if joins else number, []).append(
+            job
+        )
+    return [
+        group[0]
+        if len(group) == 1
+        else replace(group[0], input=group[0].input.parent, files=tuple(job.input for job in group))
+        for group in groups.values()
+    ]
+
+
+def _with_output(
+    job: Job,
     output: Path | str | None,
     out_dir: Path | str | None,
     scale: tuple[Fraction, Fraction],
     overwrite: bool,
     options: Mapping[str, Any],
 ) -> Job:
-    try:
-        adapter = adapter_for(path)
-    except SciSRError as problem:
-        return Job(path, problem=problem)
+    path, adapter = job.input, job.adapter
+    if adapter is None:
+        return job
     known = {option.name for option in adapter.options}
-    own = {name: value for name, value in options.items() if name in known}
     default = adapter.default_output(path, scale_text(scale))
-    target = (
-        Path(output) if output is not None else default if out_dir is None else Path(out_dir) / default.name
-    )
+    target = default if out_dir is None else Path(out_dir) / default.name
+    target = target if output is None else Path(output)
+    job = replace(job, output=target, options={name: v for name, v in options.items() if name in known})
     try:
         check_format(adapter, path, target, default)
         check_target(target, overwrite=overwrite, folder_is_made=out_dir is not None)
     except SciSRError as problem:
-        return Job(path, target, adapter, own, problem)
-    return Job(path, target, adapter, own)
+        return replace(job, problem=problem)
+    return job
 
 
 def check_format(adapter: Adapter, path: Path, target: Path, default: Path) -> None:
@@ -154,7 +190,7 @@ def _check_options(jobs: Sequence[Job], options: Mapping[str, Any]) -> None:
 
 
 def _check_collisions(jobs: Sequence[Job]) -> None:
-    inputs = {job.input.resolve(): job.input for job in jobs}
+    inputs = {path.resolve(): path for job in jobs for path in (job.files or (job.input,))}
     taken: dict[Path, Path] = {}
     for job in jobs:
         if job.output is None:
@@ -165,7 +201,7 @@ def _check_collisions(jobs: Sequence[Job]) -> None:
             raise UsageError(
                 f"the output {job.output} is {whose} input", where=job.input, remedy="name another output"
             )
-        if job.input.is_dir() and job.input.resolve() in target.parents:
+        if job.input.is_dir() and not job.files and job.input.resolve() in target.parents:
             raise UsageError(f"the output {job.output} lies inside the input folder", where=job.input)
         if target in taken:
             raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -171,10 +172,13 @@ def _run_job(
     write_options = {name: value for name, value in job.options.items() if name in writing}
     said: list[str] = []
     with _out_of_memory_named(path), _overheard(said):
-        images = adapter.read(path, **read_options)
+        # Only adapters that have `read_files` are given several files: see sciSR.workflow.outputs.
+        images = (
+            adapter.read_files(job.files, **read_options) if job.files else adapter.read(path, **read_options)
+        )
         if not images:
             raise UnsupportedError("holds no image", where=path)
-        digest = file_sha256(path)
+        digest = file_sha256(path) if not job.files else _files_sha256(job.files)
         record = {"software": f"sciSR {__version__}", "step": "read", "input_sha256": digest}
         images = [image.replace(provenance=image.provenance.add(**record)) for image in images]
         plans = [plan_upscale(image, scale=scale, **settings) for image in images]
@@ -189,6 +193,14 @@ def _run_job(
         for image, plan, final in zip(images, plans, finals, strict=True)
     )
     return Outcome(path, written, adapter.name, digest, parts, tuple(said), time.perf_counter() - start)
+
+
+def _files_sha256(files: Sequence[Path]) -> str:
+    """As :func:`file_sha256` of a folder that holds just these files."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(bytes.fromhex(file_sha256(path)))
+    return digest.hexdigest()
 
 
 def _run_all(plans: Sequence[Any], put: Callable[..., None], progress: Progress | None) -> list[Image]:
