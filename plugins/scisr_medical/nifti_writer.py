@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import shutil
@@ -23,7 +24,7 @@ from scisr_medical.nifti_output import OutputPlan, encode, header_bytes, plan_ou
 from scisr_medical.nifti_sidecars import sidecar_content, stem
 
 _CHUNK = 4 << 20
-# Level 6 as gzip(1); 1 is three times faster and 3 % larger on float32 volumes, but surprises nobody less.
+# As gzip(1). Float32 voxels hardly compress: level 1 gives 0.7 % more bytes 10 % faster (an upscaled T1).
 _LEVEL = 6
 
 
@@ -150,8 +151,12 @@ class NiftiWriter:
 def _reserve(stream: BinaryIO, size: int) -> None:
     """Give the file its full size with blocks behind it: writing to a map of a full disk kills the process."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(stream.fileno(), 0, size)
-        return
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
     zeros = bytes(_CHUNK)
     for start in range(0, size, _CHUNK):
         stream.write(zeros[: size - start])
