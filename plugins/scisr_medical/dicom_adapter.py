@@ -153,7 +153,9 @@ class DicomAdapter:
 
     def default_output(self, path: Path, scale: str) -> Path:
         """``study/`` -> ``study_x2/``, ``slice.dcm`` -> ``slice_x2.dcm``."""
-        path = Path(path).absolute()
+        path = Path(path)
+        if path.name in ("", "..", "."):  # a folder named by where it is
+            path = path.absolute().resolve()
         if path.is_dir():
             return path.with_name(f"{path.name}_x{scale}")
         stem = path.name

@@ -7,6 +7,7 @@ edge-aligned grid of :mod:`sciSR.grid`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -181,7 +182,7 @@ def _geometry(dataset: Any, derivation: Derivation, source: Instance, at: tuple[
         corner = corner + step * float((at[0] + Fraction(1, 2)) / across - Fraction(1, 2) - k)
         if len(derivation.stack.slices) > 1:
             spacing = float(source.normal @ step) / float(across)
-            dataset.SpacingBetweenSlices = ds_string(spacing)
+            dataset.SpacingBetweenSlices = ds_string(float(f"{spacing:.9g}"))  # noise of rounded positions
             if across != 1:
                 dataset.SliceThickness = ds_string(spacing)
     dataset.ImagePositionPatient = [ds_string(v) for v in corner]
@@ -250,8 +251,8 @@ def _sources(derivation: Derivation, at: tuple[int, ...]) -> list[Instance]:
 
 def _derivation_text(derivation: Derivation, source: Instance) -> str:
     across, rows, columns = (f"{float(f):.6g}" for f in derivation.factors[:3])
-    done = derivation.provenance.summary()
-    parts = [done or f"sciSR {__version__}", f"factors rows {rows}, columns {columns}, slices {across}"]
+    parts = [_step_text(step) for step in derivation.provenance.steps] or [f"sciSR {__version__}"]
+    parts.append(f"factors rows {rows}, columns {columns}, slices {across}")
     if source.spacing is not None:
         parts.append(f"original spacing {source.spacing[0]:g} x {source.spacing[1]:g} mm")
     if source.thickness is not None:
@@ -262,3 +263,14 @@ def _derivation_text(derivation: Derivation, source: Instance) -> str:
     if derivation.clipped:
         parts.append(f"{derivation.clipped} pixels of the series clipped to the range that can be stored")
     return "; ".join(parts) + "."
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    """One step of the provenance in words, with complete checksums."""
+    words = [str(step.get("software", "sciSR")), str(step.get("step", ""))]
+    words += [f"x{step['scale']}"] if "scale" in step else []
+    words += [str(step["model"])] if step.get("model") else []
+    words += [f"consistency {step['consistency']}"] if step.get("consistency") else []
+    for key, name in (("weights_sha256", "weights"), ("sha256", "input"), ("input_sha256", "input")):
+        words += [f"({name} sha256 {step[key]})"] if step.get(key) else []
+    return " ".join(w for w in words if w)

@@ -15,6 +15,7 @@ from scisr_medical.dicom_io import read_header, translate
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+_DIRECTORY = "1.2.840.10008.1.3.10"
 CLASSIC = {MR_IMAGE: "MR", CT_IMAGE: "CT"}
 
 TAGS = [
@@ -121,8 +122,7 @@ def _instance(path: Path, header: Any, pixels: dict[str, Any]) -> Instance:
     if not sop_class and value.text("Modality") in ("MR", "CT") and pixels["keyword"]:
         # ACR-NEMA and early DICOM have no SOP class; the modality says which one a derived image gets.
         sop_class = {"MR": MR_IMAGE, "CT": CT_IMAGE}[value.text("Modality")]
-    if not sop_class:
-        raise UnreadableError("looks like DICOM, but has no SOPClassUID", where=path)
+    _check_complete(value, sop_class, pixels)
     instance = Instance(
         path=path,
         sop_class=sop_class,
@@ -161,6 +161,16 @@ def _instance(path: Path, header: Any, pixels: dict[str, Any]) -> Instance:
     if instance.refusal is None:
         _check_image(instance, pixels)
     return instance
+
+
+def _check_complete(value: _Values, sop_class: str, pixels: dict[str, Any]) -> None:
+    """Refuse what was cut off in the header: it may be a slice, so it must not pass for some other object."""
+    if not sop_class:
+        raise UnreadableError("looks like DICOM, but has no SOPClassUID", where=value.path)
+    if sop_class in CLASSIC and pixels["keyword"] is None:
+        raise UnreadableError("holds no pixel data: it is truncated, or no image", where=value.path)
+    if sop_class != _DIRECTORY and not value.text("SeriesInstanceUID") and sop_class not in CLASSIC:
+        raise UnreadableError("has no SeriesInstanceUID: it is truncated, or no DICOM object", where=value.path)
 
 
 class _Values:
@@ -280,8 +290,6 @@ def _check_image(instance: Instance, pixels: dict[str, Any]) -> None:
         )
     if instance.slope == 0:
         raise UnreadableError("RescaleSlope is 0", where=instance.path)
-    if pixels["keyword"] is None:
-        raise UnreadableError("holds no pixel data: truncated, or not an image", where=instance.path)
     if instance.spacing is not None and min(instance.spacing) <= 0:
         raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=instance.path)
     _check_codec(instance)

@@ -149,6 +149,9 @@ def choose_series(found: Found, wanted: str | None) -> list[Instance]:
             raise UnsupportedError(
                 f"only classic single-frame MR and CT images are upscaled, this is: {kinds}",
                 where=found.where,
+                remedy="convert multi-frame images to classic ones or to NIfTI first"
+                if "multi-frame" in kinds
+                else None,
             )
         raise UnreadableError("holds no DICOM image", where=found.where)
     listing = ", ".join(f"{describe_series(s)} UID {uid}" for uid, s in found.series.items())
