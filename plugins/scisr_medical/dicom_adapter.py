@@ -177,12 +177,19 @@ def _image(stack: Any, where: Path, *, several: bool) -> Image:
         spatial=("y", "x"),
         grid=stack.grid,
         domain="generic" if phase else first.modality.lower(),
-        unit=(first.rescale_type or "HU") if first.modality == "CT" else first.rescale_type or None,
+        unit=_unit(first.modality, first.rescale_type),
         mask=mask,
         metadata=stack,
         source=where,
         part=f"{first.shape[0]}x{first.shape[1]}" if several else "",
     )
+
+
+def _unit(modality: str, rescale_type: str) -> str | None:
+    """RescaleType; ``US`` means unspecified, which in CT is HU (C.11.1.1.2)."""
+    if rescale_type in ("", "US"):
+        return "HU" if modality == "CT" else None
+    return rescale_type
 
 
 def _groups(text: str | Sequence[str] | None) -> tuple[int, ...]:
