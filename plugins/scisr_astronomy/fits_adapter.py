@@ -1,0 +1,123 @@
+"""The FITS adapter. Importing it is cheap: astropy and the rest are imported when a file is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sciSR.adapter import Option
+from sciSR.errors import SciSRError, UnreadableError
+from sciSR.files import translate_os_errors
+
+if TYPE_CHECKING:
+    from sciSR.adapter import Writer
+    from sciSR.image import Image
+
+
+class FitsAdapter:
+    """Images, cubes and multi-extension FITS files; plain, ``.gz``, ``.bz2`` or tile-compressed ``.fz``.
+
+    See ``docs``: what is read, carried over, updated and refused is written at the top of each module here.
+    Output is uncompressed unless its name ends in ``.gz``.
+    """
+
+    name = "fits"
+    suffixes = (".fits.gz", ".fit.gz", ".fts.gz", ".fits", ".fit", ".fts")
+    options = (
+        Option(
+            "hdu",
+            "HDU to upscale: name, NAME,VERSION or number (default: every science image)",
+            multiple=True,
+        ),
+        Option(
+            "quantity",
+            "what a pixel holds: density keeps values, total shares them out (default: from the unit)",
+            type="choice",
+            choices=("auto", "density", "total"),
+        ),
+        Option(
+            "wcs",
+            "none: drop world coordinates, upscale pixels only",
+            type="choice",
+            choices=("keep", "none"),
+        ),
+        Option("dq_bits", "DQ flags that make a pixel bad: all (default), none, or numbers like 1,4,4096"),
+        Option("max_inflated", "largest size a compressed file may decompress to (default 16G)"),
+        Option("ignore_checksum", "read a file whose CHECKSUM or DATASUM is wrong", type="flag"),
+    )
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the content begins with ``SIMPLE  =``, possibly inside gzip or bzip2. Never raises."""
+        from scisr_astronomy.fits_file import is_fits
+
+        return is_fits(Path(path))
+
+    def read(self, path: Path, **options: Any) -> list[Image]:
+        """One image per science HDU, in file order, lazily.
+
+        Parameters
+        ----------
+        path : Path
+        hdu : str, int, or sequence of these
+            ``"SCI"``, ``"SCI,2"``, ``1``; default: every image with two axes longer than one pixel that is no
+            companion (ERR, DQ, VAR, WHT, ...) of another. Images not chosen are carried over as they are.
+        quantity : {"auto", "density", "total"}
+        wcs : {"keep", "none"}
+        dq_bits : str
+            Which bits of a DQ companion make a pixel bad: ``"all"`` (any non-zero), ``"none"``, or numbers.
+        max_inflated : str
+        ignore_checksum : bool
+
+        Raises
+        ------
+        SciSRError
+        """
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.reader import read_fits
+
+            return read_fits(path, **options)
+
+    def open_writer(
+        self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any
+    ) -> Writer:
+        """Begin an output like the file that `images` were read from; see :class:`sciSR.adapter.Adapter`."""
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.writer import FitsWriter
+
+            return FitsWriter(path, images, overwrite=overwrite)
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """All HDUs with shape, role and unit, and the grid of each image; pixels and checksums are not read."""
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.describe import describe_fits
+
+            return describe_fits(path)
+
+    def default_output(self, path: Path, scale: str) -> Path:
+        """``m51.fits``, ``m51.fits.gz`` and ``m51.fits.fz`` all give ``m51_x2.fits``."""
+        path = Path(path)
+        stem = re.sub(r"\.(gz|bz2|fz)$", "", path.name, flags=re.I)
+        stem = re.sub(r"\.(fits|fit|fts)$", "", stem, flags=re.I)
+        return path.with_name(f"{stem}_x{scale}.fits")
+
+
+@contextlib.contextmanager
+def _only_our_errors(path: Path) -> Iterator[None]:
+    """At the door: whatever a library raises becomes an UnreadableError that names the file."""
+    try:
+        with translate_os_errors(path):
+            yield
+    except SciSRError:
+        raise
+    except Exception as error:
+        what = f"can't be used: {type(error).__name__}: {error}"
+        raise UnreadableError(what[:300], where=path) from error
+
+
+adapter = FitsAdapter()
