@@ -27,8 +27,8 @@ _MEMORY_SHARE = 0.25
 class Runner:
     """How to run: device, tile size, and whether the block-mean consistency step follows within the tile.
 
-    The tile halves itself when memory runs out and stays at the smaller size. A whole-number scale in one stage needs no
-    step here: it is made consistent when the band gets its final values, in float64.
+    The tile halves itself when memory runs out and stays at the smaller size. A whole-number scale in one stage needs
+    no step here: it is made consistent when the band gets its final values, in float64.
     """
 
     device: torch.device
