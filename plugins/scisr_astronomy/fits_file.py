@@ -130,10 +130,9 @@ def _as_extension(header: Any) -> Any:
     structure += [(f"NAXIS{n + 1}", header[f"NAXIS{n + 1}"]) for n in range(int(header["NAXIS"]))]
     structure += [("PCOUNT", 0), ("GCOUNT", 1)]
     out = fits.Header(structure)
+    replaced = {"SIMPLE", "EXTEND", "GROUPS", "BLOCKED", *(key for key, *_ in structure)}
     for card in header.cards:
-        if (
-            card.keyword not in out and card.keyword not in ("SIMPLE", "EXTEND", "GROUPS", "BLOCKED")
-        ) or card.keyword in ("COMMENT", "HISTORY", ""):
+        if card.keyword not in replaced:
             out.append(card, end=True)
     return out
 

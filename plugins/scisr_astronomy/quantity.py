@@ -92,7 +92,7 @@ def parse_unit(text: str) -> Any:
     """An astropy unit from a FITS unit string, historic spellings included; None where there is no sense in it."""
     from astropy import units as u
 
-    with warnings.catch_warnings(), u.add_enabled_units([u.def_unit("nmgy", doc="nanomaggy")]):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for candidate in (text, _respell(text)):
             for form in ("fits", "generic", "cds"):
