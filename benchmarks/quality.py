@@ -24,6 +24,7 @@ from scipy import ndimage
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.forward.kspace import KSpaceCrop
 from sciSR.inference.normalise import fit
+from sciSR.inference.selfcheck import gain_on_own_downsample, sky_level_and_noise
 from sciSR.metrics import flux_error, psnr, ssim
 from sciSR.models.espcn import lanczos_phases
 from sciSR.models.files import load_model
@@ -142,13 +143,20 @@ def back_projection(y: np.ndarray, iterations: int = 10) -> np.ndarray:
     return x
 
 
-def astro_methods(observed: np.ndarray, weights: str | Path) -> dict[str, np.ndarray]:
+def astro_methods(
+    observed: np.ndarray, weights: str | Path, names: tuple[str, ...] = (*CLASSICAL, "ESPCN")
+) -> dict[str, np.ndarray]:
     """Every method on one plane, all with the block-mean consistency step."""
     model, spec, _ = load_model(weights)
     normaliser = fit(observed.ravel(), spec.normalisation)
-    results = {name: classical(observed, name) for name in CLASSICAL}
-    results["ESPCN"] = normaliser.inverse(network(model, spec.receptive_field, normaliser.forward(observed)))
-    return {name: consistent(image, observed, "blockmean") for name, image in results.items()}
+    results = {}
+    for name in names:
+        if name == "ESPCN":
+            raw = normaliser.inverse(network(model, spec.receptive_field, normaliser.forward(observed)))
+        else:
+            raw = classical(observed, name)
+        results[name] = consistent(raw, observed, "blockmean")
+    return results
 
 
 def asinh_psnr(truth: np.ndarray, image: np.ndarray, sky: float, sigma: float, rim: int = 8) -> float:
@@ -156,21 +164,6 @@ def asinh_psnr(truth: np.ndarray, image: np.ndarray, sky: float, sigma: float, r
     inner = (slice(rim, -rim),) * 2
     a, b = (np.arcsinh((v[inner] - sky) / (2 * sigma)) for v in (truth, image))
     return psnr(a, b, float(a.max() - a.min()))
-
-
-def sky_of(observed: np.ndarray) -> tuple[float, float]:
-    """Level and noise of an image's sky: clipped median and noise from neighbouring differences."""
-    level = observed[np.isfinite(observed)]
-    for _ in range(8):
-        median = np.median(level)
-        width = 1.4826 * np.median(np.abs(level - median))
-        level = level[np.abs(level - median) <= 3 * width] if width > 0 else level
-    difference = np.diff(observed, axis=-1)[:, ::2] / math.sqrt(2)
-    difference = difference[np.isfinite(difference)]
-    noise = 1.4826 * np.median(np.abs(difference - np.median(difference)))
-    return float(np.median(level)), float(
-        max(min(noise, width) if noise > 0 else width, 1e-12 * np.abs(level).max(), 1e-300)
-    )
 
 
 def astro_scene(scene: Scene, weights: str | Path) -> dict[str, tuple[float, float, float]]:
@@ -186,23 +179,37 @@ def astro_scene(scene: Scene, weights: str | Path) -> dict[str, tuple[float, flo
     return rows
 
 
-def astro_file(path: Path, weights: str | Path) -> dict[str, tuple[float]]:
-    """asinh PSNR of every method on a real image; the input is its block mean; pixels near bad ones are left
-    out."""
+def own_gain(observed: np.ndarray, weights: str | Path) -> tuple[float, str]:
+    """The self-check of an input: predicted gain and best classical method, on its own block mean."""
+
+    def one(name: str):
+        return lambda plane: astro_methods(plane, weights, (name,))[name]
+
+    return gain_on_own_downsample(observed, one("ESPCN"), {name: one(name) for name in CLASSICAL})
+
+
+def astro_file(path: Path, weights: str | Path) -> dict[str, tuple[float, ...]]:
+    """asinh PSNR of every method on a real image; the input is its block mean; no pixels near bad ones.
+
+    The entry "self-check" holds the gain that the input predicts from its own block mean, and the PSNR of
+    the classical method that it would choose.
+    """
     truth = even(load_plane(path), SCALE)
     observed = block_mean(truth, SCALE)
     bad = ~np.isfinite(observed)
-    sky, sigma = sky_of(observed)
+    sky, sigma = sky_level_and_noise(np.where(bad, np.nan, observed))
     filled = np.where(bad, np.median(observed[~bad]), observed)
     near = ndimage.binary_dilation(bad, iterations=7) if bad.any() else bad
     good = ~np.repeat(np.repeat(near, SCALE, 0), SCALE, 1)
     good[:8], good[-8:], good[:, :8], good[:, -8:] = False, False, False, False
     a = np.arcsinh((truth[good] - sky) / (2 * sigma))
     peak = float(a.max() - a.min())
-    return {
+    rows = {
         name: (psnr(a, np.arcsinh((image[good] - sky) / (2 * sigma)), peak),)
         for name, image in astro_methods(filled, weights).items()
     }
+    predicted, best = own_gain(np.where(bad, np.nan, observed), weights)
+    return rows | {"self-check": (predicted, rows[best][0])}
 
 
 def table(rows: dict[str, dict[str, tuple[float, ...]]], digits: tuple[int, ...]) -> str:

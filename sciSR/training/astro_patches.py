@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from sciSR.inference.normalise import fit
 from sciSR.training.scenes import simulate
@@ -57,13 +58,29 @@ def astro_patches(
         scene = simulate(scene_seed, scale=scale)
         scene_seed += 1
         normaliser = fit(scene.observed.ravel(), "sky")
-        v = ((normaliser.offset + scene.read_noise**2) / normaliser.scale**2, 1 / normaliser.scale)
-        _cut(truths, normaliser.forward(scene.truth), patch * scale, 8, generator)
+        truth, frames = scene.truth, scene.frames
+        if (
+            generator.random() < 0.35
+        ):  # a resampled mosaic: noise that is part of the image, correlated over pixels
+            noise = scene.observed - block_mean(truth, scale)
+            truth = truth + smooth_noise(truth.shape, generator.uniform(1.0, 5.0), generator) * (
+                noise.std() * generator.uniform(0.3, 2.0)
+            )
+            frames = frames * 10 ** generator.uniform(0.5, 2.0)
+            normaliser = fit((block_mean(truth, scale) + 0.2 * noise).ravel(), "sky")
+        v = (
+            (normaliser.offset + scene.read_noise**2) / normaliser.scale**2 / frames,
+            1 / normaliser.scale / frames,
+        )
+        _cut(truths, normaliser.forward(truth), patch * scale, min(4, number - len(truths)), generator)
         variances += [v] * (len(truths) - len(variances))
     share = -(-(count - number) // len(files))
     for path in files:
         plane, start = load_plane(path), len(truths)
-        for image, part in ((plane, 0.6), (block_mean(plane, scale), 0.4)):
+        blurred = ndimage.gaussian_filter(
+            plane, generator.uniform(1.2, 3.5) / 2.3548
+        )  # oversampled, correlated noise
+        for image, part in ((plane, 0.4), (block_mean(plane, scale), 0.3), (blurred, 0.3)):
             coarse = block_mean(image, scale)
             normaliser = fit(coarse[np.isfinite(coarse)], "sky")
             z = normaliser.forward(image)
@@ -71,6 +88,12 @@ def astro_patches(
             _cut(truths, z, patch * scale, number, generator)
         variances += [(0.0, 0.0)] * (len(truths) - start)
     return np.stack(truths)[:count], np.asarray(variances, np.float32)[:count]
+
+
+def smooth_noise(shape: tuple[int, int], fwhm: float, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Gaussian noise of unit variance, correlated over `fwhm` pixels."""
+    field = ndimage.gaussian_filter(generator.standard_normal(shape), fwhm / 2.3548, mode="wrap")
+    return field / field.std()
 
 
 def _cut(into: list[NDArray], z: NDArray, side: int, number: int, generator: np.random.Generator) -> None:

@@ -29,6 +29,8 @@ class Scene:
         Block mean of the truth with Poisson and read noise, electrons.
     read_noise, sky : float
         Electrons; the sky is part of truth and observed.
+    frames : float
+        Exposures averaged; the noise variance of a pixel is ``(electrons + read_noise^2) / frames``.
     fwhm : float
         Of the optics, coarse pixels.
     stars : ndarray ``[M, 3]``
@@ -39,6 +41,7 @@ class Scene:
     observed: NDArray[np.float64]
     read_noise: float
     sky: float
+    frames: float
     fwhm: float
     stars: NDArray[np.float64]
 
@@ -55,12 +58,13 @@ def simulate(seed: int, size: int = 256, scale: int = 2, fixed: dict[str, float]
     scale : int
         Fine pixels for each coarse pixel and axis.
     fixed : dict, optional
-        Values that replace random ones: sky, read_noise, fwhm, stars, galaxies, nebula, faint, bright.
+        Values that replace random ones: sky, read_noise, frames, fwhm, stars, galaxies, nebula, faint, bright.
     """
     g = np.random.default_rng(seed)
     pick = {
         "sky": 10 ** g.uniform(0.7, 3.5),
         "read_noise": 10 ** g.uniform(0.0, 1.2),
+        "frames": 10 ** g.uniform(0.5, 4.0) if g.random() < 0.5 else 1.0,
         "fwhm": math.exp(g.uniform(math.log(0.8), math.log(4.0))),
         "stars": 10 ** g.uniform(1.3, 3.6) * (size / 256) ** 2,
         "galaxies": g.integers(0, 60) * (size / 256) ** 2,
@@ -81,9 +85,9 @@ def simulate(seed: int, size: int = 256, scale: int = 2, fixed: dict[str, float]
     truth = canvas.reshape(size * scale, OVER, size * scale, OVER).mean((1, 3)) + pick["sky"]
     coarse = truth.reshape(size, scale, size, scale).mean((1, 3))
     stars[:, :2] = (stars[:, :2] + 0.5) / OVER - 0.5
-    return Scene(
-        truth, expose(coarse, pick["read_noise"], g), pick["read_noise"], pick["sky"], pick["fwhm"], stars
-    )
+    n = pick["frames"]
+    observed = expose(coarse * n, pick["read_noise"] * math.sqrt(n), g) / n
+    return Scene(truth, observed, pick["read_noise"], pick["sky"], n, pick["fwhm"], stars)
 
 
 def _add_stars(
