@@ -1,0 +1,83 @@
+"""The network's size, its reach, and its alignment."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sciSR.errors import ModelError
+from sciSR.models.espcn import ESPCN, lanczos_phases
+from sciSR.models.spec import receptive_field
+from torch import nn
+
+
+def random_network(scale: int = 2) -> ESPCN:
+    torch.manual_seed(0)
+    model = ESPCN(scale)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    return model
+
+
+def test_number_of_parameters_is_that_of_the_paper():
+    assert sum(p.numel() for p in ESPCN(scale=2).parameters()) == 58_212
+
+
+def test_filters_of_the_skip_path_are_not_stored():
+    assert not any(key.startswith("skip") for key in ESPCN().state_dict())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_skip_path_is_aligned_at_the_edges(scale):
+    """A straight line goes on as the same straight line; no half-pixel shift."""
+    model, n = ESPCN(scale), 40
+    line = torch.arange(n, dtype=torch.float32)[None].expand(n, -1)[None, None]
+    out = model.skip(line)[0, 0, scale * n // 2, scale * 8 : -scale * 8]
+    expected = ((torch.arange(scale * n) + 0.5) / scale - 0.5)[scale * 8 : -scale * 8]
+    assert (out - expected).abs().max() < 0.02
+    assert torch.allclose(lanczos_phases(scale).sum(1), torch.ones(scale, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_receptive_field_is_that_of_the_gradients(scale):
+    model, n = random_network(scale).double(), 25
+    model.skip.float()
+    middle = n // 2
+    for part, radius in ((model.body, 5), (model, 5)):
+        x = torch.rand(1, 1, n, n, dtype=torch.float64, requires_grad=True)
+        out = part(x) if part is model.body else model.skip(x.float()).double() + model.body(x)
+        block = out[0, 0, scale * middle : scale * (middle + 1), scale * middle : scale * (middle + 1)]
+        block.square().sum().backward()
+        touched = x.grad[0, 0].abs().nonzero()
+        assert int((touched - middle).abs().max()) == radius == receptive_field(part)
+
+
+def test_receptive_field_of_other_layers():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, dilation=2), nn.ReLU(), nn.PixelShuffle(2), nn.Conv2d(1, 1, 5))
+    assert receptive_field(net) == 2 + 1
+    with pytest.raises(ModelError, match="BatchNorm2d"):
+        receptive_field(nn.Sequential(nn.BatchNorm2d(1)))
+
+
+def test_halo_makes_tiles_equal_the_whole():
+    model = random_network().eval()
+    x = torch.rand(1, 1, 40, 44)
+    with torch.no_grad():
+        whole = model(x)[..., 20:60, 20:68]
+        tile = model(x[..., 5:35, 5:39])[..., 10:-10, 10:-10]
+    assert torch.allclose(tile, whole[..., : tile.shape[-2], : tile.shape[-1]], atol=1e-4, rtol=1e-5)
+
+
+def test_skip_stays_float32_under_autocast():
+    model, x = ESPCN().eval(), torch.rand(1, 1, 20, 20) * 1000
+    with torch.no_grad():
+        for parameter in model.body.parameters():
+            parameter.zero_()
+        exact = model(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(x), exact)
+
+
+def test_unknown_skip_is_refused():
+    with pytest.raises(ValueError, match="cubic"):
+        ESPCN(skip="cubic")
