@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sciSR.adapter import Option, Writer
 from sciSR.errors import ResourceError, SciSRError, UnreadableError, UnsupportedError, UsageError
 from sciSR.files import check_regular_file
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
-
 from scisr_medical.nifti_header import (
     AXES,
     EXTENSION_COMMENT,

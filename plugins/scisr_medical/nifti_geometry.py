@@ -14,9 +14,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+
 from sciSR.errors import GeometryError, SciSRWarning, UsageError
 from sciSR.grid import refinement_matrix
-
 from scisr_medical.nifti_header import AXES, Layout, NiftiHeader
 
 # Two sizes closer than this (relative) are equal: headers store float32, converters round.
@@ -67,6 +67,8 @@ def geometry_of(header: NiftiHeader, where: Path) -> Geometry:
     pixdim = _pixdim(header, sform, spatial, notes, where)
     qfac = _qfac(header, sform, has_qform, notes, where)
     qform = _qform(header, pixdim, qfac, where) if has_qform else None
+    if sform is not None:
+        notes += _size_mismatch(sform, pixdim, spatial)
     if sform is not None and qform is not None:
         notes += _disagreement(sform, qform, header.shape, header.unit)
     if sform is None and qform is None:
@@ -163,6 +165,15 @@ def _base(shape: Sequence[int], pixdim: Sequence[float]) -> np.ndarray:
     affine = np.diag([*scale, 1.0])
     affine[:3, 3] = -scale * (sizes - 1) / 2
     return affine
+
+
+def _size_mismatch(sform: np.ndarray, pixdim: Sequence[float], spatial: int) -> list[str]:
+    """A note if the voxel sizes of pixdim and of the sform are more than one percent apart."""
+    sizes = np.linalg.norm(sform[:3, :spatial], axis=0)
+    if np.allclose(sizes, pixdim[:spatial], rtol=0.01):
+        return []
+    found, said = (" x ".join(f"{d:.4g}" for d in row) for row in (sizes, pixdim[:spatial]))
+    return [f"voxel sizes are {said} by pixdim, {found} by the sform; the sform is used"]
 
 
 def _disagreement(sform: np.ndarray, qform: np.ndarray, shape: Sequence[int], unit: str) -> list[str]:

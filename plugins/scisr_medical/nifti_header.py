@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import UnreadableError, UnsupportedError
 
 AXES = ("x", "y", "z", "t", "u", "v", "w")

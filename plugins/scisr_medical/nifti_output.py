@@ -10,11 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+
 from sciSR.errors import SciSRWarning, UsageError
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
-
 from scisr_medical.nifti_adapter import NiftiMetadata, record_extension
 from scisr_medical.nifti_geometry import refined_fields, slice_axis
 from scisr_medical.nifti_header import (

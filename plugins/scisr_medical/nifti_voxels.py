@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
 from sciSR.errors import ResourceError, UnreadableError
 from sciSR.files import check_regular_file, inflate
 from sciSR.views import full_index
-
 from scisr_medical.nifti_header import NiftiHeader
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -25,7 +25,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE_LIMIT = 1032
 # Compressed files up to this inflated size stay in memory, larger ones go to a temporary file.
 _IN_MEMORY = 64 << 20
-# Padding at the end of a file that is taken for just that: one block of the usual file systems.
+# Zeros at the end of a file that are taken for padding: one block of the usual file systems.
 _PADDING = 4096
 
 
@@ -76,7 +76,7 @@ def content_size(path: Path, expected: int) -> int:
     """
     size = check_regular_file(path)
     if not is_gzip(path):
-        _check_size(size, expected, path)
+        _check_size(path, expected, path)
         return size
     if expected > size * _DEFLATE_LIMIT:
         raise UnreadableError(
@@ -86,14 +86,21 @@ def content_size(path: Path, expected: int) -> int:
     return expected
 
 
-def _check_size(size: int, expected: int, path: Path) -> None:
+def _check_size(content: Path, expected: int, path: Path) -> None:
+    """Hold the size of (inflated) content against the header's; only zeros may follow, and few."""
+    size = content.stat().st_size
     if size < expected:
         raise UnreadableError(f"truncated: {size} bytes, its header says {expected}", where=path)
-    if size > expected + _PADDING:
+    tail = b""
+    if expected < size <= expected + _PADDING:
+        with open(content, "rb") as stream:
+            stream.seek(expected)
+            tail = stream.read()
+    if size > expected + _PADDING or any(tail):
         raise UnreadableError(
             f"damaged header or trailing data: {size} bytes, its header says {expected}",
             where=path,
-            remedy="check dim and datatype with nifti_tool -disp_hdr",
+            remedy="check dim, datatype and vox_offset with nifti_tool -disp_hdr",
         )
 
 
@@ -147,7 +154,7 @@ def open_content(path: Path, expected: int) -> Content:
     stream: BinaryIO | None = None
     try:
         size = inflate(path, temporary, compression="gzip", limit=limit)
-        _check_size(size, expected, path)
+        _check_size(temporary, expected, path)
         if size <= _IN_MEMORY:
             return Content(temporary.read_bytes(), path)
         stream = open(temporary, "rb")  # noqa: SIM115 - closed when its voxels are dropped

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
+
 from sciSR.errors import UsageError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import full_index
-
 from scisr_medical.nifti_adapter import header_and_data_paths
 from scisr_medical.nifti_output import OutputPlan, encode, header_bytes, plan_output
 from scisr_medical.nifti_sidecars import sidecar_content, stem

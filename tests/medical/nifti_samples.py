@@ -11,10 +11,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+
 from sciSR.grid import fine_index
 from sciSR.image import Image
 from sciSR.testing import Subject, refine_nearest, write_images
-
 from scisr_medical.nifti_adapter import adapter
 
 OBLIQUE = np.array(

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nifti_samples import json_extension, make, patch, raw_header, read, upscale_nearest, voxels
+
 from sciSR.errors import SciSRWarning, UnreadableError, UnsupportedError, UsageError
 from sciSR.testing import Subject, refine_nearest, write_images
-
 from scisr_medical.nifti_adapter import adapter
 
 ALL_TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]

@@ -24,8 +24,8 @@ from nifti_samples import (
     rotation_affine,
     upscale_nearest,
 )
-from sciSR.errors import GeometryError, SciSRWarning, UsageError
 
+from sciSR.errors import GeometryError, SciSRWarning, UsageError
 from scisr_medical.nifti_adapter import adapter
 
 
@@ -163,6 +163,14 @@ def test_an_illegal_qfac_is_refused_or_settled_by_the_sform(tmp_path: Path) -> N
         adapter.read(both)
     upscale_nearest(both, tmp_path / "out.nii")
     assert raw_header(tmp_path / "out.nii")["pixdim"][0] == -1
+
+
+def test_voxel_sizes_that_contradict_the_sform_are_warned_about(tmp_path: Path) -> None:
+    source = make(tmp_path / "in.nii", codes=(0, 1), fields={"pixdim": {3: 5}})
+    with pytest.warns(SciSRWarning, match=r"0\.9 x 1\.1 x 5 by pixdim, 0\.9 x 1\.1 x 2\.5 by the sform"):
+        adapter.read(source)
+    upscale_nearest(source, tmp_path / "out.nii")
+    assert_same_world(source, tmp_path / "out.nii", (2, 2, 1))
 
 
 def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path: Path) -> None:
