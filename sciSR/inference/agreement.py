@@ -23,10 +23,13 @@ class Agreement:
     factors : pair of Fraction
     operator : str
         What A is, for the report.
+    share : float
+        What a fine pixel holds of its coarse one (totals); divided out before the comparison.
     """
 
     factors: tuple[Fraction, Fraction]
     operator: str = "block mean"
+    share: float = 1.0
     largest: float = 0.0
     largest_value: float = 0.0
     squares: float = 0.0
@@ -47,7 +50,7 @@ class Agreement:
         rows : Span
             Fine rows, following the last ones.
         values : ndarray
-            As written, but per density (totals multiplied by the fine pixels per coarse one).
+            As written.
         """
         self._rows.append(values)
         f = self.factors[0]
@@ -60,6 +63,7 @@ class Agreement:
         predicted = block_means(
             block[fine.start - self._start : fine.stop - self._start], self.factors, coarse
         )
+        predicted /= self.share
         measured, bad = source.measured(coarse)
         measured = measured.astype(np.float64)
         good = slice(None) if bad is None else ~bad

@@ -55,7 +55,9 @@ def block_mean_step(
     if margin(factors) == 0:
         p, q = (int(f) for f in factors)
         blocks = x.unflatten(1, (y.shape[1], q)).unflatten(0, (y.shape[0], p))  # rows, p, columns, q
-        residual = y.to(x.dtype) - blocks.mean(dim=(1, 3))
+        # Adding strided views is several times faster than a reduction over two short axes.
+        total = sum(blocks[:, i, :, j] for i in range(p) for j in range(q))
+        residual = y.to(x.dtype) - total / (p * q)
         return (blocks + residual[:, None, :, None]).reshape(x.shape)
     x, y = (
         x.cpu().double(),
@@ -83,7 +85,11 @@ def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span
     columns = Span(0, int(fine.shape[1] / factors[1]))
     if margin(factors) == 0:
         p, q = (int(f) for f in factors)
-        return fine.reshape(len(rows), p, len(columns), q).mean(axis=(1, 3), dtype=np.float64)
+        total = np.zeros((len(rows), len(columns)))
+        for i in range(p):
+            for j in range(q):
+                total += fine[i::p, j::q]
+        return total / (p * q)
     a, _ = overlap_matrix(rows.start, rows.stop, factors[0])
     fine = a @ fine.astype(np.float64)
     out = np.empty((len(rows), len(columns)))

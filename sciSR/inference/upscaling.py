@@ -125,7 +125,9 @@ class UpscalePlan:
             return self.output.replace(provenance=self._provenance(self._exact_agreement()))
         if self.device.type == "cpu":
             tune_allocator()
-        agreement = Agreement(self.factors, "block mean" if self.consistency != "kspace" else "k-space crop")
+        agreement = Agreement(
+            self.factors, "block mean" if self.consistency != "kspace" else "k-space crop", float(self.share)
+        )
         planes = plane_indices(self.image)
         done, total = 0, len(planes) * self._work_per_plane()
 
@@ -144,7 +146,7 @@ class UpscalePlan:
         if progress is not None:
             progress(1.0)
         unit = self._unit if self.consistency == "kspace" else 1.0
-        report = agreement.report(unit * float(self.share), enforced=self.consistency != "none")
+        report = agreement.report(unit, enforced=self.consistency != "none")
         return self.output.replace(provenance=self._provenance(report))
 
     # -- one plane ------------------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ class UpscalePlan:
             fine = Span(rows.start + part.start, rows.start + part.stop)
             final[inside] = self._final_values(fine, band[inside], source)
             if self.consistency != "kspace":
-                agreement.feed(fine, final[inside] * np.float64(1 / self.share), source)
+                agreement.feed(fine, final[inside], source)
         put_flags_back(rows, final, source, self.factors, float(self.share))
         first, _ = self.image.spatial_axes
         put(
@@ -291,7 +293,7 @@ class UpscalePlan:
     def _exact_agreement(self) -> Any:
         if self.image.kind == "labels":
             return None
-        return Agreement(self.factors).report(1.0, enforced=self.consistency != "none")
+        return Agreement(self.factors).report(enforced=self.consistency != "none")
 
     def _provenance(self, agreement: Any) -> Any:
         step: dict[str, Any] = {

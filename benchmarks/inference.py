@@ -1,0 +1,206 @@
+"""Speed and memory of inference, side by side with other runtimes, in one run.
+
+``python benchmarks/inference.py [--size 1024] [--memory] [--json out.json]``
+
+Prints, for the shipped ESPCN x2 on this machine: output megapixels a second for each precision and layout (the bare
+network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
+checked), ONNX Runtime and OpenVINO on the same network untiled, and each one's share of the machine's peak, measured
+here with the best convolution that oneDNN has. ``--memory`` upscales FITS files of growing size in child processes
+and prints their peak resident memory. Every figure is the best of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from sciSR.image import Image
+from sciSR.inference import plan_upscale
+from sciSR.inference.device import tune_allocator
+from sciSR.models.files import load_model
+
+MODEL = "espcn-astro-x2"
+
+
+def best_seconds(run: Callable[[], object], budget: float = 6.0) -> float:
+    """Shortest of as many runs as fit the budget, at least three, after one to warm up."""
+    run()
+    times, start = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - start < budget:
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def peak_flops(dtype: torch.dtype) -> float:
+    """The machine's floating-point peak as reached by an in-cache 3x3 convolution, in FLOP/s."""
+    layer = nn.Conv2d(256, 256, 3, padding=1).to(dtype).to(memory_format=torch.channels_last).eval()
+    x = torch.randn(1, 256, 48, 48, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    flops = 2 * 256 * 256 * 9 * 48 * 48
+    with torch.inference_mode():
+        return flops / best_seconds(lambda: layer(x), budget=3.0)
+
+
+def flops_per_input_pixel(model: nn.Module) -> int:
+    """Two per weight: every convolution works on the input grid (the fixed interpolation included)."""
+    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d))
+    return 2 * (weights + model.skip.kernel.numel())
+
+
+def bare_network(model: nn.Module, size: int) -> dict[str, float]:
+    """Seconds of one untiled pass for each precision and layout."""
+    seconds = {}
+    x = torch.randn(1, 1, size, size)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        net, data = model.to(memory_format=layout), x.contiguous(memory_format=layout)
+        for bf16 in (False, True):
+            name = f"torch {'bf16' if bf16 else 'fp32'} {'NHWC' if layout is torch.channels_last else 'NCHW'}"
+
+            def run(net: nn.Module = net, data: torch.Tensor = data, bf16: bool = bf16) -> None:
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    net(data)
+
+            seconds[name] = best_seconds(run)
+    return seconds
+
+
+def engine(image: Image, model: str) -> dict[str, float]:
+    """Seconds through the engine, as users run it but for reading and writing files."""
+    seconds = {}
+    for precision in ("fp32", "bf16"):
+        plan = plan_upscale(image, 2, model, precision=precision, device="cpu")
+        seconds[f"sciSR engine {precision}, tiled"] = best_seconds(
+            lambda plan=plan: plan.run(lambda index, block: None)
+        )
+    return seconds
+
+
+def rivals(model: nn.Module, size: int) -> dict[str, float]:
+    """ONNX Runtime and OpenVINO on the same network, untiled."""
+    seconds: dict[str, float] = {}
+    x = torch.randn(1, 1, size, size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.onnx")
+        torch.onnx.export(
+            model.to(memory_format=torch.contiguous_format), (x,), path, dynamo=False, opset_version=17
+        )
+        expected = model(x).numpy()
+        try:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            feed = {session.get_inputs()[0].name: x.numpy()}
+            assert np.abs(session.run(None, feed)[0] - expected).max() < 1e-3
+            seconds["ONNX Runtime fp32"] = best_seconds(lambda: session.run(None, feed))
+        except ImportError:
+            print("onnxruntime is not installed", file=sys.stderr)
+        try:
+            import openvino
+
+            core = openvino.Core()
+            for precision, hint in (("fp32", "f32"), ("bf16", "bf16")):
+                compiled = core.compile_model(
+                    path,
+                    "CPU",
+                    {
+                        "INFERENCE_PRECISION_HINT": hint,
+                        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                        "PERFORMANCE_HINT": "LATENCY",
+                    },
+                )
+                request = compiled.create_infer_request()
+                seconds[f"OpenVINO {precision}"] = best_seconds(
+                    lambda request=request: request.infer([x.numpy()])
+                )
+        except ImportError:
+            print("openvino is not installed", file=sys.stderr)
+    return seconds
+
+
+def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
+    """Peak resident memory and time of `scisr upscale` on FITS files of growing size, each in its own process."""
+    from astropy.io import fits
+
+    results = {}
+    child = (
+        "import resource, sys, time; from sciSR.workflow.run import upscale_file; t = time.time(); "
+        "upscale_file(sys.argv[1], sys.argv[2], model=sys.argv[3], overwrite=True); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.time() - t)"
+    )
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            path = os.path.join(folder, "frame.fits")
+            rng = np.random.default_rng(0)
+            header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": size, "NAXIS2": size})
+            header["BUNIT"] = "electron"
+            with open(path, "wb") as stream:
+                stream.write(header.tostring().encode())
+                for start in range(0, size, 500):
+                    rows = rng.normal(100, 5, (min(500, size - start), size))
+                    stream.write(rows.astype(">f4").tobytes())
+                stream.write(b"\0" * (-stream.tell() % 2880))
+            out = subprocess.run(
+                [sys.executable, "-c", child, path, os.path.join(folder, "out.fits"), MODEL],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.split()
+            results[size] = {"GB": float(out[-2]), "seconds": float(out[-1])}
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1024, help="input pixels a side")
+    parser.add_argument("--memory", type=int, nargs="*", help="also peak memory, at these sizes")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    tune_allocator()
+    model, spec, _ = load_model(MODEL)
+    size = arguments.size
+    megapixels = (spec.scale * size) ** 2 / 1e6
+    peak = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
+    work = flops_per_input_pixel(model) * size**2
+    image = Image.from_array(np.random.default_rng(0).normal(0, 1, (size, size)).astype(np.float32))
+    seconds = bare_network(model, size) | engine(image, MODEL) | rivals(model, size)
+    print(
+        f"{MODEL}, {size}^2 -> {spec.scale * size}^2, {torch.get_num_threads()} threads; "
+        f"peak fp32 {peak['fp32'] / 1e9:.0f}, bf16 {peak['bf16'] / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'':32}{'Mpx/s out':>10}{'of peak':>9}{'time / best rival':>19}")
+    rows = {}
+    for name, each in seconds.items():
+        precision = "bf16" if "bf16" in name else "fp32"
+        others = [t for n, t in seconds.items() if precision in n and ("ONNX" in n or "OpenVINO" in n)]
+        rows[name] = {
+            "megapixels_per_second": megapixels / each,
+            "share_of_peak": work / each / peak[precision],
+            "time_over_best_rival": each / min(others) if others else float("nan"),
+        }
+        r = rows[name]
+        print(
+            f"{name:32}{r['megapixels_per_second']:10.2f}{r['share_of_peak']:9.2f}{r['time_over_best_rival']:19.2f}"
+        )
+    memory = measure_memory(arguments.memory) if arguments.memory else {}
+    for side, found in memory.items():
+        print(f"FITS {side}^2 -> x2: {found['GB']:.2f} GB peak resident, {found['seconds']:.0f} s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"peak": peak, "rows": rows, "memory": memory}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
