@@ -15,11 +15,12 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
 from sciSR.image import LazyArray
 from sciSR.views import NearestView
-
 from scisr_astronomy.detector_keywords import refine_detector
 from scisr_astronomy.fits_file import FitsFile
+from scisr_astronomy.physical_grid import add_physical
 from scisr_astronomy.reader import section_of, stored_of
 from scisr_astronomy.wcs_keywords import has_wcs, refine_wcs, without_wcs
 
@@ -103,6 +104,8 @@ def refine_header(
         header = without_wcs(header)
         notes.append("world coordinates dropped as asked for (--wcs none)")
     header, more = refine_detector(header, order, total=total)
+    if not has_wcs(header) and add_physical(header, order):
+        more.append("LTV and LTM added: they give the original pixel of each finer one")
     for n, factor in enumerate(order, start=1):
         if f"NAXIS{n}" in header:
             header[f"NAXIS{n}"] = int(header[f"NAXIS{n}"] * factor)

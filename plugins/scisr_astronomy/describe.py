@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.errors import SciSRError, SciSRWarning
-
 from scisr_astronomy.fits_file import FitsFile, open_fits
 from scisr_astronomy.quantity import quantity_of
 from scisr_astronomy.reader import FitsMetadata, axes_of, grid_of, why_not

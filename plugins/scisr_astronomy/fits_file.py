@@ -16,7 +16,6 @@ from typing import Any
 
 from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnreadableError
 from sciSR.files import check_regular_file, inflate, translate_os_errors
-
 from scisr_astronomy import checksum
 from scisr_astronomy.preflight import CARD, HduRecord, walk
 

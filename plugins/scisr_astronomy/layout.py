@@ -10,11 +10,11 @@ from typing import Any
 from sciSR.errors import UsageError
 from sciSR.image import Image, LazyArray
 from sciSR.provenance import Provenance
-
 from scisr_astronomy import lookup_tables
 from scisr_astronomy.carry import StoredForm, add_history, carry, refine_header, tidy_structure
 from scisr_astronomy.detector_keywords import pixel_keywords, refine_detector
 from scisr_astronomy.header_bytes import header_blocks
+from scisr_astronomy.physical_grid import add_physical
 from scisr_astronomy.preflight import BLOCK
 from scisr_astronomy.provenance_table import NAME as PROVENANCE_NAME
 from scisr_astronomy.provenance_table import read_provenance
@@ -267,4 +267,6 @@ def _new_header(shape: Any, dtype: Any, name: str, version: int, image: Image, *
         for card in image.grid.header.cards:
             if not card.keyword.startswith("NAXIS"):
                 header.append(card, end=True)
+    else:
+        add_physical(header, list(reversed(image.grid.factors)))
     return header

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import SciSRWarning
 from sciSR.provenance import Provenance
-
 from scisr_astronomy import checksum
 from scisr_astronomy.header_bytes import block_padding, header_bytes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from sciSR.errors import SciSRWarning, UnsupportedError
@@ -84,25 +85,26 @@ def quantity_of(unit: str | None, *, asked: str | None, where: str) -> Quantity:
 
 
 def _classify(text: str) -> Quantity | None:
-    parsed = parse_unit(text)
-    return _by_words(text) if parsed is None else _by_dimension(parsed)
+    for unit in parse_unit(text):
+        if (kind := _by_dimension(unit)) is not None:
+            return kind
+    return _by_words(text)
 
 
-def parse_unit(text: str) -> Any:
-    """An astropy unit from a FITS unit string, historic spellings included; None where there is no sense in it."""
+def parse_unit(text: str) -> Iterator[Any]:
+    """The astropy units that a FITS unit string may mean: as written, then with historic spellings understood."""
     from astropy import units as u
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for candidate in (text, _respell(text)):
-            for form in ("fits", "generic", "cds"):
-                try:
+    for candidate in (text, _respell(text)):
+        for form in ("fits", "generic", "cds"):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     unit = u.Unit(candidate, format=form, parse_strict="raise")
-                except Exception:  # ValueError, TypeError, KeyError, ... by format
-                    continue
-                if not isinstance(unit, u.UnrecognizedUnit):
-                    return unit
-    return None
+            except Exception:  # ValueError, TypeError, KeyError, ... by format
+                continue
+            yield unit
+            break
 
 
 def _respell(text: str) -> str:
@@ -114,7 +116,9 @@ def _respell(text: str) -> str:
     out = re.sub(r"(?<![A-Za-z])MJY(?=\s*/\s*SR)", "MJy", out)
     out = re.sub(r"(?<![A-Za-z])SR(?![A-Za-z])", "sr", out)
     out = re.sub(r"(?<![A-Za-z])S(?![A-Za-z])", "s", out)
-    out = re.sub(r"^\s*/", "1/", out)
+    out = re.sub(r"(?<=[\s/.*])A(?![A-Za-z])", "Angstrom", out)
+    out = re.sub(r"(?<![A-Za-z0-9])e(?=\s*/)", "electron", out)
+    out = re.sub(r"^\s*1?\s*/", "ct/", out)  # per something, with what is counted left unsaid
     return re.sub(r"\s+/", "/", out).strip()
 
 
@@ -149,6 +153,8 @@ def _by_dimension(unit: Any) -> Quantity | None:
         return "density"
     if any(powers.get(name, 0) > 0 for name in _COUNTED):
         return "total"
+    if powers.get("K", 0) > 0:
+        return "density"
     kinds = set(str(u.get_physical_type(unit)).split("/")) | {str(u.get_physical_type(unit))}
     if kinds & _KNOWN_DENSITIES:
         return "density"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sciSR.errors import GeometryError, SciSRWarning, UnreadableError, UnsupportedError, UsageError
-from sciSR.grid import Grid, PixelGrid
-from sciSR.image import Image, LazyArray
 
+from sciSR.errors import GeometryError, SciSRWarning, UnreadableError, UnsupportedError, UsageError
+from sciSR.grid import Grid
+from sciSR.image import Image, LazyArray
 from scisr_astronomy.fits_file import DEFAULT_LIMIT, FitsFile, open_fits
 from scisr_astronomy.lookup_tables import lookups
+from scisr_astronomy.physical_grid import PhysicalGrid
 from scisr_astronomy.provenance_table import read_provenance
 from scisr_astronomy.quantity import quantity_of
 from scisr_astronomy.roles import Role, is_science_shape, roles_of
@@ -260,7 +261,7 @@ def axes_of(header: Any, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple
 
 
 def grid_of(metadata: FitsMetadata, header: Any) -> Grid:
-    """The WCS grid of an image, checked; a plain pixel grid where there is no WCS or it was not wanted.
+    """The WCS grid of an image, checked; physical pixels where there is no WCS or it was not wanted.
 
     Raises
     ------
@@ -270,7 +271,7 @@ def grid_of(metadata: FitsMetadata, header: Any) -> Grid:
     file, index = metadata.file, metadata.hdu
     shape = file.records[index].shape
     if metadata.wcs == "none" or not has_wcs(header):
-        return PixelGrid(shape)
+        return PhysicalGrid.from_header(header, shape)
     try:
         check_wcs(header)
         grid = WcsGrid(

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import SciSRError, UnreadableError
 from sciSR.views import full_index
-
 from scisr_astronomy.rows import row_runs
 
 _NATIVE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}

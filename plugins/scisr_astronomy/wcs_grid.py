@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import GeometryError
 from sciSR.grid import compose, refined_shape
-
 from scisr_astronomy.lookup_tables import lookups, refine_lookup
 from scisr_astronomy.wcs_keywords import refine_wcs
 
@@ -84,8 +85,7 @@ class WcsGrid:
         from astropy.wcs import WCS
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _quiet():
                 extra = [fits.BinTableHDU.fromstring(raw) for raw in self.binary_tables]
                 hdus = fits.HDUList([fits.PrimaryHDU(), *(_table_hdu(t) for t in self.tables), *extra])
                 wcs = WCS(self.header.copy(), fobj=hdus)
@@ -101,8 +101,7 @@ class WcsGrid:
         """
         index = np.asarray(index, dtype=np.float64)
         pixel = self._pixel(index.reshape(-1, len(self.shape)))
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with _quiet(), np.errstate(all="ignore"):
             try:
                 focal = self._to_focal(pixel)
                 world = self.wcs.wcs.p2s(focal, 1)
@@ -114,11 +113,11 @@ class WcsGrid:
         return values.reshape(*index.shape[:-1], values.shape[-1])
 
     def index(self, world: np.ndarray) -> np.ndarray:
-        """Pixel indices of world coordinates; distortions are inverted by iteration, to 1e-9 pixel."""
+        """Pixel indices of world coordinates; distortions are inverted by iteration, until they move less than
+        1e-10 pixel."""
         world = np.asarray(world, dtype=np.float64)
         flat = world.reshape(-1, world.shape[-1])
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with _quiet(), np.errstate(all="ignore"):
             try:
                 result = self.wcs.wcs.s2p(flat, 1)
             except Exception as error:
@@ -178,8 +177,7 @@ class WcsGrid:
         from astropy.wcs.utils import proj_plane_pixel_scales
 
         core = self.wcs.wcs
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with _quiet(), np.errstate(all="ignore"):
             scales = proj_plane_pixel_scales(self.wcs)
             centre = self.world(np.array([(n - 1) / 2 for n in self.shape]))
         return {
@@ -222,6 +220,21 @@ def _table_hdu(table: Table) -> Any:
     hdu = fits.ImageHDU(np.asarray(table.data), header=table.header)
     hdu.name, hdu.ver = table.name, table.version
     return hdu
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without astropy's warnings and notices: what matters is an error of ours, the rest repeats for each block."""
+    from astropy import log
+
+    level = log.level
+    log.setLevel("ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _letters(header: Any) -> list[str]:

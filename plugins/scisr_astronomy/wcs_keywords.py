@@ -17,7 +17,6 @@ from fractions import Fraction
 from typing import Any
 
 from sciSR.errors import GeometryError
-
 from scisr_astronomy.lookup_tables import lookups
 
 _ALT = r"([A-Z]?)"

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
 from sciSR.errors import ResourceError, UsageError
 from sciSR.files import atomic_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.provenance import Provenance
 from sciSR.views import full_index
-
 from scisr_astronomy import checksum
 from scisr_astronomy.carry import StoredForm, add_history
 from scisr_astronomy.header_bytes import header_bytes
