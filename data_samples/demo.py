@@ -26,9 +26,11 @@ from measure import (
     mr_psnr,
     nifti_corners,
     read_series,
+    series_values,
     sky_psnr,
     wcs_shift,
 )
+
 from sciSR.workflow.run import Outcome, upscale_file
 
 Compare = Callable[[str, Path], Outcome]
@@ -76,7 +78,7 @@ def star_field(upscale: Callable[..., Outcome], folder: Path) -> list[Row]:
         cubic = fits.getdata(folder / "star_field_cubic.fits", "SCI").astype(float)
         flux = np.abs(block_sum(fine) - image)[good] / np.abs(image)[good].max()
         shift = wcs_shift(before["SCI"].header, after["SCI"].header)
-        named = [hdu.name for hdu in before] == [hdu.name for hdu in after]
+        named = [hdu.name for hdu in before] == [hdu.name for hdu in after][: len(before)]  # then the record
         kept = sum(card in after[0].header for card in before[0].header) / len(before[0].header)
         flags = np.array_equal(after["DQ"].data, np.kron(before["DQ"].data, np.ones((2, 2), np.uint8)))
         table = np.array_equal(before["TRUTH"].data, after["TRUTH"].data)
@@ -155,9 +157,11 @@ def head_series(upscale: Callable[..., Outcome], folder: Path) -> list[Row]:
     derived = fresh and all(ds.ImageType[0] == "DERIVED" for ds in after)
     truth, _ = phantom.make_phantom()
     truth = truth[::-1, ::-1, SERIES_SLICES.start : SERIES_SLICES.stop]
-    volume = np.stack([ds.pixel_array.T * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0))
-                       for ds in after], axis=-1)  # fmt: skip
-    fidelity = mr_psnr(truth, volume)
+    upscale(source, folder / "phantom_dicom_fourier", "fourier")
+    fidelity = {
+        name: mr_psnr(truth, series_values(series))
+        for name, series in (("sciSR", after), ("fourier", read_series(folder / "phantom_dicom_fourier")))
+    }
     return [
         Row("phantom_dicom/", "field of view, eight corners", f"{corners:.1e} mm", "pydicom", corners < 1e-3),
         Row(
@@ -168,7 +172,13 @@ def head_series(upscale: Callable[..., Outcome], folder: Path) -> list[Row]:
             kept == len(keys),
         ),
         Row("", "new UIDs, marked as derived", "yes" if derived else "no", "pydicom", derived),
-        Row("", "PSNR to the truth", f"{fidelity:.2f} dB", "noiseless phantom", fidelity > 20),
+        Row(
+            "",
+            "PSNR to the truth (Fourier)",
+            f"{fidelity['sciSR']:.2f} ({fidelity['fourier']:.2f}) dB",
+            "noiseless phantom",
+            fidelity["sciSR"] > fidelity["fourier"],
+        ),
     ]
 
 

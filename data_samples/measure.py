@@ -81,6 +81,7 @@ def sky_psnr(truth: stars.StarField, fine: np.ndarray, good: np.ndarray) -> floa
     Pixels within two of a flagged one are left out.
     """
     from scipy.ndimage import binary_dilation
+
     from sciSR.metrics import psnr
 
     used = np.kron(~binary_dilation(~good, iterations=2), np.ones((2, 2), bool))
@@ -116,6 +117,15 @@ def read_series(folder: Path) -> list[Any]:
     across, down = np.reshape(datasets[0].ImageOrientationPatient, (2, 3)).astype(float)
     normal = np.cross(across, down)
     return sorted(datasets, key=lambda ds: float(normal @ np.array(ds.ImagePositionPatient, float)))
+
+
+def series_values(series: list[Any]) -> np.ndarray:
+    """Physical values of a series, axes (column, row, slice)."""
+    planes = [
+        ds.pixel_array.T * float(ds.get("RescaleSlope", 1)) + float(ds.get("RescaleIntercept", 0))
+        for ds in series
+    ]
+    return np.stack(planes, axis=-1)
 
 
 def dicom_corners(series: list[Any]) -> np.ndarray:

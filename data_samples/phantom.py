@@ -23,6 +23,7 @@ def make_phantom() -> tuple[np.ndarray, np.ndarray]:
         Magnitude image of the central half of k-space, with complex noise.
     """
     import torch
+
     from sciSR.forward.kspace import KSpaceCrop
 
     random = np.random.RandomState(SEED)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sciSR.cli.main import main
 from sciSR.inference.choose import CLASSICAL
 

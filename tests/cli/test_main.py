@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sciSR.cli.main import COMMANDS, main
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"

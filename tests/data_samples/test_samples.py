@@ -84,6 +84,7 @@ def test_there_is_no_patient() -> None:
 def test_the_table_holds_the_stars_of_the_image() -> None:
     """Summed light of bright stars agrees with the table: the truth is the truth."""
     from astropy.io import fits
+
     from sciSR.metrics import aperture_sums
 
     with fits.open(SAMPLES / "star_field.fits") as hdus:

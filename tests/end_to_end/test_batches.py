@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from sciSR.cli.main import main
 from sciSR.errors import UsageError
 from sciSR.workflow.run import Failure, Outcome, upscale_batch, upscale_file

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sciSR.cli.main import main
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
