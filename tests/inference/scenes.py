@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import maximum_filter
+
 from sciSR.image import Image
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sciSR
 from hypothesis import given
 from hypothesis import strategies as st
+
+import sciSR
 from scenes import assert_same_to_rounding, astro_image, sky
 
 MODELS = ["espcn-astro-x2", "cubic", "fourier", "nearest"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sciSR
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import astro_image, brain, mr_image, sky
 from scipy.ndimage import maximum_filter
+
+import sciSR
+from scenes import astro_image, brain, mr_image, sky
 from sciSR.image import Image
 
 TRAINED = ["espcn-astro-x2", "espcn-mr-kspace-x2", "espcn-mr-gaussian-x2"]
@@ -93,6 +94,7 @@ def test_every_original_pixel_keeps_its_flux(
 @given(seed=st.integers(0, 99), height=st.integers(8, 41), width=st.integers(8, 41))
 def test_acquired_kspace_is_kept_exactly(seed: int, height: int, width: int) -> None:
     import torch
+
     from sciSR.forward.kspace import KSpaceCrop
 
     data = brain((height, width), seed)

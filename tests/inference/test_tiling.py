@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sciSR
 from hypothesis import given
 from hypothesis import strategies as st
+
+import sciSR
 from scenes import assert_same_to_rounding, astro_image, brain, mr_image, sky
 from sciSR.inference import planes, runner
 from sciSR.inference.tiles import Span, mirror

@@ -1,0 +1,151 @@
+"""What `auto` decides, and what it says about it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import sciSR
+from scenes import astro_image, brain, mr_image, sky
+from sciSR.image import Image
+from sciSR.inference import plan_upscale
+from sciSR.inference.choose import parse_scale, scale_text
+from sciSR.inference.gate import check_detector
+from sciSR.inference.spectrum import occupied_fraction
+from sciSR.models.files import load_model
+
+
+def model_of(image: Image) -> str:
+    return image.provenance.steps[-1]["model"]
+
+
+def test_mr_gets_the_kspace_network() -> None:
+    plan = plan_upscale(mr_image(brain((96, 96))), 2)
+    assert plan.choice.name == "espcn-mr-kspace-x2"
+    assert plan.consistency == "kspace"
+
+
+@pytest.mark.parametrize(("domain", "expected"), [("ct", "cubic"), ("generic", "cubic")])
+def test_a_domain_without_a_network_gets_a_classical_method_and_a_message(domain: str, expected: str) -> None:
+    plan = plan_upscale(Image.from_array(brain(), domain=domain), 2)
+    assert plan.choice.name == expected
+    assert any("no trained network" in m for m in plan.messages)
+
+
+def test_times_four_is_times_two_twice_and_says_so() -> None:
+    plan = plan_upscale(mr_image(brain((96, 96))), 4, "espcn-mr-kspace-x2")
+    assert plan.choice.times == 2
+    assert any("twice" in m for m in plan.messages)
+    assert sciSR.upscale(mr_image(brain((96, 96))), 4, "espcn-mr-kspace-x2").shape == (384, 384)
+
+
+def test_a_scale_without_a_network_falls_back_and_says_so() -> None:
+    plan = plan_upscale(astro_image(sky()), "3/2")
+    assert not plan.choice.trained
+    assert any("no trained network" in m for m in plan.messages)
+
+
+def test_an_image_outside_the_training_range_gets_the_classical_method_and_a_message() -> None:
+    """Noise smoothed far beyond any optics: there is nothing for a network to find."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 2.0)
+    image = astro_image(smooth)
+    plan = plan_upscale(image, 2)
+    assert not plan.choice.trained
+    assert any("outside the training range" in m for m in plan.messages)
+    named = plan_upscale(image, 2, "espcn-astro-x2")
+    assert named.choice.trained
+
+
+def test_the_gate_follows_the_measured_gain() -> None:
+    """A network that is replaced by nearest neighbour loses and is overruled; one that knows the truth is kept."""
+    image = astro_image(sky((256, 256), peak=1e3))
+    _, spec, _ = load_model("espcn-astro-x2")
+    choice = plan_upscale(image, 2, "espcn-astro-x2").choice
+
+    def run(perfect: bool):
+        def each(plane: np.ndarray, method: str) -> np.ndarray:
+            if method != spec.name:
+                return np.asarray(sciSR.upscale(Image.from_array(plane), 2, method).data, np.float64)
+            return np.asarray(image.data) if perfect else plane.repeat(2, 0).repeat(2, 1) * 1.5
+
+        return each
+
+    assert check_detector(image, choice, spec, run(True)).trained
+    assert not check_detector(image, choice, spec, run(False)).trained
+
+
+def test_labels_are_only_ever_repeated() -> None:
+    labels = np.array([[0, 1], [7, 300]], dtype=np.int16)
+    image = Image.from_array(labels, kind="labels")
+    result = sciSR.upscale(image, 2)
+    assert np.array_equal(np.asarray(result.data), labels.repeat(2, 0).repeat(2, 1))
+    assert result.dtype == np.int16
+    with pytest.raises(sciSR.SciSRError, match="nearest"):
+        sciSR.upscale(image, 2, "cubic")
+
+
+def test_a_zero_filled_spectrum_is_recognised() -> None:
+    noise = np.random.default_rng(0).normal(100, 10, (128, 128))
+    assert min(occupied_fraction(noise)) > 0.95
+    zero_filled = np.asarray(sciSR.upscale(Image.from_array(noise), 2, "fourier", consistency="none").data)
+    assert max(occupied_fraction(zero_filled)) < 0.65
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (2, (2, 2)),
+        ("3/2", (Fraction(3, 2),) * 2),
+        (1.5, (Fraction(3, 2),) * 2),
+        ("2,3", (2, 3)),
+        ((2, 1), (2, 1)),
+    ],
+)
+def test_scales_are_read_as_exact_fractions(given: object, expected: tuple) -> None:
+    assert parse_scale(given) == expected
+
+
+@pytest.mark.parametrize("given", [1, 0, -2, "x", "nan", 1e9, "2,3,4", None, float("inf"), "1/0"])
+def test_a_scale_that_makes_no_sense_is_refused(given: object) -> None:
+    with pytest.raises(sciSR.SciSRError) as caught:
+        parse_scale(given)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_scales_are_written_briefly() -> None:
+    assert [scale_text(parse_scale(s)) for s in (2, "3/2", "2,3")] == ["2", "1.5", "2,3"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"model": "nosuch"}, {"device": "tpu9"}, {"precision": "fp8"}, {"tile": 0}]
+)
+def test_unknown_names_are_usage_errors(options: dict) -> None:
+    with pytest.raises(sciSR.SciSRError) as caught:
+        sciSR.upscale(astro_image(sky()), **options)
+    assert caught.value.exit_code == 2
+
+
+def test_complex_pixels_are_refused_by_name() -> None:
+    with pytest.raises(sciSR.SciSRError, match="complex64"):
+        sciSR.upscale(Image.from_array(np.ones((8, 8), np.complex64)))
+
+
+def test_provenance_names_the_weights() -> None:
+    step = sciSR.upscale(mr_image(brain()), 2, "espcn-mr-kspace-x2").provenance.steps[-1]
+    assert step["model"] == "espcn-mr-kspace-x2"
+    assert len(step["weights_sha256"]) == 64
+    assert step["agreement"]["enforced"]
+
+
+def test_time_series_and_any_axis_order_are_upscaled_plane_by_plane() -> None:
+    data = np.random.default_rng(0).gamma(2, 50, (12, 3, 10, 2))
+    image = Image(data=data, axes=("x", "z", "y", "t"), spatial=("y", "x"), domain="mr")
+    result = np.asarray(sciSR.upscale(image, 2, "cubic").data)
+    assert result.shape == (24, 3, 20, 2)
+    plane = np.asarray(sciSR.upscale(Image.from_array(data[:, 1, :, 1], domain="mr"), 2, "cubic").data)
+    np.testing.assert_allclose(result[:, 1, :, 1], plane, rtol=1e-5)

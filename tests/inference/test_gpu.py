@@ -1,0 +1,43 @@
+"""The same pixels on a GPU; run with `pytest -m gpu` on a machine that has one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sciSR
+from scenes import assert_same_to_rounding, astro_image, brain, mr_image, sky
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "lanczos", "fourier", "espcn-astro-x2"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_gpu_and_cpu_agree_to_rounding(method: str, scale: int) -> None:
+    image = astro_image(sky((301, 277)))
+    cpu, gpu = (np.asarray(sciSR.upscale(image, scale, method, device=d).data) for d in ("cpu", "cuda"))
+    assert_same_to_rounding(np.arcsinh(gpu / 2.0), np.arcsinh(cpu / 2.0), eps=1e-4)
+
+
+def test_gpu_keeps_flux_and_kspace() -> None:
+    sharp = sciSR.upscale(astro_image(sky((200, 200)), quantity="total"), 2, "espcn-astro-x2", device="cuda")
+    assert sharp.provenance.steps[-1]["agreement"]["max_relative_to_range"] < 1e-6
+    sharp = sciSR.upscale(mr_image(brain((200, 180))), 2, "espcn-mr-kspace-x2", device="cuda")
+    assert sharp.provenance.steps[-1]["agreement"]["max_relative_to_range"] < 1e-6
+
+
+def test_tiles_do_not_show_on_a_gpu() -> None:
+    image = astro_image(sky((301, 277)))
+    whole, tiled = (
+        np.asarray(sciSR.upscale(image, 2, "espcn-astro-x2", device="cuda", tile=t).data) for t in (4096, 64)
+    )
+    assert_same_to_rounding(np.arcsinh(tiled / 2.0), np.arcsinh(whole / 2.0), eps=1e-4)
+
+
+def test_bf16_on_a_gpu_agrees_to_its_precision() -> None:
+    data = brain((256, 256))
+    fp32, bf16 = (
+        np.asarray(sciSR.upscale(mr_image(data), 2, "espcn-mr-kspace-x2", device="cuda", precision=p).data)
+        for p in ("fp32", "bf16")
+    )
+    assert 0 < np.sqrt(np.mean((fp32 - bf16) ** 2)) / data.max() < 10 ** (-50 / 20)
