@@ -14,11 +14,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
 from sciSR import __version__
 from sciSR.errors import UnreadableError
 from sciSR.provenance import Provenance
 from sciSR.views import nearest_index
-
 from scisr_medical import dicom_attributes as rules
 from scisr_medical.dicom_encoding import Encoding, ds_string
 from scisr_medical.dicom_instance import Instance
@@ -143,7 +143,7 @@ def _identity(
 
     first = derivation.stack.first
     dataset.SOPClassUID = source.sop_class
-    dataset.SOPInstanceUID = rules.derived_uid("image", derivation.series_uid, source.sop_uid, at)
+    dataset.SOPInstanceUID = rules.derived_uid("image", derivation.series_uid, source.sop_uid, number)
     dataset.SeriesInstanceUID = derivation.series_uid
     dataset.SeriesNumber = derivation.series_number
     dataset.InstanceNumber = number
@@ -267,7 +267,8 @@ def _derivation_text(derivation: Derivation, source: Instance) -> str:
 
 def _step_text(step: Mapping[str, Any]) -> str:
     """One step of the provenance in words, with complete checksums."""
-    words = [str(step.get("software", "sciSR")), str(step.get("step", ""))]
+    software = str(step.get("software", "sciSR"))
+    words = [f"sciSR {__version__}" if software == "sciSR" else software, str(step.get("step", ""))]
     words += [f"x{step['scale']}"] if "scale" in step else []
     words += [str(step["model"])] if step.get("model") else []
     words += [f"consistency {step['consistency']}"] if step.get("consistency") else []

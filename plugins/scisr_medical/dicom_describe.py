@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.errors import SciSRError, SciSRWarning
-
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_series import build_stacks, find_series, list_files
 

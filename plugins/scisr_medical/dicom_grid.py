@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import GeometryError, UsageError
 from sciSR.grid import compose, refined_shape
-
 from scisr_medical.dicom_instance import Instance
 
 IRREGULAR = "give --irregular to upscale slice by slice (no volume geometry is claimed)"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sciSR.errors import UnreadableError, UnsupportedError, UsageError
 
+from sciSR.errors import UnreadableError, UnsupportedError, UsageError
 from scisr_medical.dicom_io import read_header, translate
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -170,7 +170,9 @@ def _check_complete(value: _Values, sop_class: str, pixels: dict[str, Any]) -> N
     if sop_class in CLASSIC and pixels["keyword"] is None:
         raise UnreadableError("holds no pixel data: it is truncated, or no image", where=value.path)
     if sop_class != _DIRECTORY and not value.text("SeriesInstanceUID") and sop_class not in CLASSIC:
-        raise UnreadableError("has no SeriesInstanceUID: it is truncated, or no DICOM object", where=value.path)
+        raise UnreadableError(
+            "has no SeriesInstanceUID: it is truncated, or no DICOM object", where=value.path
+        )
 
 
 class _Values:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import UnreadableError
 from sciSR.views import full_index
-
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, translate
 
 _CACHED_SLICES = 8
+_JPEG = "1.2.840.10008.1.2.4."
 
 
 def decode(instance: Instance) -> np.ndarray:
@@ -41,7 +42,8 @@ def decode(instance: Instance) -> np.ndarray:
                 if implicit
                 else pydicom.uid.ExplicitVRLittleEndian
             )
-        stored = np.asarray(pixel_array(dataset, raw=True))
+        # pydicom would cut unused bits without looking at HighBit, and padding values with them.
+        stored = np.asarray(pixel_array(dataset, raw=True, correct_unused_bits=False))
     if stored.shape != instance.shape:
         raise UnreadableError(
             f"its pixel data decode to shape {stored.shape}, the header says {instance.shape}",
@@ -67,8 +69,8 @@ def _mask_bits(stored: np.ndarray, instance: Instance) -> np.ndarray:
         return stored
     width = 8 * stored.dtype.itemsize
     kind = np.dtype(f"{'i' if instance.signed else 'u'}{stored.dtype.itemsize}")
-    # Decoders of compressed data return the value itself, in a width of their choice; HighBit is theirs.
-    high = instance.high_bit if width == instance.bits_allocated else instance.bits_stored - 1
+    # JPEG decoders return the value itself, wherever HighBit was before it was compressed.
+    high = instance.bits_stored - 1 if instance.syntax.startswith(_JPEG) else instance.high_bit
     up = width - 1 - high
     bits = stored.astype(np.dtype(f"u{stored.dtype.itemsize}"), copy=False) << np.uint8(up)
     return bits.astype(kind, copy=False) >> np.uint8(width - instance.bits_stored).astype(kind)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from sciSR.errors import (
     GeometryError,
     SciSRError,
@@ -19,7 +20,6 @@ from sciSR.errors import (
     UnsupportedError,
     UsageError,
 )
-
 from scisr_medical.dicom_grid import (
     IRREGULAR,
     along_normal,

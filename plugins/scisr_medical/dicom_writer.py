@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+
 from sciSR.errors import GeometryError, UsageError, VerificationError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.grid import refined_shape
 from sciSR.image import Image
 from sciSR.views import NearestView, full_index
-
 from scisr_medical.dicom_derive import Derivation, derive_instance
 from scisr_medical.dicom_encoding import Encoding, choose_encoding
 from scisr_medical.dicom_io import translate
