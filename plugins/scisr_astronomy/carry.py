@@ -162,6 +162,7 @@ def add_history(header: Any, notes: Sequence[str]) -> None:
     import textwrap
 
     for note in notes:
-        ascii_note = note.encode("ascii", "replace").decode("ascii")
-        for line in textwrap.wrap(f"sciSR: {ascii_note}", 72, subsequent_indent="  "):
+        text = note.encode("ascii", "replace").decode("ascii")
+        text = text if text.startswith("sciSR") else f"sciSR: {text}"
+        for line in textwrap.wrap(text, 72, subsequent_indent="  "):
             header.add_history(line)

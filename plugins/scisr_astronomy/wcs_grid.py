@@ -168,10 +168,21 @@ class WcsGrid:
         Raises
         ------
         GeometryError
-            The WCS can't be set up or evaluated.
+            The WCS can't be set up or evaluated, or different pixels share one place.
         """
+        self._check_matrix()
         ends = np.array([[0.0] * len(self.shape), [n - 1.0 for n in self.shape]])
         self.world(np.vstack([ends, ends.mean(axis=0)]))
+
+    def _check_matrix(self) -> None:
+        """wcslib inverts a singular matrix to NaN without a word."""
+        core = self.wcs.wcs
+        matrix = np.array(core.cd) if core.has_cd() else core.get_cdelt()[:, None] * core.get_pc()
+        wide = [n for n, size in enumerate(reversed(self.shape)) if size > 1 and n < len(matrix)]
+        columns = matrix[:, wide]
+        columns = columns / np.maximum(np.abs(columns).max(axis=0, initial=0.0), np.finfo(float).tiny)
+        if not np.isfinite(columns).all() or np.linalg.matrix_rank(columns, tol=1e-12) < len(wide):
+            raise GeometryError("the matrix from pixels to the world is singular")
 
     def describe(self) -> Mapping[str, Any]:
         from astropy.wcs.utils import proj_plane_pixel_scales

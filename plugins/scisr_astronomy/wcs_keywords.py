@@ -126,6 +126,10 @@ def check_wcs(header: Any) -> None:
             raise GeometryError("an IRAF multispec WCS ties each line to a spectrum of its own")
         elif (match := _AXIS.match(keyword)) and max(int(n) for n in match.groups() if n) > MAX_WCS_AXES:
             raise GeometryError(f"{keyword} names an axis beyond the {MAX_WCS_AXES} that are understood")
+    for alt in _alternates(header):
+        matrix = [header[k] for k in header if (m := _CD.match(k)) and m[3] == alt]
+        if matrix and not any(matrix):  # wcslib would take the unit matrix
+            raise GeometryError(f"the CD matrix{alt and f' {alt}'} is all zeros")
     list(lookups(header))  # refuses what it doesn't understand
 
 
