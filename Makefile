@@ -37,16 +37,16 @@ bench: $(VENV)/.ready-benchmark
 # The stamps make a second run start at once; a changed dependency list renews the environment.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing sciSR and its tested dependencies into $(VENV): a few minutes the first time"
-	$(PIP) -e '.[test,dicom,demo]'
+	@$(PIP) -e '.[test,dicom,demo]'
 	@touch $@
 
 $(VENV)/.ready-benchmark: $(VENV)/.ready
-	$(PIP) -e '.[test,dicom,demo,benchmark]'
+	@$(PIP) -e '.[test,dicom,demo,benchmark]'
 	@touch $@
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11 or newer; name it with make PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "error: no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 clean:
