@@ -8,6 +8,7 @@ refined by ``s`` covers exactly the same field, edge to edge, so the centre of f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -72,7 +73,7 @@ def exact_factors(shape: Sequence[int], scales: Sequence[Fraction | float | int]
     """
     out = []
     for size, scale in zip(shape, scales, strict=True):
-        wish = Fraction(scale).limit_denominator(10_000)
+        wish = Fraction(scale).limit_denominator(10_000) if math.isfinite(scale) else Fraction(0)
         if wish < 1:
             raise UsageError(f"the scale must be 1 or more on every axis, not {float(scale):g}")
         # Half away from zero, in integers: Python's round() would send 2.5 to 2.
@@ -93,7 +94,9 @@ def refined_shape(shape: Sequence[int], factors: Sequence[Fraction | int]) -> tu
         raise UsageError(f"{len(factors)} factors given for {len(shape)} axes")
     fine = [Fraction(n) * Fraction(f) for n, f in zip(shape, factors, strict=True)]
     if any(f.denominator != 1 for f in fine):
-        raise UsageError(f"factors {[str(f) for f in factors]} do not give whole pixels on shape {tuple(shape)}")
+        raise UsageError(
+            f"factors {[str(f) for f in factors]} do not give whole pixels on shape {tuple(shape)}"
+        )
     return tuple(int(f) for f in fine)
 
 
@@ -177,7 +180,7 @@ class AffineGrid:
     def refine(self, factors: Sequence[Fraction | int]) -> AffineGrid:
         if any(Fraction(f) != 1 for f in factors[3:]):
             raise UsageError("only the three spatial axes of a volume can be refined")
-        spatial = (tuple(factors) + (1, 1, 1))[:3]
+        spatial = (*factors, 1, 1, 1)[:3]
         return replace(
             self,
             shape=refined_shape(self.shape, factors),

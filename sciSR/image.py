@@ -90,10 +90,12 @@ class Image:
         shape = tuple(self.data.shape)
         if len(self.axes) != len(shape) or len(set(self.axes)) != len(shape):
             raise UsageError(f"axes {self.axes} do not name the {len(shape)} axes of data with shape {shape}")
-        if len(self.spatial) != 2 or not set(self.spatial) <= set(self.axes):
+        if len(self.spatial) != 2 or len(set(self.spatial) & set(self.axes)) != 2:
             raise UsageError(f"spatial must name two of the axes {self.axes}, not {self.spatial}")
         if self.quantity not in ("density", "total"):
             raise UsageError(f"quantity must be 'density' or 'total', not {self.quantity!r}")
+        if self.kind not in ("intensity", "labels"):
+            raise UsageError(f"kind must be 'intensity' or 'labels', not {self.kind!r}")
         if self.grid is None:
             object.__setattr__(self, "grid", PixelGrid(shape))
         if tuple(self.grid.shape) != shape:
@@ -111,7 +113,7 @@ class Image:
         data = np.asarray(data)
         if data.ndim < 2:
             raise UsageError(f"an image has at least two axes; this array has shape {data.shape}")
-        axes = tuple(f"n{k}" for k in range(data.ndim - 2)) + ("y", "x")
+        axes = (*(f"n{k}" for k in range(data.ndim - 2)), "y", "x")
         return cls(data=data, **({"axes": axes, "spatial": ("y", "x")} | fields))
 
     @property

@@ -76,7 +76,7 @@ def adapter_for(path: Path | str) -> Adapter:
     if not path.exists():
         raise UnreadableError("no such file or folder", where=path)
     for adapter in adapters().values():
-        if adapter.sniff(path):
+        if _recognises(adapter, path):
             return adapter
     if path.is_file():
         # Says what a reader would have stumbled over: empty, an LFS pointer, no permission.
@@ -84,7 +84,19 @@ def adapter_for(path: Path | str) -> Adapter:
 
         check_regular_file(path)
     known = ", ".join(sorted(adapters())) or "none installed"
-    raise UnreadableError(f"no adapter recognises it (known: {known})", where=path, remedy="see 'scisr plugins'")
+    raise UnreadableError(
+        f"no adapter recognises it (known: {known})", where=path, remedy="see 'scisr plugins'"
+    )
+
+
+def _recognises(adapter: Adapter, path: Path) -> bool:
+    """The adapter's own answer; one that breaks its promise not to raise does not stop the others."""
+    try:
+        return adapter.sniff(path)
+    except Exception as error:  # whatever a stranger's code may raise
+        reason = f"{type(error).__name__}: {error}"
+        warnings.warn(f"adapter {adapter.name!r} failed on {path}: {reason}", SciSRWarning, stacklevel=3)
+        return False
 
 
 def adapter_for_output(path: Path | str) -> Adapter:
