@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,9 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     """
     stack, across = derivation.stack, derivation.factors[0]
     source: Instance = stack.slices[(int(nearest_index(np.asarray(at[0]), across)), *at[1:])]
-    dataset, _ = read_header(source.path)
+    header, _ = read_header(source.path)
     with translate(source.path, "its header can't be carried over"):
-        dataset = _readable(dataset)
+        dataset = _carried_over(header, source.path, big_endian=header.original_encoding[1] is False)
         old = {
             k: str(dataset.get(k, "") or "")
             for k in ("DerivationDescription", "SeriesDescription", "ImageComments")
@@ -115,16 +116,34 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     return dataset
 
 
-def _readable(dataset: Any) -> Any:
-    """The dataset with every element decoded; those that can't be are left out, unless the image needs them."""
-    for tag in list(dataset.keys()):
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+"""Bytes of one word, by VR; pydicom hands these over as they lie in the file."""
+_NEEDED_GROUPS = (0x0020, 0x0028)
+
+
+def _carried_over(source: Any, path: Path, *, big_endian: bool) -> Any:
+    """A new dataset with every element decoded, free of the source's encoding.
+
+    Elements that can't be decoded are left out, unless they say where the image lies or what its values mean.
+    """
+    from pydicom.dataset import Dataset
+
+    target = Dataset()
+    for tag in list(source.keys()):
         try:
-            _ = dataset[tag].value
+            element = source[tag]
+            if element.VR == "SQ":
+                element.value = [_carried_over(item, path, big_endian=big_endian) for item in element.value]
+            elif big_endian and element.VR in _WORDS and isinstance(element.value, bytes):
+                words = np.frombuffer(element.value, dtype=f">u{_WORDS[element.VR]}")
+                element.value = words.astype(words.dtype.newbyteorder("<")).tobytes()
+            target.add(element)
         except Exception as error:
-            if tag.group in (0x0020, 0x0028):
-                raise UnreadableError(f"element {tag} can't be decoded: {str(error)[:80]}") from error
-            del dataset[tag]
-    return dataset
+            if tag.group in _NEEDED_GROUPS:
+                raise UnreadableError(
+                    f"element {tag} can't be decoded: {str(error)[:80]}", where=path
+                ) from error
+    return target
 
 
 def _meaning_kept(source: Instance, encoding: Encoding) -> bool:

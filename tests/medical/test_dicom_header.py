@@ -220,6 +220,21 @@ def test_a_lookup_table_stays_only_where_stored_values_keep_their_meaning(tmp_pa
     assert "VOILUTSequence" not in dropped[0], "HU are stored as they are now"
 
 
+def test_words_and_nested_items_of_a_big_endian_source_are_turned_round(tmp_path):
+    def edit(dataset, k):
+        table = pydicom.Dataset()
+        table.LUTDescriptor = [2, 0, 16]
+        table.add_new("LUTData", "OW", b"\x00\x01\x02\x03")  # 1 and 515, high byte first
+        dataset.VOILUTSequence = [table]
+        dataset.WindowCenter = 40
+
+    _, out = pair(tmp_path, edit=edit, syntax=pydicom.uid.ExplicitVRBigEndian)
+    assert out[0].VOILUTSequence[0].LUTData == b"\x01\x00\x03\x02"
+    assert out[0].VOILUTSequence[0].LUTDescriptor == [2, 0, 16]
+    assert float(out[0].WindowCenter) == 40
+    assert list(out[0].AcquisitionMatrix) == [10, 0, 0, 12]
+
+
 def test_no_patient_data_in_file_names(tmp_path):
     pair(tmp_path, name="Doe_Jane_{}.dcm".format)
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [f"IM_{k:04d}.dcm" for k in range(1, 5)]
