@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -20,12 +19,11 @@ from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import full_index
 from scisr_medical.nifti_adapter import header_and_data_paths
+from scisr_medical.nifti_gzip import blocks_of, write_gzip
 from scisr_medical.nifti_output import OutputPlan, encode, header_bytes, plan_output
 from scisr_medical.nifti_sidecars import sidecar_content, stem
 
 _CHUNK = 4 << 20
-# As gzip(1). Float32 voxels hardly compress: level 1 gives 0.7 % more bytes 10 % faster (an upscaled T1).
-_LEVEL = 6
 
 
 class NiftiWriter:
@@ -111,16 +109,13 @@ class NiftiWriter:
             with _old_header_aside(self.head_path, self.data_path), contextlib.ExitStack() as stack:
                 # Left in reverse order: sidecars appear first, the header of a pair last.
                 head = stack.enter_context(atomic_output(self.head_path, overwrite=self.overwrite))
-                data = head
-                if self.data_path != self.head_path:
+                self._scratch.seek(0)
+                if self.data_path == self.head_path:
+                    _write(head, self.head_path, header, self._scratch)
+                else:
                     data = stack.enter_context(atomic_output(self.data_path, overwrite=self.overwrite))
-                    with _sink(head, self.head_path) as sink:
-                        sink.write(header)
-                with _sink(data, self.data_path) as sink:
-                    if data is head:
-                        sink.write(header)
-                    self._scratch.seek(0)
-                    shutil.copyfileobj(self._scratch, sink, _CHUNK)
+                    _write(head, self.head_path, header, None)
+                    _write(data, self.data_path, b"", self._scratch)
                 for target, source in self._sidecars.items():
                     beside = stack.enter_context(atomic_output(target, overwrite=self.overwrite))
                     content = sidecar_content(source, provenance, slices_refined=self.plan.slices_refined)
@@ -163,15 +158,14 @@ def _reserve(stream: BinaryIO, size: int) -> None:
     stream.flush()
 
 
-@contextlib.contextmanager
-def _sink(path: Path, target: Path) -> Iterator[BinaryIO]:
-    """A plain or gzip stream, as the target's name says; no name and no time in the gzip header."""
-    with open(path, "wb") as raw:
-        if not target.name.lower().endswith(".gz"):
-            yield raw
-            return
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as packed:
-            yield packed  # type: ignore[misc]
+def _write(path: Path, target: Path, head: bytes, voxels: BinaryIO | None) -> None:
+    """Header and voxels, either of which may be nothing, into one file; gzip if the target's name says so."""
+    blocks = chain([head], () if voxels is None else blocks_of(voxels))
+    with open(path, "wb") as sink:
+        if target.name.lower().endswith(".gz"):
+            write_gzip(blocks, sink)
+        else:
+            sink.writelines(blocks)
 
 
 @contextlib.contextmanager
