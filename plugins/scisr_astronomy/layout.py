@@ -253,11 +253,12 @@ def _new_image(image: Image, number: int, alone: bool) -> Unit:
 def _new_header(shape: Any, dtype: Any, name: str, version: int, image: Image, *, primary: bool) -> Any:
     from astropy.io import fits
 
-    header = fits.Header([("SIMPLE", True)] if primary else [("XTENSION", "IMAGE")])
     form = StoredForm.of(dtype)
-    header.extend([("BITPIX", form.bitpix), ("NAXIS", len(shape))])
-    header.extend([(f"NAXIS{n}", size) for n, size in enumerate(reversed(tuple(shape)), start=1)])
-    header.extend([("EXTEND", True)] if primary else [("PCOUNT", 0), ("GCOUNT", 1)])
+    cards = [("SIMPLE", True)] if primary else [("XTENSION", "IMAGE")]
+    cards += [("BITPIX", form.bitpix), ("NAXIS", len(shape))]
+    cards += [(f"NAXIS{n}", size) for n, size in enumerate(reversed(tuple(shape)), start=1)]
+    cards += [("EXTEND", True)] if primary else [("PCOUNT", 0), ("GCOUNT", 1)]
+    header = fits.Header(cards)
     form.describe(header)
     if not primary:
         header["EXTNAME"], header["EXTVER"] = (name or "SCI").split(",")[0], version
