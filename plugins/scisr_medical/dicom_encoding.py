@@ -7,7 +7,6 @@ stored is clipped and counted.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,35 +89,40 @@ def choose_encoding(sources: Sequence[Instance], low: float, high: float, *, nee
     signed = any(i.signed for i in sources)
     slope = min((abs(s), s) for s, _ in pairs)[1]
     intercept = next(iter(pairs))[1] if len(pairs) == 1 else 0.0
-    candidates = []
+    candidates = []  # each with the ends beyond which nothing but ringing can lie
     if len(pairs) > 1:
-        below_zero = min(i.intercept for i in sources) < 0
-        candidates.append(Encoding(abs(slope), 0.0, signed or below_zero))
-    elif slope == 1 and float(intercept).is_integer():
+        negative = signed or min(i.intercept for i in sources) < 0
+        candidates.append((Encoding(abs(slope), 0.0, negative), (not negative, False)))
+    elif slope == 1 and float(intercept).is_integer() and sources[0].sop_class == CT_IMAGE:
         # The pair (1, 0), which any reader understands: HU as they are.
-        candidates.append(Encoding(1.0, 0.0, signed or intercept < 0 or sources[0].sop_class == CT_IMAGE))
+        candidates.append((Encoding(1.0, 0.0, True), (False, False)))
     if len(pairs) == 1:
-        candidates.append(Encoding(slope, intercept, signed))
-    for candidate in candidates:
-        if _fits(candidate, low, high):
-            break
-    else:
-        candidate = _stretched(low, high, signed)
-    return _with_padding(candidate, sources, needs_padding)
+        candidates.append((Encoding(slope, intercept, signed), (True, True)))
+    fitting = (encoding for encoding, ringing in candidates if _fits(encoding, low, high, ringing))
+    encoding = next(fitting, None) or _stretched(low, high, signed)
+    return _with_padding(encoding, sources, needs_padding)
 
 
-def _fits(encoding: Encoding, low: float, high: float) -> bool:
-    """Whether the values fit, but for ringing of a fifth of what can be stored (which is clipped)."""
+def _fits(encoding: Encoding, low: float, high: float, ringing: tuple[bool, bool]) -> bool:
+    """Whether the values can be stored, but for ringing of at most a fifth of the range (which is clipped).
+
+    Parameters
+    ----------
+    ringing : (bool, bool)
+        Whether what lies below the lowest (above the highest) stored value can only be ringing, since the source
+        was stored in the same way.
+    """
     least, most = encoding.limits
     ends = sorted((encoding.stored(low), encoding.stored(high)))
     slack = 0.2 * (most - least)
-    return least - slack <= ends[0] and ends[1] <= most + slack
+    return least - slack * ringing[0] <= ends[0] and ends[1] <= most + slack * ringing[1]
 
 
 def _stretched(low: float, high: float, signed: bool) -> Encoding:
     """The whole range on 65,000 steps: for values that no plain pair can hold."""
-    slope = float(ds_string(max((high - low) / 65_000, math.ulp(abs(high)), 1e-30)))
-    bottom = -32_000 if signed else 500
+    # Never finer than the intercept can be written: a decimal string of 16 characters holds 10 digits or more.
+    slope = float(ds_string(max((high - low) / 65_000, 1e-9 * max(abs(low), abs(high)), 1e-30)))
+    bottom = -32_500 if signed else 250
     return Encoding(slope, float(ds_string(low - bottom * slope)), signed)
 
 

@@ -214,6 +214,30 @@ def test_a_rescale_per_slice_is_applied_and_one_pair_is_written(tmp_path):
     assert pair[0] == 0.25, "the finest step of any slice"
 
 
+def test_no_slice_is_clipped_to_the_finest_step_of_another(tmp_path):
+    def edit(dataset, k):
+        dataset.BitsStored, dataset.HighBit = 16, 15
+        dataset.RescaleSlope, dataset.RescaleIntercept = (0.001, 0.0012)[k], (0, 7)[k]
+
+    stored = make_series(tmp_path / "in", stored=phantom((2, 6, 7), top=60_000), edit=edit)
+    physical = stored * np.array([0.001, 0.0012])[:, None, None] + np.array([0, 7])[:, None, None]
+    out = derive(tmp_path / "in", tmp_path / "out", 2)
+    slope, intercept = float(out[0].RescaleSlope), float(out[0].RescaleIntercept)
+    again = np.stack([d.pixel_array[::2, ::2] for d in out]) * slope + intercept
+    assert physical.max() > 65_535 * 0.001, "too much for the finest step"
+    assert np.abs(again - physical).max() <= slope * 0.5001 + 1e-5
+
+
+def test_ct_values_too_large_for_signed_hounsfield_units_keep_their_own_pair(tmp_path):
+    def edit(dataset, k):
+        dataset.BitsStored, dataset.HighBit = 16, 15
+
+    stored = make_series(tmp_path / "in", modality="CT", stored=phantom((2, 6, 7), top=60_000), edit=edit)
+    out = derive(tmp_path / "in", tmp_path / "out", 2)
+    assert (float(out[0].RescaleSlope), float(out[0].RescaleIntercept)) == (1, -1024)
+    assert np.array_equal(np.stack([d.pixel_array[::2, ::2] for d in out]), stored)
+
+
 def test_one_rescale_pair_for_all_slices_is_kept(tmp_path):
     def edit(dataset, k):
         dataset.RescaleSlope, dataset.RescaleIntercept = "3.774114", "0.000061"
@@ -297,22 +321,25 @@ def test_ringing_is_clipped_counted_and_never_wraps(tmp_path):
 
 
 @given(
-    data=arrays(np.float32, (2, 4, 6), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    data=arrays(np.float32, (2, 4, 6), elements=st.floats(-1, 1, width=32)),
+    exponent=st.integers(-3, 30),
     signed=st.booleans(),
     modality=st.sampled_from(["MR", "CT"]),
 )
-@settings(max_examples=25)
-def test_values_of_any_range_come_back_within_half_a_step(tmp_path_factory, data, signed, modality):
+@settings(max_examples=40)
+def test_values_of_any_range_come_back_within_half_a_step(tmp_path_factory, data, exponent, signed, modality):
+    data = data * np.float32(10.0**exponent)
     folder = tmp_path_factory.mktemp("range")
     make_series(folder / "in", stored=phantom((2, 4, 6)), signed=signed, modality=modality)
     image = adapter.read(folder / "in")[0].replace(data=data)
     out = datasets(write_all([image], folder / "out"))
     slope, intercept = (float(out[0].get(k, d)) for k, d in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
     again = np.stack([d.pixel_array for d in out]) * slope + intercept
-    low, high = sorted(
-        np.array([-32768, 32767] if out[0].PixelRepresentation else [0, 65535]) * slope + intercept
-    )
-    kept = np.clip(data.astype(np.float64), low, high)
+    kept = data.astype(np.float64)
+    if slope == 1:  # the source's own unit: what lies beyond the range is ringing, clipped
+        kept = np.clip(
+            kept, *((-32_768, 32_767) if out[0].PixelRepresentation else (0, 65_535)) + np.array(intercept)
+        )
     assert np.abs(again - kept).max() <= abs(slope) * 0.5001 + 1e-12 * np.abs(data).max()
 
 
