@@ -5,12 +5,14 @@ Only click is imported here, and a subcommand's module when it runs, so that ``s
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -74,12 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         6 verification failed, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # A polite kill unwinds the stack like Ctrl-C does, so that temporary files are removed.
+    with _polite_kill(), warnings.catch_warnings():
+        configure(0)
+        return _guarded(arguments, as_json="--json" in arguments)
+
+
+@contextlib.contextmanager
+def _polite_kill() -> Iterator[None]:
+    """Let SIGTERM unwind the stack like Ctrl-C does, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signal handlers
+        return
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with warnings.catch_warnings():
-            configure(0)
-            return _guarded(arguments, as_json="--json" in arguments)
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -90,6 +90,8 @@ def plan_jobs(
 
 
 def _recognised(path: Path) -> Job:
+    if path.name in ("", ".."):  # ".", "..", "/": outputs are named after the folder, so it needs its name
+        path = path.resolve()
     try:
         return Job(path, adapter=adapter_for(path))
     except SciSRError as problem:

@@ -9,7 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
@@ -70,7 +70,6 @@ class Outcome:
     parts: tuple[PartOutcome, ...]
     warnings: tuple[str, ...]
     seconds: float
-    exit_code: int = field(default=0, init=False)
 
     def as_dict(self) -> dict[str, Any]:
         return {

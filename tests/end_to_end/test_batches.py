@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,31 @@ def test_progress_runs_from_start_to_end(folder: Path) -> None:
 def test_python_refusals_are_errors_with_a_remedy(folder: Path) -> None:
     with pytest.raises(UsageError, match="nifti input can't become a fits output"):
         upscale_file("good.nii.gz", "x.fits")
+
+
+def test_the_folder_one_stands_in_is_an_input_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SAMPLES / "phantom_dicom", tmp_path / "series")
+    monkeypatch.chdir(tmp_path / "series")
+    assert upscale(".") == 0
+    assert len(list((tmp_path / "series_x2").iterdir())) == 12
+
+
+def test_a_full_disk_is_code_5_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(small)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        for name, output in (
+            ("phantom.nii.gz", "a.nii.gz"),
+            ("star_field.fits", "a.fits"),
+            ("phantom_dicom", "a"),
+        ):
+            assert upscale(SAMPLES / name, "-o", small / output) == 5
+            assert list(small.iterdir()) == []
+            assert "the disk is full" in capsys.readouterr().err
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
