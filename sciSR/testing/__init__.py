@@ -6,7 +6,8 @@
 
 Every check is a plain function that raises :class:`AssertionError` with what was promised and what was found, so it
 runs under pytest or without. Give small files (they are read and written many times) that cover what the format
-can hold; each check copies what it damages and never touches the files themselves.
+can hold; each check copies what it damages and never touches the files themselves. One more check,
+:func:`sciSR.testing.killing.check_killing`, takes longer and is called by itself.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from sciSR.adapter import Option
 from sciSR.errors import UnreadableError
 from sciSR.grid import AffineGrid
 from sciSR.testing import Subject, check_adapter, check_lazy_reading, refine_nearest, write_images
+from sciSR.testing.killing import check_killing
 
 AFFINE = np.array([[0.8, 0.1, 0, 5], [-0.1, 0.9, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
 
@@ -309,3 +310,18 @@ def test_the_suite_needs_no_pytest() -> None:
     code = "import sys, sciSR.testing; print('pytest' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_good_adapter_survives_being_killed(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    check_killing(Subject(ToyAdapter(), toy), tmp_path / "work", "toy_adapter:adapter", moments=4)
+
+
+def test_an_adapter_that_writes_in_place_is_caught_when_killed(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    with pytest.raises(AssertionError, match="the old output, the new or none must be left"):
+        check_killing(Subject(ToyAdapter(), toy), tmp_path / "work", "toy_adapter:careless", moments=8)

@@ -119,3 +119,23 @@ class ToyWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+
+class CarelessAdapter(ToyAdapter):
+    """Writes the target in place, in two goes."""
+
+    def open_writer(
+        self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any
+    ) -> ToyWriter:
+        class Careless(ToyWriter):
+            def commit(self, images: Sequence[Image]) -> Path:
+                whole = super().commit(images).read_bytes()
+                self.path.write_bytes(whole[: len(whole) // 2])
+                self.path.write_bytes(whole)
+                return self.path
+
+        return Careless(path, images, overwrite)
+
+
+adapter = ToyAdapter()
+careless = CarelessAdapter()
