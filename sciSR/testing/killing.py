@@ -84,13 +84,16 @@ def check_killing(subject: Subject, folder: Path, entry: str, *, moments: int = 
         expect(killed, subject, f"step {fatal} of {steps} must come again", f"exit code {done.returncode}")
         if not target.exists():
             continue
-        left = np.asarray(subject.images(target)[0])
+        promise = f"killed at step {fatal} of {steps}, the old output, the new or none must be left"
+        try:
+            left = np.asarray(subject.images(target)[0])
+        except SciSRError as error:
+            raise AssertionError(f"{subject.where}: {promise}, but: {error}") from error
         same = any(
             left.shape == each.shape
             and np.allclose(left, np.asarray(each), rtol=1e-5, equal_nan=floats(left))
             for each in wanted.values()
         )
-        promise = f"killed at step {fatal} of {steps}, the old output, the new or none must be left"
         expect(same, subject, promise, f"an image of shape {left.shape} is neither")
 
 
