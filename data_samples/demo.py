@@ -158,10 +158,11 @@ def head_series(upscale: Callable[..., Outcome], folder: Path) -> list[Row]:
     truth, _ = phantom.make_phantom()
     truth = truth[::-1, ::-1, SERIES_SLICES.start : SERIES_SLICES.stop]
     upscale(source, folder / "phantom_dicom_fourier", "fourier")
-    fidelity = {
-        name: mr_psnr(truth, series_values(series))
-        for name, series in (("sciSR", after), ("fourier", read_series(folder / "phantom_dicom_fourier")))
-    }
+    fourier = series_values(read_series(folder / "phantom_dicom_fourier"))
+    fine = series_values(after)
+    fidelity = {"sciSR": mr_psnr(truth, fine), "fourier": mr_psnr(truth, fourier)}
+    volumes = (volume[::-1, ::-1] for volume in (truth, series_values(before), fourier, fine))
+    figures.head(*volumes, folder / "phantom_dicom.png", model_of(outcome), k=13 - SERIES_SLICES.start)
     return [
         Row("phantom_dicom/", "field of view, eight corners", f"{corners:.1e} mm", "pydicom", corners < 1e-3),
         Row(
