@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from sciSR.errors import SciSRError
 from sciSR.plugins import ADAPTERS
 from sciSR.testing.tools import Subject, expect, floats, refine_nearest, write_images
 
