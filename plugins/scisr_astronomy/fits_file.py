@@ -192,7 +192,10 @@ def open_fits(path: Path, *, limit: int = DEFAULT_LIMIT, ignore_checksum: bool =
     if note:
         warnings.warn(f"{path.name}: {note}", SciSRWarning, stacklevel=2)
     for record in records:
-        _check_sums(file, record)
+        if not ignore_checksum and (what := wrong_sum(file, record)):
+            raise UnreadableError(
+                what, where=file.where(record.index), remedy="fetch the file again, or give --ignore-checksum"
+            )
     return file
 
 
@@ -224,36 +227,26 @@ def _inflated(path: Path, compression: str, limit: int) -> tuple[Path, _Folder]:
     return target, folder
 
 
-def _check_sums(file: FitsFile, record: HduRecord) -> None:
-    """Verify DATASUM and CHECKSUM where they stand.
+def wrong_sum(file: FitsFile, record: HduRecord) -> str | None:
+    """What is wrong with an HDU's DATASUM or CHECKSUM, where they stand; None if nothing.
 
     A wrong DATASUM is damaged data. A wrong CHECKSUM with a right DATASUM is a header changed since: by an
     editor that didn't know about checksums, or by damage; only the user can tell which.
     """
-    if file.ignore_checksum:
-        return
     raw = file.raw_header(record.index)
     stored = {key: string_card(raw, key) for key in ("CHECKSUM", "DATASUM")}
     if not any(stored.values()):
-        return
+        return None
     with open(file.plain, "rb") as stream:
         data = checksum.sum_range(stream, record.data_start, record.end - record.data_start)
-    remedy = "fetch the file again, or give --ignore-checksum"
     declared = stored["DATASUM"]
     if declared and declared.isdigit() and int(declared) % 0xFFFFFFFF != data % 0xFFFFFFFF:
-        raise UnreadableError(
-            f"DATASUM is {declared}, the data sum to {data}: damaged, or changed since it was computed",
-            where=file.where(record.index),
-            remedy=remedy,
-        )
-    whole = checksum.add_to_sum(raw, data)
+        return f"DATASUM is {declared}, the data sum to {data}: damaged, or changed since it was computed"
     # Anything but 16 characters (an empty string, '0') says "not computed".
+    whole = checksum.add_to_sum(raw, data)
     if stored["CHECKSUM"] and len(stored["CHECKSUM"]) == 16 and whole % 0xFFFFFFFF != 0:
-        raise UnreadableError(
-            "CHECKSUM is wrong, DATASUM is right: the header was changed or damaged since",
-            where=file.where(record.index),
-            remedy=remedy,
-        )
+        return "CHECKSUM is wrong, DATASUM is right: the header was changed or damaged since"
+    return None
 
 
 def string_card(raw: bytes, key: str) -> str | None:

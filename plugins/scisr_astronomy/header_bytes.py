@@ -44,6 +44,23 @@ def header_bytes(header: Any, data_sum: int, *, blocks: int | None = None) -> by
     return raw[:at] + value.encode("ascii") + raw[at + 16 :]
 
 
+def corrected_sums(raw: bytes, data_sum: int) -> bytes:
+    """Header blocks of a copied HDU whose CHECKSUM or DATASUM were wrong, with right ones; nothing else changes."""
+    cards = [raw[at : at + CARD] for at in range(0, len(raw), CARD)]
+    place = None
+    for number, card in enumerate(cards):
+        if card.startswith(b"DATASUM ="):
+            cards[number] = f"DATASUM = '{data_sum:<8}'".ljust(30).encode("ascii").ljust(CARD)
+        elif card.startswith(b"CHECKSUM="):
+            cards[number] = f"CHECKSUM= '{_ZEROS}'".encode("ascii").ljust(CARD)
+            place = number * CARD + len("CHECKSUM= '")
+    out = b"".join(cards)
+    if place is None:
+        return out
+    value = checksum.encode(checksum.add_to_sum(out, data_sum))
+    return out[:place] + value.encode("ascii") + out[place + 16 :]
+
+
 def _with_checksum_cards(header: Any, data_sum: int) -> Any:
     header = header.copy()
     for keyword in ("CHECKSUM", "DATASUM"):

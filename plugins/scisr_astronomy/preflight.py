@@ -22,10 +22,13 @@ CARD = 80
 MAX_HEADER_BLOCKS = 4000  # 144,000 cards; the longest real headers hold a few thousand
 MAX_HDUS = 10_000
 MAX_NAXIS = 16
+MAX_FIELDS = 999
 MAX_TILE_PIXELS = 1 << 28  # one compressed tile is unpacked at once
 
 _BITPIX = (8, 16, 32, 64, -32, -64)
-_STRUCTURAL = re.compile(r"(BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|ZIMAGE|ZBITPIX|ZTILE\d+|EXTNAME|EXTVER)$")
+_STRUCTURAL = re.compile(
+    r"(BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT|GROUPS|TFIELDS|ZIMAGE|ZBITPIX|ZTILE\d+|EXTNAME|EXTVER)$"
+)
 _VALUE = re.compile(r"\s*(?:'((?:[^']|'')*)'|([^/]*))")
 
 Value = int | bool | str
@@ -149,6 +152,8 @@ def _unit(stream: BinaryIO, start: int, size: int, index: int, where: Path) -> H
             where=place,
             remedy="the file is truncated or damaged: fetch it again",
         )
+    if kind in ("table", "compressed") and _count(keys, "TFIELDS", place, 0) > MAX_FIELDS:
+        raise UnreadableError(f"TFIELDS is {keys['TFIELDS']}; FITS allows {MAX_FIELDS} columns", where=place)
     if kind == "compressed":
         _check_tiles(keys, place)
     end = data_start + -(-data_size // BLOCK) * BLOCK
@@ -176,7 +181,7 @@ def _header(stream: BinaryIO, start: int, index: int, where: Path) -> tuple[dict
 def _structural(card: bytes, keys: dict[str, Value], first: bool, place: str) -> None:
     if card[8:9] != b"=":
         return
-    key = card[:8].decode("latin-1").rstrip()
+    key = card[:8].decode("latin-1").rstrip(" ")
     if not (_STRUCTURAL.match(key) or (first and key in ("SIMPLE", "XTENSION"))):
         return
     value = _parse(card[10:].decode("latin-1"))

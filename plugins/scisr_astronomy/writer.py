@@ -22,7 +22,8 @@ from sciSR.provenance import Provenance
 from sciSR.views import full_index
 from scisr_astronomy import checksum
 from scisr_astronomy.carry import StoredForm, add_history
-from scisr_astronomy.header_bytes import header_bytes
+from scisr_astronomy.fits_file import wrong_sum
+from scisr_astronomy.header_bytes import corrected_sums, header_bytes
 from scisr_astronomy.layout import Unit, place, plan_units
 from scisr_astronomy.preflight import BLOCK
 from scisr_astronomy.provenance_table import NAME as PROVENANCE_NAME
@@ -162,7 +163,10 @@ class FitsWriter:
         self._write_at(unit.start, header_bytes(header, total, blocks=unit.blocks))
 
     def _copy(self, unit: Unit) -> None:
-        """An HDU of the input, byte by byte; a last one without padding gets it."""
+        """An HDU of the input, byte by byte; a last one without padding gets it.
+
+        Sums that were wrong and ignored are corrected, or else our own output would not be readable again.
+        """
         record = self._file.records[unit.copy_of]
         at, left = unit.start, record.end - record.start
         with open(self._file.plain, "rb") as source:
@@ -173,6 +177,11 @@ class FitsWriter:
                     break
                 self._write_at(at, chunk)
                 at, left = at + len(chunk), left - len(chunk)
+        if self._file.ignore_checksum and wrong_sum(self._file, record):
+            with open(self._plain, "rb") as stream:
+                size = record.data_start - record.start
+                total = checksum.sum_range(stream, unit.start + size, record.end - record.data_start)
+            self._write_at(unit.start, corrected_sums(self._file.raw_header(record.index), total))
 
     def _write_known(self, unit: Unit) -> None:
         """A unit whose values are known now: data first, for their sum, then the header."""

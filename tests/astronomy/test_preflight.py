@@ -140,6 +140,16 @@ def test_compressed_tiles_must_match_their_table(tmp_path: Path) -> None:
             read(bad)
 
 
+def test_a_table_of_a_hundred_million_columns_is_refused(tmp_path: Path) -> None:
+    """astropy would count to that number."""
+    path = write(
+        tmp_path / "a.fits", fits.PrimaryHDU(), fits.CompImageHDU(np.zeros((30, 40), dtype=np.int16))
+    )
+    path.write_bytes(re.sub(rb"TFIELDS = +\d+", b"TFIELDS =             99999999", path.read_bytes()))
+    with pytest.raises(UnreadableError, match="TFIELDS"):
+        read(path)
+
+
 def test_checksums_are_verified_and_can_be_ignored(tmp_path: Path) -> None:
     data = np.random.default_rng(3).normal(size=(20, 30)).astype(np.float32)
     good = write(tmp_path / "good.fits", fits.PrimaryHDU(data, header_of({"OBJECT": "M51"})), checksum=True)
