@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.forward.kspace import KSpaceCrop
 from sciSR.inference.normalise import fit

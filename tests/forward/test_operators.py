@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sciSR.errors import GeometryError
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.forward.kspace import KSpaceCrop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from sciSR.errors import UsageError
 from sciSR.forward import noise, psf
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sciSR.metrics import aperture_sums, flux_error, nrmse, psnr, ssim
 from sciSR.metrics.photometry import circle_weights
 

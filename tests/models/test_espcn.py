@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+
 from sciSR.errors import ModelError
 from sciSR.models.espcn import ESPCN, lanczos_phases
 from sciSR.models.spec import receptive_field
-from torch import nn
 
 
 def random_network(scale: int = 2) -> ESPCN:

@@ -8,6 +8,7 @@ import hashlib
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from sciSR.errors import ModelError
 from sciSR.models.espcn import ESPCN
 from sciSR.models.files import WEIGHTS, list_models, load_card, load_model, save_model

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sciSR.inference.normalise import KINDS, Normaliser, fit
 
 rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from scipy import ndimage
+
 from sciSR.inference.selfcheck import errors_on_own_downsample, gain_on_own_downsample, sky_level_and_noise
 
 rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from sciSR.errors import UsageError
 from sciSR.inference.normalise import fit
 from sciSR.models.files import load_model
