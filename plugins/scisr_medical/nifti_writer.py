@@ -56,7 +56,7 @@ class NiftiWriter:
         self.overwrite = overwrite
         self.plan: OutputPlan = plan_output(path, images, dtype)
         self.head_path, self.data_path = self._targets()
-        self._sidecars = self._sidecar_targets()
+        self._sidecars = self._sidecar_targets(images[0].source)
         for target in self._all_targets():
             check_output(target, overwrite=overwrite)
         self._scratch: BinaryIO | None = None
@@ -76,13 +76,20 @@ class NiftiWriter:
         # A new pair is both plain or both gzip, whatever stands there already.
         return head.with_name(f"{stem(head)}.hdr{ending}"), data.with_name(f"{stem(data)}.img{ending}")
 
-    def _sidecar_targets(self) -> dict[Path, Path]:
-        """Source of each sidecar by its target."""
-        metadata = self.plan.metadata
-        if metadata is None:
+    def _sidecar_targets(self, source: Path | None) -> dict[Path, Path]:
+        """Source of each sidecar by its target.
+
+        ``a.nii.gz`` to ``a.nii`` beside it has its sidecars already: they are the input's and stay as they are.
+        """
+        if self.plan.metadata is None:
             return {}
         base = stem(self.path)
-        return {self.path.with_name(base + ending): source for ending, source in metadata.sidecars.items()}
+        pairs = {
+            self.path.with_name(base + ending): file for ending, file in self.plan.metadata.sidecars.items()
+        }
+        if source is not None and _same_file(self.path, source):
+            return pairs
+        return {target: file for target, file in pairs.items() if not _same_file(target, file)}
 
     def _all_targets(self) -> list[Path]:
         return list(dict.fromkeys([self.head_path, self.data_path, *self._sidecars]))
@@ -141,6 +148,10 @@ class NiftiWriter:
         # A writer that was never entered nor committed still gives its disk space back.
         with contextlib.suppress(Exception):
             self._close()
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _reserve(stream: BinaryIO, size: int) -> None:

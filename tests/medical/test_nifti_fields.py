@@ -254,6 +254,18 @@ def test_a_sidecar_is_never_overwritten_unasked(tmp_path: Path) -> None:
     assert not (tmp_path / "out.nii").exists()
 
 
+def test_another_form_beside_the_input_shares_its_sidecars(tmp_path: Path) -> None:
+    source = make(tmp_path / "T1w.nii.gz")
+    (tmp_path / "T1w.json").write_text('{"EchoTime": 1}')
+    upscale_nearest(source, tmp_path / "T1w.nii")
+    assert (tmp_path / "T1w.json").read_text() == '{"EchoTime": 1}'
+    subject = Subject(adapter, source)
+    write_images(
+        subject, [refine_nearest(read(source), 2)], source, overwrite=True
+    )  # in place: it is the result's now
+    assert "SciSR" in json.loads((tmp_path / "T1w.json").read_text())
+
+
 def test_a_broken_json_is_copied_as_it_is(tmp_path: Path) -> None:
     source = make(tmp_path / "T1w.nii")
     (tmp_path / "T1w.json").write_text('{"a": ')

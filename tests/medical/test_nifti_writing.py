@@ -123,6 +123,20 @@ def test_an_output_may_replace_its_own_input(tmp_path: Path) -> None:
     assert np.array_equal(nib.load(source).get_fdata()[::2, ::2], voxels((7, 6, 5)))
 
 
+def test_what_the_engine_computes_is_what_nibabel_reads(tmp_path: Path) -> None:
+    import sciSR
+
+    source = make(tmp_path / "T1w.nii.gz", (9, 8, 3, 2), dtype=np.int16)
+    sharp = sciSR.upscale(sciSR.read(source), scale=2, model="linear", device="cpu")
+    sciSR.write(sharp, tmp_path / "T1w_x2.nii.gz")
+    found = nib.load(tmp_path / "T1w_x2.nii.gz")
+    assert np.array_equal(found.get_fdata(dtype=np.float32), np.asarray(sharp))
+    assert np.allclose(found.affine, sharp.grid.affine, atol=1e-5)
+    again = sciSR.read(tmp_path / "T1w_x2.nii.gz")
+    assert [step["step"] for step in again.provenance.steps][-1] == "upscale"
+    assert again.provenance.steps == sharp.provenance.steps
+
+
 def test_gzip_output_has_no_time_and_no_name(tmp_path: Path) -> None:
     source = make(tmp_path / "in.nii")
     upscale_nearest(source, tmp_path / "one.nii.gz")
