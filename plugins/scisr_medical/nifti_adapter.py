@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from scisr_medical.nifti_header import (
 
 _PARTS = {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
 _RECORD_KEY = "sciSR"
+_PAIR = re.compile(r"(.*)(\.hdr|\.img)((?:\.gz)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,33 +74,21 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 def header_and_data_paths(path: Path) -> tuple[Path, Path]:
-    """The two files of a pair, given either; the same path twice for anything else.
+    """The two files of a pair, given either; the same path twice for any other name.
 
-    Raises
-    ------
-    UnreadableError
-        The other half is missing.
+    The other half has the same name with ``.hdr`` for ``.img`` or the reverse; of the plain and the gzip form the
+    one that exists is taken, the given file's own form if neither does.
     """
-    name = path.name.lower()
-    ending = next((e for e in (".hdr.gz", ".img.gz", ".hdr", ".img") if name.endswith(e)), "")
-    if not ending:
+    match = _PAIR.fullmatch(path.name)
+    if match is None:
         return path, path
-    stem = path.name[: -len(ending)]
-    wanted = ".img" if ending.startswith(".hdr") else ".hdr"
-    if path.name[-len(ending) :].isupper():
-        wanted = wanted.upper()
-    gz = ".gz" if ending.endswith(".gz") else ""
-    for candidate in (
-        path.with_name(stem + wanted + gz),
-        path.with_name(stem + wanted + ("" if gz else ".gz")),
-    ):
-        if candidate.is_file():
-            return (path, candidate) if wanted.lower() == ".img" else (candidate, path)
-    return (
-        (path, path.with_name(stem + wanted))
-        if wanted.lower() == ".img"
-        else (path.with_name(stem + wanted), path)
-    )
+    stem, ending, packed = match.groups()
+    given_header = ending.lower() == ".hdr"
+    other = ".img" if given_header else ".hdr"
+    other = other.upper() if ending.isupper() else other
+    candidates = [path.with_name(stem + other + gz) for gz in (packed, "" if packed else ".gz")]
+    partner = next((each for each in candidates if each.is_file()), candidates[0])
+    return (path, partner) if given_header else (partner, path)
 
 
 class NiftiAdapter:
@@ -107,7 +97,7 @@ class NiftiAdapter:
     name = "nifti"
     suffixes = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img")
     options = (
-        Option("axes", "the two axes to upscale, e.g. x,y or i,k (default: the two finest)"),
+        Option("axes", "the two array axes to upscale: x,y or i,k; x is the first (default: the two finest)"),
         Option(
             "domain",
             "what the scanner was; NIfTI does not say (default: mr)",
@@ -276,11 +266,16 @@ def _split_record(
     for code, content in extensions:
         if code == EXTENSION_COMMENT and content.startswith(b'{"%s":' % _RECORD_KEY.encode()):
             with contextlib.suppress(ValueError, TypeError, RecursionError):
-                steps = json.loads(content.rstrip(b"\0"))[_RECORD_KEY]
+                steps = json.loads(content.rstrip(b"\0"), parse_constant=_refuse_constant)[_RECORD_KEY]
                 provenance = Provenance(tuple(dict(step) for step in steps))
                 continue
         others.append((code, content))
     return tuple(others), provenance
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are no JSON and could not be written again."""
+    raise ValueError(name)
 
 
 def record_extension(provenance: Provenance) -> tuple[int, bytes]:

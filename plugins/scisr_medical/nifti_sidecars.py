@@ -35,9 +35,8 @@ def sidecars_of(path: Path) -> dict[str, Path]:
     }
 
 
-def sidecar_content(file: Path, provenance: Provenance, *, slices_refined: bool) -> bytes:
-    """What to write beside the output for one sidecar of the input."""
-    content = file.read_bytes()
+def sidecar_content(file: Path, content: bytes, provenance: Provenance, *, slices_refined: bool) -> bytes:
+    """What to write beside the output for one sidecar of the input, `file`, that held `content`."""
     if file.suffix != ".json":
         return content
     try:

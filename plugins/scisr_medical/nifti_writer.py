@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from sciSR.errors import UsageError
+from sciSR.errors import UnreadableError, UsageError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import full_index
@@ -56,9 +56,11 @@ class NiftiWriter:
         self.overwrite = overwrite
         self.plan: OutputPlan = plan_output(path, images, dtype)
         self.head_path, self.data_path = self._targets()
-        self._sidecars = self._sidecar_targets(images[0].source)
-        for target in self._all_targets():
+        sidecars = self._sidecar_targets(images[0].source)
+        for target in dict.fromkeys([self.head_path, self.data_path, *sidecars]):
             check_output(target, overwrite=overwrite)
+        # Read now: hours later they may be gone, and the result with them.
+        self._sidecars = {target: (file, _content(file)) for target, file in sidecars.items()}
         self._scratch: BinaryIO | None = None
         with translate_os_errors(path):
             self._scratch = tempfile.TemporaryFile(prefix=".scisr-", suffix=".tmp", dir=path.parent)  # noqa: SIM115
@@ -91,9 +93,6 @@ class NiftiWriter:
             return pairs
         return {target: file for target, file in pairs.items() if not _same_file(target, file)}
 
-    def _all_targets(self) -> list[Path]:
-        return list(dict.fromkeys([self.head_path, self.data_path, *self._sidecars]))
-
     def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
         """Store physical values at `index`; see :class:`sciSR.adapter.Writer`."""
         if part != 0:
@@ -123,10 +122,10 @@ class NiftiWriter:
                     data = stack.enter_context(atomic_output(self.data_path, overwrite=self.overwrite))
                     _write(head, self.head_path, header, None)
                     _write(data, self.data_path, b"", self._scratch)
-                for target, source in self._sidecars.items():
+                for target, (file, content) in self._sidecars.items():
                     beside = stack.enter_context(atomic_output(target, overwrite=self.overwrite))
-                    content = sidecar_content(source, provenance, slices_refined=self.plan.slices_refined)
-                    beside.write_bytes(content)
+                    refined = self.plan.slices_refined
+                    beside.write_bytes(sidecar_content(file, content, provenance, slices_refined=refined))
         finally:
             self._close()
         return self.path
@@ -148,6 +147,13 @@ class NiftiWriter:
         # A writer that was never entered nor committed still gives its disk space back.
         with contextlib.suppress(Exception):
             self._close()
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UnreadableError(f"can't be read: {error.strerror or error}", where=file) from error
 
 
 def _same_file(one: Path, other: Path) -> bool:

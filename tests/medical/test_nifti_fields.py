@@ -212,6 +212,26 @@ def test_the_record_grows_from_step_to_step(tmp_path: Path) -> None:
     assert len(nib.load(tmp_path / "x3.nii").header.extensions) == 1
 
 
+@pytest.mark.parametrize("steps", [b'[{"psnr":NaN}]', b"[[[", b"7", b'["ab"]'])
+def test_a_record_that_can_not_be_ours_is_a_comment_like_any_other(tmp_path: Path, steps: bytes) -> None:
+    source = make(tmp_path / "in.nii", extensions=((6, b'{"sciSR":' + steps + b"}"),))
+    assert read(source).provenance.steps == ()
+    upscale_nearest(source, tmp_path / "out.nii")
+    kept, own = nib.load(tmp_path / "out.nii").header.extensions
+    assert kept.content.rstrip(b"\0") == b'{"sciSR":' + steps + b"}"
+    assert json.loads(own.content.rstrip(b"\0"))["sciSR"][0]["step"] == "upscale"
+
+
+def test_a_sidecar_that_vanishes_meanwhile_is_written_all_the_same(tmp_path: Path) -> None:
+    source = make(tmp_path / "dwi.nii")
+    (tmp_path / "dwi.bval").write_text("0 1000")
+    image = refine_nearest(read(source), 2)
+    with adapter.open_writer(tmp_path / "out.nii", [image]) as writer:
+        (tmp_path / "dwi.bval").unlink()
+        writer.commit([image])
+    assert (tmp_path / "out.bval").read_text() == "0 1000"
+
+
 def test_stale_geometry_in_extensions_is_dropped_or_warned_about(tmp_path: Path) -> None:
     source = make(tmp_path / "in.nii", extensions=((4, b"<AFNI ORIGIN DELTA>"), (2, b"dicom")))
     image = refine_nearest(read(source), 2)

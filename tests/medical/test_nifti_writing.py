@@ -70,16 +70,7 @@ def test_the_conformance_suite_passes_with_kept_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    "name",
-    [
-        "odd/tiny_5x5x3.nii.gz",
-        "odd/pair.hdr",
-        "odd/nifti2.nii.gz",
-        "odd/nan_inf.nii.gz",
-        "series4d/sct_dmri.nii.gz",
-    ],
-)
+@pytest.mark.parametrize("name", ["odd/pair.hdr", "series4d/sct_dmri.nii.gz"])
 def test_the_conformance_suite_passes_on_real_files(tmp_path: Path, shared_data: Path, name: str) -> None:
     check_adapter(adapter, [shared_data / "mri" / name], tmp_path)
 
