@@ -74,3 +74,28 @@ def test_plugins_lists_the_three_formats(capsys: pytest.CaptureFixture[str]) -> 
     assert {"fits", "nifti", "dicom"} <= set(formats)
     assert all(formats[name]["error"] is None for name in ("fits", "nifti", "dicom"))
     assert "nifti" in said(capsys, "plugins")
+
+
+def test_a_broken_plugin_is_named_and_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sciSR import plugins as registry
+
+    info = tmp_path / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[scisr.adapters]\nodd = no_such_module_at_all:adapter\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.load.cache_clear()
+    try:
+        assert main(["plugins", "--json"]) == 0
+        output = capsys.readouterr()
+        entry = next(each for each in json.loads(output.out)["plugins"] if each["name"] == "odd")
+        assert "no_such_module_at_all" in entry["error"]
+        assert entry["package"] == "stranger"
+        [line] = output.err.splitlines()
+        assert line.startswith("warning: plugin 'odd' of stranger")
+        assert main(["info", str(SAMPLES / "phantom.nii.gz"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["adapter"] == "nifti"
+    finally:
+        registry.load.cache_clear()
