@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import random
@@ -51,6 +52,15 @@ def check_protocol(adapter: Adapter) -> None:
         both = (option.type == "choice") == bool(option.choices)
         expect(
             both, name, f"option {option.name}: a choice has choices, others have none", str(option.choices)
+        )
+        method = adapter.open_writer if option.writes else adapter.read
+        taken = inspect.signature(method).parameters
+        known = option.name in taken or any(p.kind is p.VAR_KEYWORD for p in taken.values())
+        expect(
+            known,
+            name,
+            f"{method.__name__} must take the option {option.name}",
+            f"it takes {', '.join(taken)}",
         )
         expect(option.name not in seen, name, f"option {option.name} must be there once", "it is there twice")
         seen.add(option.name)

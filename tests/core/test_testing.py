@@ -239,6 +239,13 @@ class BadOption(ToyAdapter):
     options = (Option("mode", "choose", "choice"),)
 
 
+class DeafOption(ToyAdapter):
+    """Offers an option that its reader does not take."""
+
+    def read(self, path: Path) -> list:
+        return super().read(path)
+
+
 BROKEN = {
     SniffsAnything: "sniff must be False for another format",
     SniffRaises: "sniff must never raise",
@@ -261,6 +268,7 @@ BROKEN = {
     KeepsFilesOpen: "no file may stay open",
     ForgetsTheQuantity: "quantity must come back as 'total'",
     BadOption: "a choice has choices",
+    DeafOption: "read must take the option turn",
 }
 
 
