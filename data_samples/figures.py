@@ -10,7 +10,7 @@ import stars
 from measure import sky_stretch
 
 BACKGROUND, INK, FRAME = "#11151c", "#e8edf4", "#ffb454"
-_STARS = ((168, 150, 64), (34, 142, 48))  # zooms: first row, first column, size, in input pixels
+_STARS = ((168, 150, 64), (48, 244, 30))  # zooms: first row, first column, size, in input pixels
 _HEAD = ((44, 20, 26), (26, 50, 26))
 
 
