@@ -141,7 +141,7 @@ def refinement_matrix(factors: Sequence[Fraction | int]) -> np.ndarray:
     return local
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # holds an array: == would have no single answer
 class AffineGrid:
     """World = affine @ (i, j, k, 1) over the first three data axes; further axes are not spatial.
 
@@ -200,6 +200,8 @@ class AffineGrid:
     def index(self, world: np.ndarray) -> np.ndarray:
         inverse = np.linalg.inv(self.affine)
         index = np.asarray(world, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        extra = max(0, len(self.shape) - 3)  # time and the like have no place in the world: index 0
+        index = np.concatenate([index, np.zeros((*index.shape[:-1], extra))], axis=-1)
         return index[..., : len(self.shape)]
 
     def describe(self) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ class LazyArray(Protocol):
     def __getitem__(self, index: Any) -> np.ndarray: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # holds arrays: == would have no single answer
 class Image:
     """One scientific image, cube, volume or time series on a known grid.
 
