@@ -11,6 +11,7 @@ its one line), or ``WRONG`` (a grid that disagrees, an exception that is not our
 from __future__ import annotations
 
 import argparse
+import gzip
 import signal
 import tarfile
 import tempfile
@@ -136,7 +137,8 @@ def dicom_error(source: Path, output: Path, outcome: Outcome) -> str:
     sources = {}
     for path in [source] if source.is_file() else [p for p in source.rglob("*") if p.is_file()]:
         try:
-            each = pydicom.dcmread(path, stop_before_pixels=True)
+            with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+                each = pydicom.dcmread(stream, stop_before_pixels=True)
             sources[each.SOPInstanceUID] = each
         except Exception:  # whatever else lies in the folder
             continue
@@ -170,7 +172,8 @@ def _too_long(*_: object) -> None:
 
 def try_one(name: str, path: Path, scratch: Path) -> Row:
     """One file through the workflow, then through its independent check."""
-    suffix = ".nii.gz" if name.endswith((".nii", ".nii.gz", ".hdr")) else ".fits" if ".fit" in name else ""
+    kinds = {".nii": ".nii.gz", ".hdr": ".nii.gz", ".mgz": ".nii.gz", ".fit": ".fits", ".dcm": ".dcm"}
+    suffix = next((end for part, end in kinds.items() if part in name), "")
     output = scratch / f"out_{abs(hash(name))}{suffix}"
     start = time.perf_counter()
     signal.signal(signal.SIGALRM, _too_long)
