@@ -157,6 +157,11 @@ def _unit(stream: BinaryIO, start: int, size: int, index: int, where: Path) -> H
     if kind == "compressed":
         _check_tiles(keys, place)
     end = data_start + -(-data_size // BLOCK) * BLOCK
+    if data_start + data_size < size < end:
+        # Some writers leave the last padding out altogether; one that breaks off is a broken copy.
+        raise UnreadableError(
+            "the file ends within its last block", where=place, remedy="it is truncated: fetch it again"
+        )
     return HduRecord(index, start, data_start, data_size, end, kind, keys)
 
 

@@ -59,7 +59,11 @@ def without_wcs(header: Any) -> Any:
 
 
 def wcs_only(header: Any) -> Any:
-    """A new header with nothing but the WCS keywords and what fixes their meaning (dates, NAXIS)."""
+    """A new header with nothing but the WCS keywords and what fixes their meaning (dates, NAXIS).
+
+    For evaluation by astropy. IRAF's TNX is evaluated as TAN, without its polynomial in the WAT keywords; that is a
+    function of intermediate world coordinates, so the finer image's header keeps it unchanged and exact.
+    """
     from astropy.io import fits
 
     keep = re.compile(
@@ -67,7 +71,9 @@ def wcs_only(header: Any) -> Any:
     )
     out = fits.Header()
     for card in header.cards:
-        if card.keyword and (is_wcs_keyword(card.keyword) or keep.match(card.keyword)):
+        # wcslib stumbles over IRAF's quoted strings and over CONTINUE, and needs neither.
+        text = isinstance(card.value, str) and (len(card.value) > 68 or card.keyword.startswith("WAT"))
+        if card.keyword and not text and (is_wcs_keyword(card.keyword) or keep.match(card.keyword)):
             out.append(card, end=True)
     return out
 
@@ -124,6 +130,10 @@ def check_wcs(header: Any) -> None:
             raise GeometryError(f"{keyword} (distortion after the linear transformation) is not understood")
         elif re.match(r"WAT\d+_\d{3}$", keyword) and "multispec" in str(header[keyword]).lower():
             raise GeometryError("an IRAF multispec WCS ties each line to a spectrum of its own")
+        elif re.match(r"CTYPE\d+[A-Z]?$", keyword) and str(header[keyword]).strip().endswith("-ZPX"):
+            raise GeometryError(
+                f"{keyword} is IRAF's ZPX, whose parameters stand in WAT keywords that no library reads"
+            )
         elif (match := _AXIS.match(keyword)) and max(int(n) for n in match.groups() if n) > MAX_WCS_AXES:
             raise GeometryError(f"{keyword} names an axis beyond the {MAX_WCS_AXES} that are understood")
     for alt in _alternates(header):

@@ -112,6 +112,18 @@ def test_tpv_and_zpn_parameters_are_left_alone(sx, sy) -> None:
         }
 
 
+def test_tnx_keeps_its_polynomial_of_intermediate_coordinates() -> None:
+    text = 'wtype=tnx axtype=ra lngcor = "3. 4. 4. 2. -0.2 0.2 -0.2 0.2 1e-3"'
+    cards = TAN | {"CTYPE1": "RA---TNX", "CTYPE2": "DEC--TNX", "WAT0_001": "system=image", "WAT1_001": text}
+    fine = refine(header_of(cards), 2, 3)
+    assert fine["WAT1_001"] == text
+    before, after = wcs_of(wcs_only(header_of(cards))), wcs_of(wcs_only(fine))
+    pixel = landmarks(SHAPE)
+    finer = (pixel + 0.5) * [2, 3] - 0.5
+    a, b = before.wcs.p2s(pixel, 0)["imgcrd"], after.wcs.p2s(finer, 0)["imgcrd"]
+    assert np.allclose(a, b, rtol=0, atol=1e-15)
+
+
 def test_missing_crpix_cdelt_and_pc_take_their_defaults() -> None:
     check(
         {"CTYPE1": "GLON-CAR", "CTYPE2": "GLAT-CAR", "CRVAL1": 10.0, "CRVAL2": 0.0}, Fraction(2), Fraction(3)
@@ -209,6 +221,7 @@ def test_dss_plate_solution_keeps_plate_positions() -> None:
         ({"CD1_1": True}, "CD1_1"),
         ({"CQDIS1": "TPD"}, "CQDIS1"),
         ({"CPDIS1": "TPD"}, "CPDIS1"),
+        ({"CTYPE1": "RA---ZPX"}, "ZPX"),
         ({"CPDIS1": "LOOKUP", "DP1.AXIS.1": 2.0}, "DP1.AXIS.1"),
         ({"WAT0_001": "system=multispec"}, "multispec"),
         ({"A_30_30": 1.0}, "A_30_30"),
