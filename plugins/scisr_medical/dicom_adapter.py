@@ -7,6 +7,7 @@ is imported on first use. Research use only, not for diagnosis.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class DicomAdapter:
     options = (
         Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),
         Option("echo", "which echo of a multi-echo series: 1, 2, ... by echo time, or e.g. 4.92ms"),
+        Option("image_type", "only images whose ImageType holds this value: M, P, W, ..."),
         Option(
             "irregular",
             "upscale slice by slice what is no regular volume (gaps, tilt, several echoes); no volume is claimed",
@@ -44,10 +46,10 @@ class DicomAdapter:
     def sniff(self, path: Path) -> bool:
         """Whether a file, or one of the first files of a folder, begins like DICOM."""
         from scisr_medical.dicom_io import looks_like_dicom
-        from scisr_medical.dicom_series import list_files
+        from scisr_medical.dicom_series import walk_files
 
         try:
-            return any(looks_like_dicom(file) for file in list_files(Path(path))[:_SNIFFED_FILES])
+            return any(looks_like_dicom(file) for file in islice(walk_files(Path(path)), _SNIFFED_FILES))
         except (OSError, SciSRError):
             return False
 
@@ -57,6 +59,7 @@ class DicomAdapter:
         *,
         series: str | int | None = None,
         echo: str | int | None = None,
+        image_type: str | None = None,
         irregular: bool = False,
     ) -> list[Image]:
         """One series as one image with axes ``("z", "y", "x")`` or, for a time or diffusion series, ``(..., "t")``.
@@ -69,6 +72,8 @@ class DicomAdapter:
             SeriesNumber or SeriesInstanceUID; needed where a folder holds several volumes.
         echo : str or int, optional
             Keep one echo: 1, 2, ... in the order of the echo times, or the time itself, ``"4.92ms"``.
+        image_type : str, optional
+            Keep the images whose ImageType holds this value, e.g. ``"M"`` of magnitude and phase.
         irregular : bool
             Take what is no regular volume as loose slices, axes ``("n", "y", "x")``; one image per matrix size.
 
@@ -86,7 +91,9 @@ class DicomAdapter:
         from scisr_medical.dicom_series import list_files
 
         path = Path(path)
-        return self._read(list_files(path), path, series=series, echo=echo, irregular=irregular)
+        return self._read(
+            list_files(path), path, series=series, echo=echo, image_type=image_type, irregular=irregular
+        )
 
     def read_files(self, paths: Iterable[Path | str], **options: Any) -> list[Image]:
         """Like :meth:`read`, for a list of files."""
@@ -96,13 +103,7 @@ class DicomAdapter:
         return self._read(files, files[0].parent if len(files) > 1 else files[0], **options)
 
     def _read(
-        self,
-        files: list[Path],
-        where: Path,
-        *,
-        series: str | int | None = None,
-        echo: str | int | None = None,
-        irregular: bool = False,
+        self, files: list[Path], where: Path, *, series: Any = None, echo: Any = None, **choice: Any
     ) -> list[Image]:
         from scisr_medical.dicom_io import translate
         from scisr_medical.dicom_series import build_stacks, choose_series, find_series
@@ -110,9 +111,7 @@ class DicomAdapter:
         with translate(where):
             found = find_series(files, where)
             chosen = choose_series(found, None if series is None else str(series))
-            stacks = build_stacks(
-                found, chosen, echo=None if echo is None else str(echo), irregular=irregular
-            )
+            stacks = build_stacks(found, chosen, echo=None if echo is None else str(echo), **choice)
             return [_image(stack, where, several=len(stacks) > 1) for stack in stacks]
 
     def open_writer(
@@ -170,7 +169,7 @@ def _image(stack: Any, where: Path, *, several: bool) -> Image:
 
     first = stack.first
     data, mask = stack_arrays(stack.slices)
-    phase = any("phase images" in note for note in stack.notes)
+    phase = any(i.component == "phase" for i in stack.slices.flat)
     return Image(
         data=data,
         axes=stack.axes,

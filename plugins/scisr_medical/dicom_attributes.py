@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from pydicom.datadict import keyword_for_tag
+
 RESEARCH_ONLY = "Research use only, not for diagnosis."
 
 DELETED = (
@@ -82,29 +84,17 @@ def code(value: tuple[str, str, str]) -> Any:
     return item
 
 
-def strip(dataset: Any, keep_private: Iterable[int] = ()) -> None:
-    """Delete, in place, what must not be copied: see :data:`DELETED`; private elements but for groups to keep.
+def is_dropped(tag: Any, keep_private: Iterable[int] = (), *, nested: bool = False) -> bool:
+    """Whether an element of the source is left behind: see :data:`DELETED`; private ones but for groups to keep.
 
-    Private elements go by default: Siemens CSA headers repeat position and matrix, and dcm2niix believes them;
-    the Philips scale slope would be wrong.
+    Private elements go by default, in sequences too: Siemens CSA headers repeat position and matrix, and dcm2niix
+    believes them; the Philips scale slope would be wrong.
     """
-    kept = set(keep_private)
-    for tag in list(dataset.keys()):
-        if tag.element == 0 or tag.group in DELETED_GROUPS or (tag.is_private and tag.group not in kept):
-            del dataset[tag]
-    for keyword in DELETED:
-        if keyword in dataset:
-            delattr(dataset, keyword)
-    _strip_nested(dataset, kept)
-
-
-def _strip_nested(dataset: Any, kept: set[int]) -> None:
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                for tag in [t for t in item.keys() if t.is_private and t.group not in kept]:  # noqa: SIM118
-                    del item[tag]
-                _strip_nested(item, kept)
+    if tag.is_private:
+        return tag.group not in keep_private
+    if nested:
+        return False
+    return tag.element == 0 or tag.group in DELETED_GROUPS or keyword_for_tag(tag) in DELETED
 
 
 def fill_required(dataset: Any, modality: str) -> None:

@@ -97,13 +97,11 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     source: Instance = stack.slices[(int(nearest_index(np.asarray(at[0]), across)), *at[1:])]
     header, _ = read_header(source.path)
     with translate(source.path, "its header can't be carried over"):
-        dataset = _carried_over(header, source.path, big_endian=header.original_encoding[1] is False)
-        old = {
-            k: str(dataset.get(k, "") or "")
-            for k in ("DerivationDescription", "SeriesDescription", "ImageComments")
-        }
+        dataset = _carried_over(
+            header, source.path, derivation.keep_private, big_endian=header.original_encoding[1] is False
+        )
+        old = {k: _text(header, k) for k in ("DerivationDescription", "SeriesDescription", "ImageComments")}
         meaning_kept = _meaning_kept(source, derivation.encoding)
-        rules.strip(dataset, derivation.keep_private)
         for keyword in () if meaning_kept else rules.MEANING_OF_STORED_VALUES:
             if keyword in dataset:
                 delattr(dataset, keyword)
@@ -121,19 +119,24 @@ _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _NEEDED_GROUPS = (0x0020, 0x0028)
 
 
-def _carried_over(source: Any, path: Path, *, big_endian: bool) -> Any:
-    """A new dataset with every element decoded, free of the source's encoding.
+def _carried_over(
+    source: Any, path: Path, keep_private: tuple[int, ...], *, big_endian: bool, nested: bool = False
+) -> Any:
+    """A new dataset with what is to be kept, every element decoded and so free of the source's encoding.
 
     Elements that can't be decoded are left out, unless they say where the image lies or what its values mean.
     """
     from pydicom.dataset import Dataset
 
     target = Dataset()
-    for tag in list(source.keys()):
+    for tag in [t for t in source.keys() if not rules.is_dropped(t, keep_private, nested=nested)]:  # noqa: SIM118
         try:
             element = source[tag]
             if element.VR == "SQ":
-                element.value = [_carried_over(item, path, big_endian=big_endian) for item in element.value]
+                element.value = [
+                    _carried_over(item, path, keep_private, big_endian=big_endian, nested=True)
+                    for item in element.value
+                ]
             elif big_endian and element.VR in _WORDS and isinstance(element.value, bytes):
                 words = np.frombuffer(element.value, dtype=f">u{_WORDS[element.VR]}")
                 element.value = words.astype(words.dtype.newbyteorder("<")).tobytes()
@@ -144,6 +147,13 @@ def _carried_over(source: Any, path: Path, *, big_endian: bool) -> Any:
                     f"element {tag} can't be decoded: {str(error)[:80]}", where=path
                 ) from error
     return target
+
+
+def _text(header: Any, keyword: str) -> str:
+    try:
+        return str(header.get(keyword) or "")
+    except Exception:  # undecodable text is no reason to refuse an image
+        return ""
 
 
 def _meaning_kept(source: Instance, encoding: Encoding) -> bool:

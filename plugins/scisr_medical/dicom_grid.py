@@ -113,13 +113,15 @@ def check_uniform(slices: Sequence[Instance], where: Any) -> None:
             ("rescale types", first.rescale_type or "none", other.rescale_type or "none"),
             ("photometric interpretations", first.photometric, other.photometric),
             ("modalities", first.modality, other.modality),
+            ("image types", first.component, other.component),
         ):
             same = one == two or (isinstance(one, tuple) and _close(what, first, other))
             if not same:
+                choice = "choose one with --image-type, or " if what == "image types" else ""
                 raise GeometryError(
                     f"mixed {what}: {first.name} has {one}, {other.name} has {two}",
                     where=where,
-                    remedy=IRREGULAR,
+                    remedy=choice + IRREGULAR,
                 )
 
 

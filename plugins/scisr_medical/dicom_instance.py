@@ -10,13 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from sciSR.errors import UnreadableError, UnsupportedError, UsageError
+from sciSR.errors import UnreadableError, UnsupportedError
 from scisr_medical.dicom_io import read_header, translate
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 CLASSIC = {MR_IMAGE: "MR", CT_IMAGE: "CT"}
+
+_COMPONENTS = {
+    "P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "VELOCITY MAP": "phase", "R": "real", "REAL": "real",
+    "I": "imaginary", "IMAGINARY": "imaginary", "W": "water", "WATER": "water", "F": "fat", "FAT": "fat",
+    "IN_PHASE": "in phase", "IP": "in phase", "OPP_PHASE": "opposed phase", "OP": "opposed phase",
+}  # fmt: skip
+"""Values of ImageType that tell images of one acquisition apart."""
 
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
@@ -76,6 +83,12 @@ class Instance:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def component(self) -> str:
+        """What part of the signal the values are, from ImageType: magnitude, phase, real, imaginary, water, ..."""
+        found = [_COMPONENTS[v] for v in self.image_type[2:] if v in _COMPONENTS]
+        return found[0] if found and self.modality == "MR" else "magnitude"
 
     @property
     def has_plane(self) -> bool:
@@ -302,6 +315,8 @@ def _check_image(instance: Instance, pixels: dict[str, Any]) -> None:
             raise UnreadableError(
                 "pixel data of undefined length in an uncompressed file", where=instance.path
             )
+        if not pixels["complete"]:
+            raise UnreadableError("the compressed pixel data are truncated or damaged", where=instance.path)
         return
     if _is_compressed(instance.syntax):
         raise UnreadableError("compressed pixel data are not encapsulated", where=instance.path)
@@ -338,39 +353,3 @@ def _check_codec(instance: Instance) -> None:
             where=instance.path,
             remedy="pip install 'sciSR[dicom]'",
         )
-
-
-def choose_echo(instances: Sequence[Instance], echo: str, where: Path) -> list[Instance]:
-    """The images of one echo: its number (1-based, by echo time) or its echo time in ms (``"4.92ms"``).
-
-    Raises
-    ------
-    UsageError
-        There is no such echo; the known ones are listed.
-    """
-    times = echo_times(instances)
-    try:
-        wish = echo.strip().lower()
-        time = float(wish[:-2]) if wish.endswith("ms") else times[int(wish) - 1] if int(wish) >= 1 else None
-    except (ValueError, IndexError):
-        time = None
-    chosen = (
-        []
-        if time is None
-        else [i for i in instances if i.echo_time is not None and abs(i.echo_time - time) < 1e-3]
-    )
-    if not chosen:
-        known = ", ".join(f"{k} (TE {t:g} ms)" for k, t in enumerate(times, 1)) or "none"
-        raise UsageError(
-            f"no echo {echo!r}; echoes: {known}", where=where, remedy="give --echo NUMBER or --echo TEms"
-        )
-    return chosen
-
-
-def echo_times(instances: Sequence[Instance]) -> list[float]:
-    """Distinct echo times in ms, rising."""
-    times: list[float] = []
-    for time in sorted(i.echo_time for i in instances if i.echo_time is not None):
-        if not times or time - times[-1] > 1e-3:
-            times.append(time)
-    return times

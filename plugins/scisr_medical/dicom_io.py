@@ -15,7 +15,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from sciSR.errors import ResourceError, SciSRError, UnreadableError
 from sciSR.files import check_regular_file
@@ -48,7 +48,9 @@ def translate(where: Path | str, doing: str = "can't be read as DICOM") -> Itera
         raise ResourceError("out of memory", where=where) from error
     except RecursionError as error:
         raise UnreadableError("sequences are nested too deeply", where=where) from error
-    except Exception as error:  # pydicom raises some twenty kinds, see the module's docstring
+    except BaseException as error:  # pydicom raises some twenty kinds, see the module's docstring
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # Ctrl-C; but the panic of a codec written in Rust is only a damaged file
         reason = f"{type(error).__name__}: {error}"[:200]
         raise UnreadableError(f"{doing} ({reason})", where=where) from error
 
@@ -117,6 +119,8 @@ def open_dicom(path: Path) -> BinaryIO:
         stream.seek(0)
         if syntax != DEFLATED_LITTLE:
             return stream
+        if path.stat().st_size > INFLATED_LIMIT:
+            _refuse_bomb(path)
         with stream:
             head, deflated = bytearray(stream.read(body_at)), stream.read()
         # The two UIDs pad to the same length, so the meta information's group length stays right.
@@ -132,8 +136,18 @@ def open_dicom(path: Path) -> BinaryIO:
 
 
 def _gunzip(path: Path) -> bytes:
+    if path.stat().st_size > INFLATED_LIMIT:
+        _refuse_bomb(path)
     data = path.read_bytes()
     return _inflate(zlib.decompressobj(31), data, path, "gzip")
+
+
+def _refuse_bomb(path: Path) -> NoReturn:
+    raise UnreadableError(
+        f"grows beyond {INFLATED_LIMIT / 1e6:.0f} MB when decompressed",
+        where=path,
+        remedy="decompress it yourself if you trust it",
+    )
 
 
 def _inflate(engine: Any, data: bytes, path: Path, kind: str) -> bytes:
@@ -142,11 +156,7 @@ def _inflate(engine: Any, data: bytes, path: Path, kind: str) -> bytes:
     except zlib.error as error:
         raise UnreadableError(f"damaged {kind} data: {error}", where=path) from error
     if len(out) > INFLATED_LIMIT:
-        raise UnreadableError(
-            f"grows beyond {INFLATED_LIMIT / 1e6:.0f} MB when decompressed",
-            where=path,
-            remedy="decompress it yourself if you trust it",
-        )
+        _refuse_bomb(path)
     if not engine.eof:  # for gzip this also means that CRC and length were checked
         raise UnreadableError(f"damaged {kind} data: it ends too early", where=path)
     return out
@@ -204,8 +214,9 @@ def read_header(path: Path, tags: list[str] | None = None) -> tuple[Any, dict[st
     -------
     dataset : pydicom.FileDataset
     pixels : dict
-        ``keyword`` (None where there are no pixel data), ``length`` (None where undefined, i.e. encapsulated) and
-        ``available``, the bytes that the file still holds after the element's header.
+        ``keyword`` (None where there are no pixel data), ``length`` (None where undefined, i.e. encapsulated),
+        ``available``, the bytes that the file still holds after the element's header, and ``complete``, whether
+        encapsulated data reach their end.
     """
     import pydicom
 
@@ -219,7 +230,7 @@ def _locate_pixels(stream: BinaryIO, *, big_endian: bool) -> dict[str, Any]:
     head = stream.read(12)
     order = ">" if big_endian else "<"
     if len(head) < 8 or (tag := struct.unpack(order + "HH", head[:4])) not in _PIXEL_TAGS:
-        return {"keyword": None, "length": None, "available": 0}
+        return {"keyword": None, "length": None, "available": 0, "complete": True}
     if head[4:6].isalpha() and head[4:6].isupper() and len(head) == 12:
         header, (length,) = 12, struct.unpack(order + "I", head[8:12])
     else:
@@ -229,4 +240,21 @@ def _locate_pixels(stream: BinaryIO, *, big_endian: bool) -> dict[str, Any]:
         "keyword": _PIXEL_TAGS[tag],
         "length": None if length == _UNDEFINED else length,
         "available": end - at - header,
+        "complete": length != _UNDEFINED or _walk_fragments(stream, at + header, end),
     }
+
+
+def _walk_fragments(stream: BinaryIO, at: int, end: int) -> bool:
+    """Whether encapsulated pixel data run from item to item up to their delimiter, within the file (PS3.5 A.4).
+
+    The decoders of some codecs make up what is missing at the end of a truncated file.
+    """
+    while at + 8 <= end:
+        stream.seek(at)
+        group, element, length = struct.unpack("<HHI", stream.read(8))
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return True
+        if (group, element) != (0xFFFE, 0xE000) or length == _UNDEFINED:
+            return False
+        at += 8 + length
+    return False

@@ -14,6 +14,7 @@ from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, translate
 
 _CACHED_SLICES = 8
+_RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
 
 
@@ -43,7 +44,9 @@ def decode(instance: Instance) -> np.ndarray:
                 else pydicom.uid.ExplicitVRLittleEndian
             )
         # pydicom would cut unused bits without looking at HighBit, and padding values with them.
-        stored = np.asarray(pixel_array(dataset, raw=True, correct_unused_bits=False))
+        # Its own RLE decoder checks what it reads; pylibjpeg's takes damaged headers for good ones.
+        plugin = "pydicom" if instance.syntax == _RLE else ""
+        stored = np.asarray(pixel_array(dataset, raw=True, correct_unused_bits=False, decoding_plugin=plugin))
     if stored.shape != instance.shape:
         raise UnreadableError(
             f"its pixel data decode to shape {stored.shape}, the header says {instance.shape}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sciSR.errors import (
     UnsupportedError,
     UsageError,
 )
+from scisr_medical.dicom_choose import choose_echo, choose_image_type, echo_times
 from scisr_medical.dicom_grid import (
     IRREGULAR,
     along_normal,
@@ -28,7 +29,7 @@ from scisr_medical.dicom_grid import (
     slice_grid,
     volume_affine,
 )
-from scisr_medical.dicom_instance import Instance, choose_echo, echo_times, read_instance
+from scisr_medical.dicom_instance import Instance, read_instance
 from scisr_medical.dicom_io import looks_like_dicom
 
 _DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
@@ -81,17 +82,20 @@ class Stack:
         return self.slices.flat[0]
 
 
-def list_files(path: Path) -> list[Path]:
-    """All files below a folder (hidden ones left out, links to folders not followed), in name order."""
+def walk_files(path: Path) -> Iterator[Path]:
+    """All files below a folder, one by one: hidden ones left out, links to folders not followed, in name order."""
     if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UnreadableError("no such file or folder", where=path)
-    files = []
+        yield path
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        files += [Path(folder) / n for n in sorted(names) if not n.startswith(".")]
-    return files
+        yield from (Path(folder) / n for n in sorted(names) if not n.startswith("."))
+
+
+def list_files(path: Path) -> list[Path]:
+    """All of :func:`walk_files`, of a path that must exist."""
+    if not path.exists():
+        raise UnreadableError("no such file or folder", where=path)
+    return list(walk_files(path))
 
 
 def find_series(files: Iterable[Path], where: Path) -> Found:
@@ -183,7 +187,12 @@ def _is_volume(instances: list[Instance], where: Path) -> bool:
 
 
 def build_stacks(
-    found: Found, instances: list[Instance], *, echo: str | None, irregular: bool
+    found: Found,
+    instances: list[Instance],
+    *,
+    echo: str | None = None,
+    image_type: str | None = None,
+    irregular: bool = False,
 ) -> list[Stack]:
     """The images of one series: one regular volume (3-D or 4-D), or with `irregular` loose slices by matrix size.
 
@@ -192,6 +201,8 @@ def build_stacks(
     GeometryError
         Not a regular volume: names two files, the found and the expected spacing, and the option that overrides.
     """
+    if image_type is not None:
+        instances = choose_image_type(instances, image_type, found.where)
     if echo is not None:
         instances = choose_echo(instances, echo, found.where)
     if irregular:
@@ -200,12 +211,17 @@ def build_stacks(
         grid, slices, split_by = _volume(instances, found.where)
         axes = ("z", "y", "x") if slices.ndim == 1 else ("z", "y", "x", "t")
         stacks = [Stack(slices, True, grid, axes, split_by)]
-    if any(_is_phase(i) for i in instances):
+    if any(i.component == "phase" for i in instances):
         found.notes.append(
             "phase images: values that wrap around are not interpolated as phases; classical methods only"
         )
     if split_by := stacks[0].split_by:
         found.notes.append(f"{stacks[0].slices.shape[1]} volumes, told apart by {split_by}")
+    if any("DIFFUSION" in i.image_type and i.diffusion is None for i in instances):
+        found.notes.append(
+            "diffusion images without DiffusionBValue: their b-values stand in private elements, which are not copied "
+            "unless asked for, e.g. --keep-private 0019,0043 (Siemens, GE) or 2001,2005 (Philips)"
+        )
     for note in found.notes:
         warnings.warn(f"{found.where.name}: {note}", SciSRWarning, stacklevel=4)
     numbers, notes = found.series_numbers, tuple(found.notes)
@@ -213,10 +229,6 @@ def build_stacks(
         Stack(s.slices, s.regular, s.grid, s.axes, s.split_by, used_numbers=numbers, notes=notes)
         for s in stacks
     ]
-
-
-def _is_phase(instance: Instance) -> bool:
-    return bool({"P", "PHASE MAP", "PHASE"} & set(instance.image_type[2:4]))
 
 
 def _loose(instances: list[Instance]) -> list[Stack]:

@@ -83,6 +83,7 @@ class SeriesWriter:
     ) -> None:
         self.path, self.overwrite = Path(path), overwrite
         self.keep_private, self.synthetic = keep_private, synthetic
+        _check_name(self.path)
         self._single = self.path.name.lower().endswith(".dcm")
         self._open = contextlib.ExitStack()
         stacks = [_check_source(image, self.path) for image in images]
@@ -189,6 +190,19 @@ class SeriesWriter:
 
 def _slices(image: Image) -> int:
     return int(np.prod([n for a, n in zip(image.axes, image.shape, strict=True) if a not in ("y", "x")]))
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that promises another format: a folder called ``t1.nii.gz`` is nobody's wish."""
+    from sciSR.plugins import adapters
+
+    for name, other in adapters().items():
+        if name != "dicom" and path.name.lower().endswith(other.suffixes) and not path.is_dir():
+            raise UsageError(
+                f"a DICOM series does not become a {name} file",
+                where=path,
+                remedy="name a folder for the result",
+            )
 
 
 def _check_source(image: Image, path: Path) -> Stack:

@@ -292,6 +292,13 @@ def test_an_image_made_in_memory_has_no_series_to_be_derived_from(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_that_promises_another_format_is_refused(tmp_path):
+    make_series(tmp_path / "in")
+    images = adapter.read(tmp_path / "in")
+    with pytest.raises(UsageError, match="does not become a nifti file; name a folder"):
+        adapter.open_writer(tmp_path / "out.nii.gz", images)
+
+
 def test_a_single_file_can_not_hold_several_slices(tmp_path):
     make_series(tmp_path / "in")
     images = adapter.read(tmp_path / "in")

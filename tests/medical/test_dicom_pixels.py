@@ -106,6 +106,21 @@ def test_lossless_compressed_values_come_out_as_stored(tmp_path, syntax, signed)
     assert datasets(tmp_path / "in")[0].file_meta.TransferSyntaxUID == syntax
 
 
+@pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless])
+def test_truncated_compressed_files_are_refused(tmp_path, syntax):
+    make_series(
+        tmp_path / "in",
+        stored=phantom((1, 40, 48)),
+        edit=lambda d, k: d.compress(syntax, generate_instance_uid=False),
+    )
+    file = tmp_path / "in" / "s000.dcm"
+    whole = file.read_bytes()
+    for size in (len(whole) - 1, len(whole) - 9, len(whole) - 100, len(whole) - 500):
+        file.write_bytes(whole[:size])
+        with pytest.raises(UnreadableError, match=r"s000\.dcm.*truncated"):
+            adapter.read(file)
+
+
 @pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
 def test_lossless_jpeg_is_read_through_gdcm(tmp_path, process):
     gdcm = pytest.importorskip("gdcm")
@@ -348,7 +363,7 @@ def test_a_slice_is_only_decoded_when_asked_for(tmp_path):
     file = tmp_path / "in" / "s002.dcm"
     whole = file.read_bytes()
     at = whole.rindex(struct.pack("<HH", 0xFFFE, 0xE000))
-    file.write_bytes(whole[: at + 72] + bytes(len(whole) - at - 72))  # RLE segments of nothing
+    file.write_bytes(whole[: at + 8] + bytes([99]) + whole[at + 9 :])  # 99 RLE segments
     image = adapter.read(tmp_path / "in")[0]
     assert image.data[0].shape == (10, 12)
     with pytest.raises(UnreadableError, match=r"s002\.dcm: its pixel data can't be decoded"):

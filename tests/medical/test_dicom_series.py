@@ -116,6 +116,35 @@ def test_several_echoes_are_refused_and_one_can_be_chosen(tmp_path):
         adapter.read(tmp_path / "in", echo="3")
 
 
+def test_magnitude_and_phase_are_never_mixed_and_one_can_be_chosen(tmp_path):
+    def edit(dataset, k):
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "MP"[k % 2], "ND"]
+        dataset.AcquisitionNumber = 1 + k % 2
+        dataset.ImagePositionPatient[2] = 3.0 * (k // 2)
+
+    stored = make_series(tmp_path / "in", edit=edit)
+    message = refusal(tmp_path / "in")
+    for part in ("mixed image types", "s000.dcm has magnitude", "s001.dcm has phase", "--image-type"):
+        assert part in message
+    (image,) = adapter.read(tmp_path / "in", image_type="m")
+    assert image.domain == "mr"
+    assert np.array_equal(np.asarray(image), stored[::2])
+    with pytest.warns(SciSRWarning, match="phase images"):
+        (image,) = adapter.read(tmp_path / "in", image_type="P")
+    assert image.domain == "generic", "no network was trained on phases"
+    with pytest.raises(UsageError, match="types: M, ND, P"):
+        adapter.read(tmp_path / "in", image_type="W")
+
+
+def test_a_diffusion_series_whose_b_values_would_be_lost_says_so(tmp_path):
+    make_series(
+        tmp_path / "in",
+        edit=lambda d, k: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "DIFFUSION", "NONE"]),
+    )
+    with pytest.warns(SciSRWarning, match="--keep-private"):
+        adapter.read(tmp_path / "in")
+
+
 @pytest.mark.parametrize(
     ("what", "change"),
     [
