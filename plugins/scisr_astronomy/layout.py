@@ -212,7 +212,8 @@ def _primary(images: Sequence[Image]) -> Unit:
     if not (speaks and len(science) == len(images)) and "NEXTEND" not in header:
         return Unit(copy_of=0)
     if speaks and len(factors) == 1 and len(science) == len(images):
-        header, notes = refine_detector(header, list(reversed(factors.pop())))
+        total = all(image.quantity == "total" for image in images)
+        header, notes = refine_detector(header, list(reversed(factors.pop())), total=total)
         add_history(header, notes)
     return Unit(header=header)
 

@@ -144,6 +144,10 @@ def _unit(stream: BinaryIO, start: int, size: int, index: int, where: Path) -> H
     place = f"{where}[{index}]"
     if index == 0 and "SIMPLE" not in keys:
         raise UnreadableError("does not begin with 'SIMPLE  =': not a FITS file", where=where)
+    if keys.get("SIMPLE", True) is not True:
+        raise UnreadableError(
+            "SIMPLE is not T: the file says itself that it departs from the standard", where=where
+        )
     kind = _kind(keys)
     data_size = _data_size(keys, kind, place)
     if data_start + data_size > size:
@@ -248,6 +252,10 @@ def _data_size(keys: Mapping[str, Value], kind: str, place: str) -> int:
         axes = axes[1:]
     groups = _count(keys, "GCOUNT", place, 1)
     parameters = _count(keys, "PCOUNT", place, 0)
+    if kind == "image" and (groups, parameters) != (1, 0):
+        raise UnreadableError(
+            f"an image with GCOUNT {groups} and PCOUNT {parameters}; 1 and 0 are due", where=place
+        )
     pixels = math.prod(axes) if axes else 0
     return abs(int(bitpix)) // 8 * groups * (parameters + pixels)
 

@@ -19,7 +19,7 @@ from scisr_astronomy.lookup_tables import lookups
 from scisr_astronomy.physical_grid import PhysicalGrid
 from scisr_astronomy.provenance_table import read_provenance
 from scisr_astronomy.quantity import quantity_of
-from scisr_astronomy.roles import Role, is_science_shape, roles_of
+from scisr_astronomy.roles import Role, is_labels, is_science_shape, roles_of
 from scisr_astronomy.sections import CompressedSection, MappedSection, PhysicalSection, StoredSection
 from scisr_astronomy.wcs_grid import Table, WcsGrid
 from scisr_astronomy.wcs_keywords import check_wcs, has_wcs, wcs_only
@@ -215,12 +215,14 @@ def _image(metadata: FitsMetadata, asked: str | None, bits: int | None) -> Image
         unit = file.header(0).get("BUNIT")
     unit = str(unit).strip() or None if unit is not None else None
     axes, spatial = axes_of(header, file.records[index].shape)
+    labels = is_labels(file, index) and data.dtype.kind in "iu"
     return Image(
         data=data,
         axes=axes,
         spatial=spatial,
         grid=grid_of(metadata, header),
-        quantity=quantity_of(unit, asked=asked, where=where),
+        quantity="density" if labels else quantity_of(unit, asked=asked, where=where),
+        kind="labels" if labels else "intensity",
         domain="astronomy",
         unit=unit,
         uncertainty=_uncertainty(metadata),

@@ -21,13 +21,14 @@ _BY_NAME = (
     ),
     (
         "map",
-        r"WHT|WEIGHTS?|WGT|SAMP|TIME|EXP|EXPOSURE|EXPMAP|COVERAGE|COV|CON|CTX|CONTEXT|NCOMB|NIMAGES?|AREA"
-        r"|SEG|SEGM|SEGMAP|SEGMENTATION|OBJMASK|LABELS?",
+        r"WHT|WEIGHTS?|WGT|SAMP|TIME|EXP|EXPOSURE|EXPMAP|COVERAGE|COV|NCOMB|NIMAGES?|AREA"
+        r"|CON|CTX|CONTEXT|SEG|SEGM|SEGMAP|SEGMENTATION|OBJMASK|LABELS?",
     ),
     ("lookup", r"WCSDVARR|D2IMARR"),
     ("keep", r"PSF|EPSF|KERNEL|THUMBNAIL|PREVIEW"),
     ("drop", r"ASDF"),
 )
+_LABELS = rf"{dict(_BY_NAME)['mask']}|CON|CTX|CONTEXT|SEG|SEGM|SEGMAP|SEGMENTATION|OBJMASK|LABELS?"
 _UTYPES = {"STDDEVUNCERTAINTY": "sigma", "VARIANCEUNCERTAINTY": "variance", "INVERSEVARIANCE": "inverse"}
 COMPANIONS = frozenset({"sigma", "variance", "inverse", "mask", "map"})
 
@@ -74,6 +75,18 @@ def roles_of(file: FitsFile) -> dict[int, Role]:
         else:
             roles[record.index] = Role(kind)
     return roles
+
+
+def is_labels(file: FitsFile, index: int) -> bool:
+    """Whether an image that is upscaled itself holds flags or labels: integers that must never be averaged.
+
+    Known by the name of the HDU, or by NOIRLab's PRODTYPE.
+    """
+    record = file.records[index]
+    if record.bitpix < 0:
+        return False
+    product = (string_card(file.raw_header(0), "PRODTYPE") or "").lower()
+    return product == "dqmask" or re.fullmatch(_LABELS, record.name) is not None
 
 
 def _by_name(file: FitsFile, record: HduRecord) -> str:

@@ -189,7 +189,10 @@ class WcsGrid:
 
         core = self.wcs.wcs
         with _quiet(), np.errstate(all="ignore"):
-            scales = proj_plane_pixel_scales(self.wcs)
+            try:
+                scales = list(proj_plane_pixel_scales(self.wcs))
+            except Exception:  # some matrices have none
+                scales = []
             centre = self.world(np.array([(n - 1) / 2 for n in self.shape]))
         return {
             "type": "wcs",

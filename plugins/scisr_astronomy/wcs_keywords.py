@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -99,6 +100,7 @@ def refine_wcs(header: Any, factors: Sequence[Fraction]) -> Any:
     """
     header = header.copy()
     check_wcs(header)
+    _drop_repeats(header)
     scale = {n + 1: Fraction(f) for n, f in enumerate(factors)}
     for alt in _alternates(header):
         _refine_linear(header, alt, scale)
@@ -117,6 +119,7 @@ def check_wcs(header: Any) -> None:
     ------
     GeometryError
     """
+    _refuse_contradictions(header)
     for keyword in header:
         if _SIP_ORDER.match(keyword):
             order = header[keyword]
@@ -141,6 +144,25 @@ def check_wcs(header: Any) -> None:
         if matrix and not any(matrix):  # wcslib would take the unit matrix
             raise GeometryError(f"the CD matrix{alt and f' {alt}'} is all zeros")
     list(lookups(header))  # refuses what it doesn't understand
+
+
+def _repeated(header: Any) -> list[str]:
+    counts = Counter(card.keyword for card in header.cards)
+    return [keyword for keyword, count in counts.items() if count > 1 and is_wcs_keyword(keyword)]
+
+
+def _refuse_contradictions(header: Any) -> None:
+    """astropy.io takes the first of two cards with one keyword, wcslib the last."""
+    for keyword in _repeated(header):
+        values = {str(card.value) for card in header.cards if card.keyword == keyword}
+        if len(values) > 1:
+            raise GeometryError(f"{keyword} stands several times, as {' and '.join(sorted(values))}")
+
+
+def _drop_repeats(header: Any) -> None:
+    for keyword in _repeated(header):
+        while header.count(keyword) > 1:
+            del header[keyword, 1]
 
 
 def _alternates(header: Any) -> Iterator[str]:

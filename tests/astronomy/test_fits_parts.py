@@ -186,6 +186,22 @@ def test_a_weight_map_alone_in_its_file_is_an_image(tmp_path: Path) -> None:
     assert [image.part for image in read(path)] == ["WHT"]
 
 
+@pytest.mark.parametrize(("name", "product"), [("N3", "dqmask"), ("SEGMAP", "image"), ("DQ", None)])
+def test_flags_and_labels_alone_in_a_file_are_never_averaged(
+    tmp_path: Path, name: str, product: str | None
+) -> None:
+    labels = RNG.integers(0, 2**20, SHAPE).astype("i4")
+    head = fits.PrimaryHDU(header=header_of({"PRODTYPE": product} if product else {}))
+    path = write(tmp_path / "a.fits", head, extension(name, labels))
+    image = read(path)[0]
+    assert (image.kind, image.quantity) == ("labels", "density")
+    assert image.data.dtype == np.int32
+    kept = refined(image, 2).replace(data=labels.repeat(2, 0).repeat(2, 1))
+    target = save([kept], tmp_path / "b.fits")
+    assert faults(target) == (0, 0)
+    assert np.array_equal(read(target)[0].data[...], kept.data)
+
+
 def test_scaled_and_blank_masks_are_repeated_bit_by_bit(tmp_path: Path) -> None:
     dq = RNG.integers(0, 60000, SHAPE).astype("u2")
     path = write(

@@ -44,6 +44,10 @@ HOSTILE = {
     "odd BITPIX": primary(value("BITPIX", 17), value("NAXIS", 0)),
     "no NAXIS": primary(value("BITPIX", 16)),
     "NAXIS is text": primary(value("BITPIX", 16), "NAXIS   = 'two'"),
+    "not standard by its own word": b"SIMPLE  =                    F".ljust(80) + primary()[80:],
+    "groups that are none": primary(
+        value("BITPIX", 8), value("NAXIS", 1), value("NAXIS1", 9), value("GCOUNT", 3)
+    ).ljust(9000),
     "contradiction": primary(value("BITPIX", 16), value("NAXIS", 0), value("BITPIX", 32)),
     "no END": b"SIMPLE  =                    T".ljust(80) + b" " * 2800,
     "endless header": b"SIMPLE  =                    T".ljust(80) + b"COMMENT x".ljust(80) * 200_000,

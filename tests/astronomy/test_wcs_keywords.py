@@ -232,6 +232,17 @@ def test_what_is_not_exact_is_refused_by_name(cards: dict, named: str) -> None:
         refine(header_of(TAN | cards), 2, 2)
 
 
+def test_a_keyword_that_stands_twice_must_agree_with_itself() -> None:
+    header = header_of(TAN)
+    header.append(("CRPIX1", TAN["CRPIX1"]), end=True)
+    fine = refine(header, 2, 2)
+    assert fine.count("CRPIX1") == 1
+    assert sky_error(wcs_of(header), wcs_of(fine), SHAPE, 2) < 1e-8
+    header.append(("CRPIX1", 99.0), end=True)
+    with pytest.raises(GeometryError, match="CRPIX1 stands several times"):
+        refine(header, 2, 2)
+
+
 def test_dropping_the_wcs_leaves_none_and_keeps_the_rest() -> None:
     sip = {"A_ORDER": 2, "A_0_2": 1e-6, "PV1_1": 1.0, "CPDIS1": "LOOKUP", "DP1.EXTVER": 1.0, "LONPOLE": 180.0}
     header = header_of(TAN | sip | {"OBJECT": "M51", "LTV1": 3.0, "CRPIX1A": 3.0, "PVALUE": 1.0})
