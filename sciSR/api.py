@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sciSR.adapter import Adapter
 from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.plugins import adapter_for, adapter_for_output
@@ -96,7 +97,7 @@ def write(
     image : Image or sequence of Image
         As returned by :func:`upscale`; a sequence for a file of several images, all that were read, in order.
     path : path
-        The suffix chooses the format.
+        The suffix chooses the format; a folder for images that were read from one (a DICOM series).
     overwrite : bool
         Replace an existing file.
 
@@ -106,12 +107,23 @@ def write(
         What was written.
     """
     images = [image] if isinstance(image, Image) else list(image)
-    adapter = adapter_for_output(path)
+    adapter = _writing_adapter(Path(path), images)
     with adapter.open_writer(Path(path), images, overwrite=overwrite, **options) as writer:
         for part, each in enumerate(images):
             for index in _planes(each):
                 writer.put(part, index, np.asarray(each.data[index]))
         return writer.commit(images)
+
+
+def _writing_adapter(path: Path, images: Sequence[Image]) -> Adapter:
+    """The adapter of the name's suffix; a name without a known one is a folder, for images read from a folder."""
+    try:
+        return adapter_for_output(path)
+    except UsageError:
+        source = images[0].source if images else None
+        if source is None or not Path(source).is_dir():
+            raise
+        return adapter_for(source)
 
 
 def _planes(image: Image) -> list[tuple[slice | int, ...]]:
