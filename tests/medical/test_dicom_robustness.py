@@ -14,6 +14,7 @@ import pytest
 from dicom_samples import derive, make_series, oblique, phantom
 from pydicom import uid
 
+import sciSR
 from sciSR.errors import SciSRError, UsageError
 from sciSR.testing import check_adapter
 from scisr_medical.dicom_adapter import adapter
@@ -130,6 +131,20 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         else:
             out[at:at] = out[at - 20 : at]
     return bytes(out)
+
+
+def test_a_series_goes_through_the_python_front_door_into_a_folder(tmp_path):
+    make_series(tmp_path / "in", stored=phantom((2, 12, 14)))
+    sharp = sciSR.upscale(sciSR.read(tmp_path / "in"), 2, model="linear", consistency="block", device="cpu")
+    assert sciSR.write(sharp, tmp_path / "out") == tmp_path / "out"
+    again = np.asarray(sciSR.read(tmp_path / "out"))
+    assert np.abs(again - np.asarray(sharp)).max() <= 0.5
+    means = again.reshape(2, 12, 2, 14, 2).mean(axis=(2, 4))
+    assert np.abs(means - np.asarray(sciSR.read(tmp_path / "in"))).max() <= 0.5, (
+        "agrees with what was measured"
+    )
+    with pytest.raises(UsageError, match="no adapter writes"):
+        sciSR.write(sharp.replace(source=None), tmp_path / "other")
 
 
 def stopped_halfway(target: Path, images: list) -> None:
