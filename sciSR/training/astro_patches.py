@@ -3,6 +3,7 @@ mean."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -38,9 +39,26 @@ def block_mean(x: NDArray, scale: int) -> NDArray:
 
 
 def astro_patches(
-    files: list[Path], scale: int, patch: int, count: int, simulated: float, seed: int
+    files: list[Path],
+    scale: int,
+    patch: int,
+    count: int,
+    simulated: float,
+    seed: int,
+    resampled: float = 0.5,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Truth in stretched units and the noise that the detector adds.
+
+    Parameters
+    ----------
+    files : list of Path
+        FITS images.
+    scale, patch, count, seed : int
+        Factor, coarse pixels of a patch, number of patches, random seed.
+    simulated : float
+        Share of patches from simulated skies.
+    resampled : float
+        Share of simulated skies, and of variants of real images, that become resampled mosaics.
 
     Returns
     -------
@@ -50,44 +68,75 @@ def astro_patches(
         (v0, v1): an input pixel of normalised linear value u has the variance ``v0 + v1 u``; 0 for real
         images.
     """
-    generator = np.random.default_rng(seed)
+    g = np.random.default_rng(seed)
     truths: list[NDArray] = []
     variances: list[tuple[float, float]] = []
-    number, scene_seed = round(count * simulated), seed * 1000
-    while len(truths) < number:
+    wanted, scene_seed = round(count * simulated), seed * 1000
+    while len(truths) < wanted:
         scene = simulate(scene_seed, scale=scale)
         scene_seed += 1
-        normaliser = fit(scene.observed.ravel(), "sky")
-        truth, frames = scene.truth, scene.frames
+        truth, frames, observed = scene.truth, scene.frames, scene.observed
         if (
-            generator.random() < 0.35
-        ):  # a resampled mosaic: noise that is part of the image, correlated over pixels
-            noise = scene.observed - block_mean(truth, scale)
-            truth = truth + smooth_noise(truth.shape, generator.uniform(1.0, 5.0), generator) * (
-                noise.std() * generator.uniform(0.3, 2.0)
-            )
-            frames = frames * 10 ** generator.uniform(0.5, 2.0)
-            normaliser = fit((block_mean(truth, scale) + 0.2 * noise).ravel(), "sky")
-        v = (
-            (normaliser.offset + scene.read_noise**2) / normaliser.scale**2 / frames,
-            1 / normaliser.scale / frames,
-        )
-        _cut(truths, normaliser.forward(truth), patch * scale, min(4, number - len(truths)), generator)
-        variances += [v] * (len(truths) - len(variances))
-    share = -(-(count - number) // len(files))
+            g.random() < resampled
+        ):  # its noise is part of the image, correlated over pixels; hardly any is added
+            noise = observed - block_mean(truth, scale)
+            level = noise.std() * g.uniform(0.3, 2.0)
+            if g.random() < 0.4:
+                truth = truth + level * smooth_noise(truth.shape, g.uniform(1.0, 5.0), g)
+            else:
+                truth = resample(truth, level, g)
+            added = 10 ** -g.uniform(0.5, 2.0)
+            frames /= added
+            observed = block_mean(truth, scale) + math.sqrt(added) * noise
+        normaliser = fit(observed.ravel(), "sky")
+        v1 = 1 / (normaliser.scale * frames)
+        v0 = (normaliser.offset + scene.read_noise**2) / (normaliser.scale**2 * frames)
+        _cut(truths, normaliser.forward(truth), patch * scale, min(4, wanted - len(truths)), g)
+        variances += [(v0, v1)] * (len(truths) - len(variances))
+    share = -(-(count - wanted) // len(files))
     for path in files:
         plane, start = load_plane(path), len(truths)
-        blurred = ndimage.gaussian_filter(
-            plane, generator.uniform(1.2, 3.5) / 2.3548
-        )  # oversampled, correlated noise
-        for image, part in ((plane, 0.4), (block_mean(plane, scale), 0.3), (blurred, 0.3)):
+        for image, part in _variants(plane, scale, resampled, g):
             coarse = block_mean(image, scale)
-            normaliser = fit(coarse[np.isfinite(coarse)], "sky")
-            z = normaliser.forward(image)
-            number = max(1, round(share * part)) if min(z.shape) >= patch * scale else 0
-            _cut(truths, z, patch * scale, number, generator)
+            z = fit(coarse[np.isfinite(coarse)], "sky").forward(image)
+            _cut(truths, z, patch * scale, round(share * part) if min(z.shape) >= patch * scale else 0, g)
         variances += [(0.0, 0.0)] * (len(truths) - start)
     return np.stack(truths)[:count], np.asarray(variances, np.float32)[:count]
+
+
+def _variants(
+    plane: NDArray[np.float64], scale: int, resampled: float, g: np.random.Generator
+) -> list[tuple[NDArray[np.float64], float]]:
+    """A real image, its block mean, blurred and resampled versions, each with its share of the patches."""
+    rest = (1 - resampled) / 2
+    variants = [(plane, rest), (block_mean(plane, scale), rest)]
+    blurred = ndimage.gaussian_filter(plane, g.uniform(1.2, 3.5) / 2.3548)
+    variants.append((blurred, resampled / 4))
+    if np.isfinite(plane).all():
+        variants += [(resample(plane, 0.0, g), resampled / 4) for _ in range(3)]
+    return variants
+
+
+def resample(image: NDArray[np.float64], noise: float, g: np.random.Generator) -> NDArray[np.float64]:
+    """The image as a mosaic shows it: seen through larger detector pixels, with white noise, and interpolated back.
+
+    Parameters
+    ----------
+    image : ndarray ``[H, W]``
+    noise : float
+        Standard deviation on a detector pixel.
+    g : numpy.random.Generator
+        Draws the size of the detector's pixel (1 to 2.4 pixels of the image) and the interpolation (linear to quintic).
+    """
+    pixel = g.uniform(1.0, 2.4)
+    order = int(g.choice([1, 3, 3, 5]))
+    shape = tuple(max(4, round(n / pixel)) for n in image.shape)
+    zoom = tuple(m / n for m, n in zip(shape, image.shape, strict=True))
+    smooth = ndimage.gaussian_filter(image, 0.29 * pixel)  # about a box of one detector pixel
+    seen = ndimage.zoom(smooth, zoom, order=3, mode="reflect", grid_mode=True)
+    seen = seen + noise * g.standard_normal(seen.shape)
+    back = tuple(n / m for m, n in zip(seen.shape, image.shape, strict=True))
+    return ndimage.zoom(seen, back, order=order, mode="reflect", grid_mode=True)
 
 
 def smooth_noise(shape: tuple[int, int], fwhm: float, generator: np.random.Generator) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ def prepare(recipe: Recipe, data: Path, out: Path) -> Path:
         from sciSR.training.astro_patches import astro_patches
 
         truth, variance = astro_patches(
-            files, recipe.scale, patch, count, recipe.data.get("simulated", 0.6), recipe.seed
+            files, recipe.scale, patch, count, recipe.data["simulated"], recipe.seed, recipe.data["resampled"]
         )
         arrays = {"truth": truth, "variance": variance}
     order = np.random.default_rng(recipe.seed).permutation(len(arrays["truth"]))

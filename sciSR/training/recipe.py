@@ -23,7 +23,9 @@ class Recipe:
         ``files`` (paths below the data root), ``patch`` (coarse pixels), ``patches`` (how many),
         ``simulated`` (share).
     steps, batch, learning_rate, weight_decay, ema, precision, loss, seed
-        Of the loop; ``loss`` is "image", "out_of_band" or "consistent".
+        Of the loop; ``loss`` is "image", "out_of_band", "consistent" or "decibel".
+    start : str, optional
+        Weights to begin from: a shipped model or a path.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Recipe:
     ema: float = 0.999
     precision: str = "bf16"
     seed: int = 1
+    start: str | None = None
 
 
 def load_recipe(path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:

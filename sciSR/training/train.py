@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sciSR.forward.kspace import KSpaceCrop
-from sciSR.models.files import ARCHITECTURES, save_model
+from sciSR.models.files import ARCHITECTURES, load_model, save_model
 from sciSR.models.spec import ModelSpec, receptive_field
 from sciSR.training.recipe import Recipe, load_recipe
 
@@ -66,7 +66,10 @@ def loss_of(out: Tensor, x: Tensor, truth: Tensor, recipe: Recipe, halo: int) ->
     consistency step."""
     s = recipe.scale
     rim = s * halo
-    if recipe.loss == "consistent":  # detector: the block mean is set to the measurement, in linear units
+    if recipe.loss in (
+        "consistent",
+        "decibel",
+    ):  # detector: the block mean is set to the measurement, in linear units
         linear = out.clamp(-20, 20).sinh()
         out = (
             linear + F.interpolate(x.sinh() - F.avg_pool2d(linear, s), scale_factor=s, mode="nearest")
@@ -74,9 +77,13 @@ def loss_of(out: Tensor, x: Tensor, truth: Tensor, recipe: Recipe, halo: int) ->
     error = (out - truth)[..., rim:-rim, rim:-rim]
     if (
         recipe.loss == "consistent"
-    ):  # the noise of the block means is not the network's: judge what is within the blocks
+    ):  # the block means' noise is not the network's: judge what is within blocks
         within = error - F.interpolate(F.avg_pool2d(error, s), scale_factor=s, mode="nearest")
         return F.huber_loss(within, torch.zeros_like(within), delta=0.5) + 0.02 * error.abs().mean()
+    if (
+        recipe.loss == "decibel"
+    ):  # every patch counts by its PSNR, in nepers, quiet ones as much as bright ones
+        return 0.5 * (error.square().mean((1, 2, 3)) + 1e-5).log().mean()
     loss = error.abs().mean()
     if (
         recipe.loss == "out_of_band"
@@ -108,6 +115,9 @@ def train(recipe: Recipe, patches: Path, out: Path, report: int = 500, stop_afte
         forward_model=recipe.forward_model, domain=recipe.domain, normalisation=recipe.normalisation,
         consistency=recipe.consistency,
     )  # fmt: skip
+    if recipe.start:
+        model.load_state_dict(load_model(recipe.start, str(device))[0].state_dict())
+        average = {key: value.detach().clone() for key, value in model.state_dict().items()}
     checkpoint, target, first = (
         patches.with_name(f"{recipe.name}.ckpt"),
         out / f"{recipe.name}.safetensors",
