@@ -99,6 +99,9 @@ def refine_header(
     order = [Fraction(f) for f in reversed(factors)]
     notes = []
     if keep_wcs:
+        if has_wcs(header) and any(f != 1 for f in order):
+            by = ", ".join(f"{f} on NAXIS{n}" for n, f in enumerate(order, start=1) if f != 1)
+            notes.append(f"world coordinates (CRPIX, CD or PC and CDELT, SIP) follow the finer pixels: {by}")
         header = refine_wcs(header, order)
     elif has_wcs(header):
         header = without_wcs(header)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class FitsAdapter:
     """Images, cubes and multi-extension FITS files; plain, ``.gz``, ``.bz2`` or tile-compressed ``.fz``.
 
-    See ``docs``: what is read, carried over, updated and refused is written at the top of each module here.
+    What is read, carried over, updated and refused stands in the docstring of :mod:`scisr_astronomy`.
     Output is uncompressed unless its name ends in ``.gz``.
     """
 

@@ -91,9 +91,12 @@ def upscaled(path: Path, target: Path, scale: Any = 2, **options: Any) -> Path:
 
 
 def landmarks(shape: Sequence[int]) -> np.ndarray:
-    """0-based (x, y) of the four corners, the edges' middles and the centre of pixels all over an image."""
+    """0-based (x, y) of corners, edges' middles and centre of up to 36 by 36 pixels all over an image.
+
+    Of a small image, that is every pixel.
+    """
     ny, nx = shape[-2:]
-    xs, ys = (sorted({int(v) for v in np.linspace(0, n - 1, 4)}) for n in (nx, ny))
+    xs, ys = (sorted({int(v) for v in np.linspace(0, n - 1, 36)}) for n in (nx, ny))
     offsets = list(itertools.product((-0.5, 0.0, 0.5), repeat=2))
     return np.array([(x + dx, y + dy) for x in xs for y in ys for dx, dy in offsets])
 
