@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sciSR.errors import UsageError
+from sciSR.errors import GeometryError, UsageError
 from sciSR.image import Image, LazyArray
 from sciSR.provenance import Provenance
 from scisr_astronomy import lookup_tables
@@ -157,14 +157,13 @@ def _science(image: Image, part: int) -> Unit:
 
 def _companion(image: Image, index: int, kind: str) -> Unit:
     metadata = image.metadata
-    carried = carry(
-        metadata.file,
-        index,
-        kind,
-        image.grid.factors,
-        total=image.quantity == "total",
-        keep_wcs=metadata.wcs == "keep",
-    )
+    total, keep = image.quantity == "total", metadata.wcs == "keep"
+    try:
+        carried = carry(metadata.file, index, kind, image.grid.factors, total=total, keep_wcs=keep)
+    except GeometryError as error:
+        raise GeometryError(
+            error.what, where=metadata.file.where(index), remedy="give --wcs none to upscale pixels only"
+        ) from error
     shape = () if carried.data is None else tuple(carried.data.shape)
     return Unit(header=carried.header, data=carried.data, form=carried.form, shape=shape)
 
@@ -172,6 +171,8 @@ def _companion(image: Image, index: int, kind: str) -> Unit:
 def _scaled_tables(images: Sequence[Image]) -> dict[tuple[str, int], Unit]:
     """Distortion tables of the refined grids; one that another image still needs as it is can't be shared."""
     file = images[0].metadata.file
+    if not any(isinstance(image.grid, WcsGrid) and image.grid.tables for image in images):
+        return {}
     refined = {image.metadata.hdu: image for image in images if isinstance(image.grid, WcsGrid)}
     users: dict[tuple[str, int], set[Any]] = {}
     for record in file.records:

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from fits_samples import TAN, faults, header_of, read, refined, save, sky_error, upscaled, wcs_of, write
 
-from sciSR.errors import UnsupportedError, UsageError
+from sciSR.errors import GeometryError, UnsupportedError, UsageError
 from scisr_astronomy.carry import companion_factor
 from scisr_astronomy.fits_adapter import adapter
 
@@ -222,6 +222,17 @@ def test_compressed_companions_are_unpacked_and_carried(tmp_path: Path) -> None:
     assert faults(target) == (0, 0)
     with fits.open(target) as hdus:
         assert np.array_equal(hdus["DQ"].data, dq.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_broken_wcs_of_a_companion_is_named_with_the_way_out(tmp_path: Path) -> None:
+    err = extension("ERR", np.ones(SHAPE, "f4"), A_ORDER=100000)
+    path = write(
+        tmp_path / "a.fits", fits.PrimaryHDU(), extension("SCI", np.ones(SHAPE, "f4"), BUNIT="K"), err
+    )
+    with pytest.raises(GeometryError, match=r"a\.fits\[ERR\].*A_ORDER.*--wcs none"):
+        upscaled(path, tmp_path / "b.fits")
+    assert not (tmp_path / "b.fits").exists()
+    assert upscaled(path, tmp_path / "b.fits", wcs="none").exists()
 
 
 def test_jwst_asdf_is_dropped_and_named(tmp_path: Path) -> None:
