@@ -28,10 +28,17 @@ def command(name: str | None, as_json: bool) -> int:
 
 def _list() -> list[dict[str, Any]]:
     from sciSR.inference.choose import CLASSICAL
-    from sciSR.models.files import list_models
+    from sciSR.models.files import list_models, load_card
 
     classical = [
-        {"name": method, "kind": "classical", "scale": "any", "domain": "any", "forward_model": None}
+        {
+            "name": method,
+            "kind": "classical",
+            "scale": "any",
+            "domain": "any",
+            "forward_model": None,
+            "gain_db": None,
+        }
         for method in CLASSICAL
     ]
     trained = [
@@ -41,6 +48,7 @@ def _list() -> list[dict[str, Any]]:
             "scale": spec.scale,
             "domain": spec.domain,
             "forward_model": spec.forward_model,
+            "gain_db": load_card(spec.name).get("measured", {}).get("gain_db", {}).get("mean"),
         }
         for spec in list_models()
     ]
@@ -61,8 +69,7 @@ def _print_list(models: list[dict[str, Any]]) -> None:
     width = max(len(model["name"]) for model in models)
     for model in models:
         scale = f"x{model['scale']}" if model["scale"] != "any" else "any scale"
-        click.echo(
-            f"{model['name']:<{width}}  {model['kind']:<9}  {scale:<9}  {model['domain']:<9}".rstrip(),
-            nl=False,
-        )
-        click.echo(f"  undoes {model['forward_model']}" if model["forward_model"] else "")
+        undoes = f"undoes {model['forward_model']}" if model["forward_model"] else ""
+        gain = f"{model['gain_db']:+.2f} dB over the best classical method" if model["gain_db"] else ""
+        line = f"{model['name']:<{width}}  {model['kind']:<9}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  {gain}"
+        click.echo(line.rstrip())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
+import textwrap
 import warnings
 from typing import Any, TextIO
 
@@ -79,31 +81,72 @@ def _show_warning(
 
 
 def print_fields(mapping: Any, indent: int = 0) -> None:
-    """Nested mappings and lists as indented ``name  value`` lines on stdout."""
+    """Nested mappings and lists as indented ``name  value`` lines on stdout; tables where the shape is one."""
     pad = "  " * indent
-    width = max((len(str(key)) for key in mapping), default=0)
+    width = max((len(_label(key)) for key, value in mapping.items() if not _is_nested(value)), default=0)
     for key, value in mapping.items():
-        name = str(key).replace("_", " ")
-        if _is_nested(value):
-            click.echo(f"{pad}{name}")
-            entries = [value] if hasattr(value, "items") else value
-            for number, entry in enumerate(entries):
-                if number and hasattr(entry, "items"):
-                    click.echo("")
-                if hasattr(entry, "items"):
-                    print_fields(entry, indent + 1)
-                else:
-                    click.echo(f"{pad}  {_inline(entry)}")
-        else:
-            click.echo(f"{pad}{name:<{width}}  {_inline(value)}")
+        if not _is_nested(value):
+            _print_wrapped(f"{pad}{_label(key):<{width}}  ", _inline(value))
+            continue
+        click.echo(f"{pad}{_label(key)}")
+        if _is_table(value):
+            _print_table(value, pad + "  ")
+            continue
+        for number, entry in enumerate([value] if hasattr(value, "items") else value):
+            if number and hasattr(entry, "items"):
+                click.echo("")
+            if hasattr(entry, "items"):
+                print_fields(entry, indent + 1)
+            else:
+                _print_wrapped(f"{pad}  ", _inline(entry))
+
+
+def _label(key: object) -> str:
+    """Names of fields lose their underscores; names of files keep them."""
+    return str(key) if "." in str(key) else str(key).replace("_", " ")
+
+
+def _print_wrapped(head: str, text: str) -> None:
+    """A value that is longer than the terminal goes on below its first line."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, len(head) + 30)
+    hang = " " * len(head)
+    click.echo(
+        textwrap.fill(text, width, initial_indent=head, subsequent_indent=hang, break_long_words=False)
+    )
 
 
 def _is_nested(value: Any) -> bool:
     if hasattr(value, "items"):
         return bool(value)
-    return isinstance(value, (list, tuple)) and any(
-        hasattr(each, "items") or isinstance(each, list) for each in value
-    )
+    if not isinstance(value, (list, tuple)):
+        return False
+    return any(hasattr(each, "items") or isinstance(each, list) or len(str(each)) > 60 for each in value)
+
+
+def _is_table(value: Any) -> bool:
+    """Several rows with the same columns, with plain values in them."""
+    rows = list(value.values()) if hasattr(value, "items") else []
+    if len(rows) < 2 or not all(hasattr(row, "items") for row in rows):
+        return False
+    columns = list(rows[0])
+    return all(list(row) == columns and not any(_is_nested(cell) for cell in row.values()) for row in rows)
+
+
+def _print_table(rows: Any, pad: str) -> None:
+    """Rows of names and cells, numbers to four digits, columns aligned."""
+    columns = [str(name) for name in next(iter(rows.values()))]
+    cells = [["", *columns]]
+    cells += [[str(name), *(_cell(value) for value in row.values())] for name, row in rows.items()]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns) + 1)]
+    for line in cells:
+        name, *values = (word.rjust(width) for word, width in zip(line, widths, strict=True))
+        click.echo(pad + "  ".join([name.strip().ljust(widths[0]), *values]).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(_cell(each) for each in value)
+    return f"{value:#.4g}" if isinstance(value, float) else _inline(value)
 
 
 def _inline(value: Any) -> str:
