@@ -133,7 +133,7 @@ class DicomAdapter:
         from scisr_medical.dicom_io import translate
         from scisr_medical.dicom_writer import SeriesWriter
 
-        with translate(path, "can't be written"):
+        with translate(path, "can't be written", quote=False):
             return SeriesWriter(
                 Path(path),
                 images,

@@ -96,7 +96,7 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     stack, across = derivation.stack, derivation.factors[0]
     source: Instance = stack.slices[(int(nearest_index(np.asarray(at[0]), across)), *at[1:])]
     header, _ = read_header(source.path)
-    with translate(source.path, "its header can't be carried over"):
+    with translate(source.path, "its header can't be carried over", quote=False):
         dataset = _carried_over(
             header, source.path, derivation.keep_private, big_endian=header.original_encoding[1] is False
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -35,8 +36,20 @@ _PIXEL_TAGS = {
 
 
 @contextlib.contextmanager
-def translate(where: Path | str, doing: str = "can't be read as DICOM") -> Iterator[None]:
-    """Turn whatever pydicom and the codecs raise into one line that names the file."""
+def translate(
+    where: Path | str, doing: str = "can't be read as DICOM", *, quote: bool = True, remedy: str | None = None
+) -> Iterator[None]:
+    """Turn whatever pydicom and the codecs raise into one line that names the file.
+
+    Parameters
+    ----------
+    where : path
+    doing : str
+        What can't be done.
+    quote : bool
+        Quote the library's message. Not where the whole header is handled: it may hold a patient's name.
+    remedy : str, optional
+    """
     try:
         with warnings.catch_warnings():
             # pydicom warns about every odd value; what matters is checked by name in dicom_series.
@@ -51,8 +64,11 @@ def translate(where: Path | str, doing: str = "can't be read as DICOM") -> Itera
     except BaseException as error:  # pydicom raises some twenty kinds, see the module's docstring
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise  # Ctrl-C; but the panic of a codec written in Rust is only a damaged file
-        reason = f"{type(error).__name__}: {error}"[:200]
-        raise UnreadableError(f"{doing} ({reason})", where=where) from error
+        tags = re.findall(r"\([0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)", str(error))
+        message = f": {error}"[:200] if quote else f" {tags[0]}" if tags else ""
+        raise UnreadableError(
+            f"{doing} ({type(error).__name__}{message})", where=where, remedy=remedy
+        ) from error
 
 
 class BoundedFile(io.BufferedReader):

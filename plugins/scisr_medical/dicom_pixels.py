@@ -32,7 +32,13 @@ def decode(instance: Instance) -> np.ndarray:
     import pydicom
     from pydicom.pixels import pixel_array
 
-    with translate(instance.path, "its pixel data can't be decoded"), open_dicom(instance.path) as stream:
+    remedy = "decompress it first, e.g. with dcmdjpeg, if other viewers show it"
+    with (
+        translate(
+            instance.path, "its pixel data can't be decoded", remedy=remedy if _is_jpeg(instance) else None
+        ),
+        open_dicom(instance.path) as stream,
+    ):
         dataset = pydicom.dcmread(stream, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little = dataset.original_encoding
@@ -55,6 +61,10 @@ def decode(instance: Instance) -> np.ndarray:
     return _keep_padding(stored, _mask_bits(stored, instance), instance)
 
 
+def _is_jpeg(instance: Instance) -> bool:
+    return instance.syntax.startswith(_JPEG)
+
+
 def _keep_padding(stored: np.ndarray, value: np.ndarray, instance: Instance) -> np.ndarray:
     """Padding may lie outside what BitsStored can hold (-2000 in 12 bits): there it is found before bits are cut."""
     if instance.padding is None or instance.bits_stored == instance.bits_allocated:
@@ -73,7 +83,7 @@ def _mask_bits(stored: np.ndarray, instance: Instance) -> np.ndarray:
     width = 8 * stored.dtype.itemsize
     kind = np.dtype(f"{'i' if instance.signed else 'u'}{stored.dtype.itemsize}")
     # JPEG decoders return the value itself, wherever HighBit was before it was compressed.
-    high = instance.bits_stored - 1 if instance.syntax.startswith(_JPEG) else instance.high_bit
+    high = instance.bits_stored - 1 if _is_jpeg(instance) else instance.high_bit
     up = width - 1 - high
     bits = stored.astype(np.dtype(f"u{stored.dtype.itemsize}"), copy=False) << np.uint8(up)
     return bits.astype(kind, copy=False) >> np.uint8(width - instance.bits_stored).astype(kind)

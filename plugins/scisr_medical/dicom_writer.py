@@ -104,7 +104,7 @@ class SeriesWriter:
 
     def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
         target = self.parts[part]
-        with translate(self.path, "can't be written"), translate_os_errors(self.path):
+        with translate(self.path, "can't be written", quote=False), translate_os_errors(self.path):
             where = full_index(index, target.scratch.ndim)
             target.scratch[where] = block
             target.received += int(np.prod(target.scratch[where].shape, dtype=np.int64))
@@ -117,7 +117,7 @@ class SeriesWriter:
                     where=self.path,
                 )
         with (
-            translate(self.path, "can't be written"),
+            translate(self.path, "can't be written", quote=False),
             translate_os_errors(self.path),
             atomic_output(self.path, overwrite=self.overwrite, folder=not self._single) as target,
         ):
@@ -145,7 +145,7 @@ class SeriesWriter:
                 stored, _ = encoding.encode(part.values(at), part.bad(at))
                 dataset = derive_instance(derivation, at, stored, number)
                 name = target if self._single else target / f"IM_{number:04d}.dcm"
-                with translate(self.path, "can't be written"):
+                with translate(self.path, "can't be written", quote=False):
                     dataset.save_as(name, enforce_file_format=True)
 
     def _survey(self) -> tuple[Encoding, str, int]:

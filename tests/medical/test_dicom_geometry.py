@@ -74,13 +74,17 @@ def by_highdicom(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return affine, values
 
 
-def by_dcm2niix(folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """dcm2niix flips rows and writes RAS; back to LPS and DICOM's order of rows."""
+def run_dcm2niix(folder: Path, out: Path) -> nibabel.Nifti1Image:
     pytest.importorskip("dcm2niix")
     out.mkdir()
     run = [sys.executable, "-m", "dcm2niix", "-f", "v", "-z", "n", "-b", "n", "-o", str(out), str(folder)]
     subprocess.run(run, check=True, capture_output=True, timeout=60)
-    nifti = nibabel.load(out / "v.nii")
+    return nibabel.load(out / "v.nii")
+
+
+def by_dcm2niix(folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """dcm2niix flips rows and writes RAS; back to LPS and DICOM's order of rows."""
+    nifti = run_dcm2niix(folder, out)
     affine = np.diag([-1, -1, 1, 1]) @ nifti.affine
     values = np.asarray(nifti.dataobj)
     affine[:3, 3] += affine[:3, 1] * (values.shape[1] - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from fractions import Fraction
 
 import numpy as np
@@ -283,6 +285,15 @@ def test_dciodvfy_finds_no_error(tmp_path, modality, shape, pad):
     derive(tmp_path / "in", tmp_path / "out", 2)
     for file in sorted((tmp_path / "out").iterdir())[:2]:
         assert dciodvfy_errors(file) == []
+
+
+def test_dcentvfy_finds_patient_study_and_series_the_same_in_all_files(tmp_path):
+    if shutil.which("dcentvfy") is None:
+        pytest.skip("dcentvfy (Debian package dicom3tools) is not installed")
+    pair(tmp_path)
+    files = sorted(map(str, [*(tmp_path / "in").iterdir(), *(tmp_path / "out").iterdir()]))
+    run = subprocess.run(["dcentvfy", *files], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stderr + run.stdout == ""
 
 
 def test_an_image_made_in_memory_has_no_series_to_be_derived_from(tmp_path):

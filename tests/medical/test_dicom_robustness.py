@@ -147,6 +147,20 @@ def test_a_series_goes_through_the_python_front_door_into_a_folder(tmp_path):
         sciSR.write(sharp.replace(source=None), tmp_path / "other")
 
 
+def test_a_message_about_a_header_never_quotes_the_patient(tmp_path, monkeypatch):
+    from scisr_medical import dicom_attributes
+
+    def stumble(dataset, modality):
+        raise ValueError(f"With tag (0010,0010) got exception: {dataset.PatientName}")
+
+    make_series(tmp_path / "in")
+    monkeypatch.setattr(dicom_attributes, "fill_required", stumble)
+    with pytest.raises(SciSRError) as caught:
+        derive(tmp_path / "in", tmp_path / "out", 2)
+    assert "(ValueError (0010,0010))" in str(caught.value)
+    assert "Doe" not in str(caught.value)
+
+
 def stopped_halfway(target: Path, images: list) -> None:
     with adapter.open_writer(target, images, overwrite=True) as writer:
         writer.put(0, (0, slice(None), slice(None)), np.zeros((10, 12), np.float32))
