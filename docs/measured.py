@@ -1,0 +1,46 @@
+"""Write the README's table of measured gains from the models' cards: `python docs/measured.py`.
+
+The cards stand beside the weights; their numbers come from `benchmarks/quality.py`. A test holds the README to them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- measured: written by docs/measured.py -->", "<!-- /measured -->"
+
+
+def section() -> str:
+    """The table as Markdown, markers included."""
+    from sciSR.models.files import list_models, load_card
+
+    cards = [card for spec in list_models() if (card := load_card(spec.name))]
+    lines = [
+        "| network | undoes | never trained on | gain over the best classical method: mean | median | least |",
+        "|---|---|---|---|---|---|",
+        *(_line(card) for card in cards),
+    ]
+    return "\n".join([BEGIN, *lines, END])
+
+
+def _line(card: dict[str, Any]) -> str:
+    measured = card["measured"]
+    gains = measured["gain_db"]
+    counted = [name for name in gains["files"] if name not in measured.get("not_in_mean", [])]
+    numbers = " | ".join(f"{gains[key]:+.2f} dB" for key in ("mean", "median", "least"))
+    forward = card["forward_model"]["name"]
+    return f"| `{card['name']}` | {forward} | {len(counted)} {card['domain']} images | {numbers} |"
+
+
+def updated(text: str) -> str:
+    """The README with a fresh table."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return head + section() + tail
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")
