@@ -27,7 +27,7 @@ from scisr_medical.dicom_io import read_header, translate
 from scisr_medical.dicom_series import Stack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Derivation:
     """What all images of one derived series share.
 

@@ -25,7 +25,7 @@ _SAME_PLACE = 0.01
 """mm between positions that count as one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceGrid:
     """Loose slices: each has its own plane in space, and nothing is said about what lies between them.
 

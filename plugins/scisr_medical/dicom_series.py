@@ -35,7 +35,7 @@ from scisr_medical.dicom_io import looks_like_dicom
 _DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """What lies in a folder."""
 
@@ -50,7 +50,7 @@ class Found:
         return frozenset(i.series_number for i in everything if i.series_number is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """The source instances of one Image; what the adapter puts into ``Image.metadata``.
 

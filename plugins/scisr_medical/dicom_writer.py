@@ -144,7 +144,9 @@ class SeriesWriter:
                 number += 1
                 stored, _ = encoding.encode(part.values(at), part.bad(at))
                 dataset = derive_instance(derivation, at, stored, number)
-                name = target if self._single else target / f"IM_{number:04d}.dcm"
+                name = (
+                    target if self._single else target / f"IM_{number:0{max(4, len(str(self.count)))}d}.dcm"
+                )
                 with translate(self.path, "can't be written", quote=False):
                     dataset.save_as(name, enforce_file_format=True)
 

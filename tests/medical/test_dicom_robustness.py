@@ -16,7 +16,8 @@ from pydicom import uid
 
 import sciSR
 from sciSR.errors import SciSRError, UsageError
-from sciSR.testing import check_adapter
+from sciSR.testing import Subject, check_adapter
+from sciSR.testing.killing import check_killing
 from scisr_medical.dicom_adapter import adapter
 
 DATED = (
@@ -182,30 +183,10 @@ def test_a_failing_write_leaves_the_old_result(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_a_run_killed_while_it_writes_leaves_no_result(tmp_path):
-    make_series(tmp_path / "in")
-    script = (
-        "import os, sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from scisr_medical import dicom_writer\n"
-        "from scisr_medical.dicom_adapter import adapter\n"
-        "make = dicom_writer.derive_instance\n"
-        "def killed(derivation, at, stored, number):\n"
-        "    if number == 3:\n"
-        "        os.kill(os.getpid(), 9)\n"
-        "    return make(derivation, at, stored, number)\n"
-        "dicom_writer.derive_instance = killed\n"
-        "images = adapter.read(Path(sys.argv[1]))\n"
-        "with adapter.open_writer(Path(sys.argv[2]), images) as writer:\n"
-        "    writer.put(0, (slice(None),) * 3, np.ones((4, 10, 12), np.float32))\n"
-        "    writer.commit(images)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "in"), str(tmp_path / "out")], timeout=60, check=False
-    )
-    assert run.returncode == -9
-    assert not (tmp_path / "out").exists()
-    assert all(p.name.startswith(".") for p in tmp_path.iterdir() if p.name != "in")
+def test_a_write_killed_at_any_moment_leaves_the_old_series_the_new_one_or_none(tmp_path):
+    make_series(tmp_path / "in", stored=phantom((3, 6, 7)))
+    subject = Subject(adapter, tmp_path / "in", content=content)
+    check_killing(subject, tmp_path / "work", "scisr_medical.dicom_adapter:adapter", moments=5)
 
 
 def test_loading_the_adapter_imports_nothing_heavy():
