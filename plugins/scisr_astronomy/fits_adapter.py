@@ -45,6 +45,7 @@ class FitsAdapter:
             choices=("keep", "none"),
         ),
         Option("dq_bits", "DQ flags that make a pixel bad: all (default), none, or numbers like 1,4,4096"),
+        Option("labels", "treat as a label map: nearest neighbour only", "flag"),
         Option("max_inflated", "largest size a compressed file may decompress to (default 16G)"),
         Option("ignore_checksum", "read a file whose CHECKSUM or DATASUM is wrong", type="flag"),
     )
@@ -68,6 +69,9 @@ class FitsAdapter:
         wcs : {"keep", "none"}
         dq_bits : str
             Which bits of a DQ companion make a pixel bad: ``"all"`` (any non-zero), ``"none"``, or numbers.
+        labels : bool
+            Integers are flags or labels, repeated and never averaged. Without it, that is told by the HDU's name
+            (DQ, MASK, SEGMAP) or NOIRLab's file name.
         max_inflated : str
         ignore_checksum : bool
 

@@ -53,6 +53,7 @@ def read_fits(
     quantity: str | None = None,
     wcs: str = "keep",
     dq_bits: str = "all",
+    labels: bool = False,
     max_inflated: str | int | None = None,
     ignore_checksum: bool = False,
 ) -> list[Image]:
@@ -68,7 +69,7 @@ def read_fits(
     chosen = select(file, roles, hdu)
     for index in chosen:
         roles[index] = Role("science")
-    return [_image(FitsMetadata(file, index, wcs, roles), asked, bits) for index in chosen]
+    return [_image(FitsMetadata(file, index, wcs, roles), asked, bits, labels) for index in chosen]
 
 
 def parse_size(text: str | int | None, path: Path) -> int:
@@ -176,7 +177,7 @@ def section_of(file: FitsFile, index: int) -> LazyArray:
     """Physical values of an image HDU."""
     record = file.records[index]
     if record.kind == "compressed":
-        return CompressedSection(file.plain, index, record.shape, where=file.where(index))
+        return CompressedSection(file.plain, index, record.shape, where=file.where(index), owner=file)
     header = file.header(index)
     stored = stored_of(file, index)
     blank = header.get("BLANK")
@@ -193,7 +194,8 @@ def section_of(file: FitsFile, index: int) -> LazyArray:
 def stored_of(file: FitsFile, index: int) -> StoredSection:
     """Stored values of an uncompressed image HDU."""
     record = file.records[index]
-    return StoredSection(file.plain, record.data_start, record.shape, record.bitpix, where=file.where(index))
+    where = file.where(index)
+    return StoredSection(file.plain, record.data_start, record.shape, record.bitpix, where=where, owner=file)
 
 
 def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
@@ -205,7 +207,7 @@ def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
     return float(value)
 
 
-def _image(metadata: FitsMetadata, asked: str | None, bits: int | None) -> Image:
+def _image(metadata: FitsMetadata, asked: str | None, bits: int | None, as_labels: bool) -> Image:
     file, index = metadata.file, metadata.hdu
     header = file.header(index)
     where = file.where(index)
@@ -215,7 +217,10 @@ def _image(metadata: FitsMetadata, asked: str | None, bits: int | None) -> Image
         unit = file.header(0).get("BUNIT")
     unit = str(unit).strip() or None if unit is not None else None
     axes, spatial = axes_of(header, file.records[index].shape)
-    labels = is_labels(file, index) and data.dtype.kind in "iu"
+    whole = data.dtype.kind in "iu"
+    if as_labels and not whole:
+        raise UsageError("labels must be integers", where=where, remedy="leave --labels away")
+    labels = whole and (as_labels or is_labels(file, index))
     return Image(
         data=data,
         axes=axes,

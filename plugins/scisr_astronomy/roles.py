@@ -80,12 +80,15 @@ def roles_of(file: FitsFile) -> dict[int, Role]:
 def is_labels(file: FitsFile, index: int) -> bool:
     """Whether an image that is upscaled itself holds flags or labels: integers that must never be averaged.
 
-    Known by the name of the HDU, or by NOIRLab's PRODTYPE.
+    Known by the name of the HDU, by NOIRLab's PRODTYPE, or by its archive's file names (``c4d_*_ood_*``: the third
+    letter is the product, d for data quality).
     """
     record = file.records[index]
     if record.bitpix < 0:
         return False
     product = (string_card(file.raw_header(0), "PRODTYPE") or "").lower()
+    if re.match(r"[a-z0-9]{3}_\d{6}_\d{6}_[a-z]{2}d[_.]", file.source.name):
+        return True
     return product == "dqmask" or re.fullmatch(_LABELS, record.name) is not None
 
 

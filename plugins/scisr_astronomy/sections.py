@@ -42,10 +42,15 @@ class StoredSection:
     bitpix : int
     where : str
         How messages name the image.
+    owner : object
+        What keeps a temporary file alive; held as long as this section.
     """
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], bitpix: int, *, where: str) -> None:
+    def __init__(
+        self, path: Path, offset: int, shape: tuple[int, ...], bitpix: int, *, where: str, owner: Any = None
+    ) -> None:
         self.path = path
+        self.owner = owner
         self.offset = offset
         self.shape = tuple(shape)
         self.dtype = stored_dtype(bitpix)
@@ -140,8 +145,11 @@ class CompressedSection:
     The file is opened for each block and closed again: no handle outlives a read.
     """
 
-    def __init__(self, path: Path, hdu: int, shape: tuple[int, ...], *, where: str) -> None:
+    def __init__(
+        self, path: Path, hdu: int, shape: tuple[int, ...], *, where: str, owner: Any = None
+    ) -> None:
         self.path = path
+        self.owner = owner
         self.hdu = hdu
         self.shape = tuple(shape)
         self.where = where

@@ -202,6 +202,32 @@ def test_flags_and_labels_alone_in_a_file_are_never_averaged(
     assert np.array_equal(read(target)[0].data[...], kept.data)
 
 
+def test_labels_can_be_asked_for_and_must_be_integers(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.fits", fits.PrimaryHDU(np.ones(SHAPE, "i4")), fits.ImageHDU(np.ones(SHAPE, "f4"))
+    )
+    assert read(path, hdu=0)[0].kind == "intensity"
+    assert read(path, hdu=0, labels=True)[0].kind == "labels"
+    with pytest.raises(UsageError, match=r"a\.fits\[1\]: labels must be integers"):
+        read(path, hdu=1, labels=True)
+
+
+def test_temporary_copies_go_when_nothing_needs_them(tmp_path: Path) -> None:
+    import gc
+
+    path = write(tmp_path / "a.fits.gz", fits.PrimaryHDU(RNG.normal(size=SHAPE).astype("f4")))
+    image = read(path)[0]
+    copy = image.metadata.file.plain
+    section = image.data
+    del image
+    gc.collect()
+    assert copy.exists()
+    assert section[...].shape == SHAPE
+    del section
+    gc.collect()
+    assert not copy.parent.exists()
+
+
 def test_scaled_and_blank_masks_are_repeated_bit_by_bit(tmp_path: Path) -> None:
     dq = RNG.integers(0, 60000, SHAPE).astype("u2")
     path = write(

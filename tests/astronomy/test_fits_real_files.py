@@ -127,6 +127,12 @@ def test_units_of_real_files_decide_the_quantity(shared_data: Path) -> None:
             assert [image.quantity for image in adapter.read(shared_data / "astro" / name)] == [quantity]
 
 
+def test_decam_quality_masks_are_labels(shared_data: Path) -> None:
+    folder = shared_data / "astro/sequence/decam_186p257"
+    kinds = {path.name.split("_")[3]: read(path)[0].kind for path in folder.glob("c4d_150411_035242_*")}
+    assert kinds == {"ood": "labels", "ooi": "intensity", "oow": "intensity"}
+
+
 def test_every_file_can_be_described(shared_data: Path) -> None:
     import json
 
