@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,10 +84,13 @@ class SeriesWriter:
     ) -> None:
         self.path, self.overwrite = Path(path), overwrite
         self.keep_private, self.synthetic = keep_private, synthetic
-        _check_name(self.path)
         self._single = self.path.name.lower().endswith(".dcm")
+        _check_target(self.path, single=self._single, overwrite=overwrite)
         self._open = contextlib.ExitStack()
         stacks = [_check_source(image, self.path) for image in images]
+        sources = {i.path.resolve() for s in stacks for i in s.slices.flat}
+        if self.path.resolve() in sources.union(*(p.parents for p in sources)):
+            raise UsageError("is the input or a folder around it", where=path, remedy="give another name")
         self.count = sum(_slices(image) for image in images)
         if self._single and self.count != 1:
             raise UsageError(
@@ -194,16 +198,34 @@ def _slices(image: Image) -> int:
     return int(np.prod([n for a, n in zip(image.axes, image.shape, strict=True) if a not in ("y", "x")]))
 
 
-def _check_name(path: Path) -> None:
-    """Refuse a name that promises another format: a folder called ``t1.nii.gz`` is nobody's wish."""
+def _check_target(path: Path, *, single: bool, overwrite: bool) -> None:
+    """Refuse a name that promises another format, and a folder whose replacement would destroy something else.
+
+    Raises
+    ------
+    UsageError
+    """
     from sciSR.plugins import adapters
 
-    for name, other in adapters().items():
-        if name != "dicom" and path.name.lower().endswith(other.suffixes) and not path.is_dir():
+    others = {name: other.suffixes for name, other in adapters().items() if name != "dicom"}
+    others["gzipped DICOM"] = (".dcm.gz",)
+    for name, suffixes in others.items():
+        if path.name.lower().endswith(suffixes) and not path.is_dir():
             raise UsageError(
                 f"a DICOM series does not become a {name} file",
                 where=path,
                 remedy="name a folder for the result",
+            )
+    if path.is_dir() == single and path.exists():
+        kinds = ("a folder", "a file") if single else ("a file", "a folder")
+        raise UsageError(f"is {kinds[0]}, the result is {kinds[1]}", where=path, remedy="give another name")
+    if overwrite and not single and path.is_dir():
+        foreign = [p.name for p in sorted(path.iterdir()) if not re.fullmatch(r"IM_\d{4,}\.dcm", p.name)]
+        if foreign:
+            raise UsageError(
+                f"holds other files than a derived series ({foreign[0]}), which would be lost",
+                where=path,
+                remedy="name another folder",
             )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 from fractions import Fraction
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 from dicom_samples import datasets, dciodvfy_errors, derive, make_series, phantom, write_all
@@ -166,6 +168,24 @@ def test_once_lossy_always_lossy(tmp_path):
     assert out[0].LossyImageCompressionMethod == "ISO_15444_1"
 
 
+def test_a_lossy_source_that_does_not_say_so_gives_a_result_that_does(tmp_path):
+    def edit(dataset, k):
+        plane = phantom((1, 16, 16), top=200)[0].astype(np.uint8)
+        stream = io.BytesIO()
+        PIL.Image.fromarray(plane).save(stream, "JPEG", quality=95)
+        dataset.Rows = dataset.Columns = 16
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        del dataset.PixelData
+        dataset.add_new("PixelData", "OB", pydicom.encaps.encapsulate([stream.getvalue()]))
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+
+    source, out = pair(tmp_path, edit=edit, stored=phantom((2, 16, 16)))
+    assert "LossyImageCompression" not in source[0]
+    assert out[0].LossyImageCompression == "01"
+    assert np.abs(out[0].pixel_array[::2, ::2] - phantom((1, 16, 16), top=200)[0]).max() < 16
+
+
 def test_smallest_and_largest_value_are_those_of_the_new_pixels(tmp_path):
     def edit(dataset, k):
         dataset.add_new("SmallestImagePixelValue", "US", 1)
@@ -308,6 +328,22 @@ def test_a_name_that_promises_another_format_is_refused(tmp_path):
     images = adapter.read(tmp_path / "in")
     with pytest.raises(UsageError, match="does not become a nifti file; name a folder"):
         adapter.open_writer(tmp_path / "out.nii.gz", images)
+
+
+def test_overwriting_never_destroys_anything_but_an_earlier_result(tmp_path):
+    make_series(tmp_path / "in")
+    images = adapter.read(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("three years")
+    with pytest.raises(UsageError, match=r"holds other files than a derived series \(thesis\.txt\)"):
+        adapter.open_writer(tmp_path / "out", images, overwrite=True)
+    (tmp_path / "note").write_text("a file")
+    with pytest.raises(UsageError, match="is a file, the result is a folder"):
+        adapter.open_writer(tmp_path / "note", images, overwrite=True)
+    derive(tmp_path / "in", tmp_path / "again", 2)
+    with pytest.raises(UsageError, match="is the input or a folder around it"):
+        adapter.open_writer(tmp_path / "again", adapter.read(tmp_path / "again"), overwrite=True)
+    assert len(derive(tmp_path / "in", tmp_path / "again", 2, {"overwrite": True})) == 4
 
 
 def test_a_single_file_can_not_hold_several_slices(tmp_path):
