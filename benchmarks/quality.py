@@ -39,6 +39,7 @@ TEST_SEEDS = range(9_000_001, 9_000_017)
 REFERENCE = {
     "sky": 150,
     "read_noise": 5,
+    "frames": 1,
     "fwhm": 1.3,
     "stars": 450,
     "galaxies": 70,

@@ -17,7 +17,6 @@ from typing import Any
 from sciSR.models.files import load_model
 from sciSR.training.recipe import Recipe, load_recipe
 
-
 CLASSICAL = ("nearest", "linear", "cubic", "quintic", "lanczos", "fourier")
 
 
