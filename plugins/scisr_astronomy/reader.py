@@ -177,7 +177,7 @@ def section_of(file: FitsFile, index: int) -> LazyArray:
     """Physical values of an image HDU."""
     record = file.records[index]
     if record.kind == "compressed":
-        return CompressedSection(file.plain, index, record.shape, where=file.where(index), owner=file)
+        return CompressedSection(file.plain, record, where=file.where(index), owner=file)
     header = file.header(index)
     stored = stored_of(file, index)
     blank = header.get("BLANK")

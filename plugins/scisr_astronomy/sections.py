@@ -17,6 +17,8 @@ import numpy as np
 
 from sciSR.errors import SciSRError, UnreadableError
 from sciSR.views import full_index
+from scisr_astronomy.gzip_tiles import GzipTiles
+from scisr_astronomy.preflight import HduRecord
 from scisr_astronomy.rows import row_runs
 
 _NATIVE = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -145,17 +147,15 @@ class CompressedSection:
     The file is opened for each block and closed again: no handle outlives a read.
     """
 
-    def __init__(
-        self, path: Path, hdu: int, shape: tuple[int, ...], *, where: str, owner: Any = None
-    ) -> None:
+    def __init__(self, path: Path, record: HduRecord, *, where: str, owner: Any = None) -> None:
         self.path = path
         self.owner = owner
-        self.hdu = hdu
-        self.shape = tuple(shape)
+        self.record = record
+        self.shape = record.shape
         self.where = where
-        one = self._section(
-            tuple(slice(0, 1) for _ in shape)
-        )  # decides the dtype, and shows an unknown codec
+        self._tiles: GzipTiles | None = None
+        # One pixel decides the dtype, and shows a codec that is unknown or a first tile that is damaged.
+        one = self._section(tuple(slice(0, 1) for _ in self.shape))
         self.dtype = one.dtype.newbyteorder("=")
 
     @property
@@ -175,9 +175,12 @@ class CompressedSection:
         if 0 in shape:
             return np.empty(shape, dtype=getattr(self, "dtype", np.float32))
         try:
+            if self._tiles is None:
+                self._tiles = GzipTiles(self.path, self.record, where=self.where)
+            self._tiles.check(bounds)
             with warnings.catch_warnings(), fits.open(self.path, memmap=False) as hdus:
                 warnings.simplefilter("ignore")
-                block = np.asarray(hdus[self.hdu].section[bounds])
+                block = np.asarray(hdus[self.record.index].section[bounds])
         except SciSRError:
             raise
         except Exception as error:  # the codecs raise nearly anything on damaged tiles

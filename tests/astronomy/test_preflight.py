@@ -144,6 +144,37 @@ def test_compressed_tiles_must_match_their_table(tmp_path: Path) -> None:
             read(bad)
 
 
+@pytest.mark.parametrize("harmless", [0, None])
+def test_a_tile_that_is_a_bomb_is_refused(
+    tmp_path: Path, harmless: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MB of gzip data in one tile that would grow to 1 GB; and, with no tile taken for harmless, sound ones pass."""
+    from scisr_astronomy import gzip_tiles
+
+    if harmless is not None:
+        monkeypatch.setattr(gzip_tiles, "HARMLESS", harmless)
+    data = np.random.default_rng(1).integers(0, 100, (64, 64)).astype(np.int16)
+    image = fits.CompImageHDU(data, compression_type="GZIP_1", tile_shape=(16, 64))
+    good = write(tmp_path / "good.fits", fits.PrimaryHDU(), image)
+    assert np.array_equal(read(good)[0].data[...], data)
+    with fits.open(good, disable_image_compression=True) as hdus:
+        table = hdus[1]
+        bomb = np.frombuffer(gzip.compress(bytes(1 << 29)), dtype=np.uint8)
+        tiles = np.empty(4, dtype=object)
+        tiles[:] = [table.data["COMPRESSED_DATA"][n] for n in range(3)] + [bomb]
+        column = fits.Column("COMPRESSED_DATA", "1PB()", array=tiles)
+        header = table.header.copy()
+        packed = fits.BinTableHDU.from_columns([column])
+        for card in header.cards:
+            if card.keyword.startswith("Z"):
+                packed.header.append(card)
+        bad = write(tmp_path / "bad.fits", fits.PrimaryHDU(), packed)
+    image = read(bad)[0]
+    assert np.array_equal(image.data[:48], data[:48])
+    with pytest.raises(UnreadableError, match=r"bad\.fits.*tile 3 grows beyond"):
+        _ = image.data[...]
+
+
 def test_a_table_of_a_hundred_million_columns_is_refused(tmp_path: Path) -> None:
     """astropy would count to that number."""
     path = write(
