@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,10 +219,10 @@ def _check_target(path: Path, *, single: bool, overwrite: bool) -> None:
         kinds = ("a folder", "a file") if single else ("a file", "a folder")
         raise UsageError(f"is {kinds[0]}, the result is {kinds[1]}", where=path, remedy="give another name")
     if overwrite and not single and path.is_dir():
-        foreign = [p.name for p in sorted(path.iterdir()) if not re.fullmatch(r"IM_\d{4,}\.dcm", p.name)]
+        foreign = [p.name for p in sorted(path.iterdir()) if p.is_dir() or p.suffix.lower() != ".dcm"]
         if foreign:
             raise UsageError(
-                f"holds other files than a derived series ({foreign[0]}), which would be lost",
+                f"holds more than a DICOM series ({foreign[0]}), which would be lost",
                 where=path,
                 remedy="name another folder",
             )

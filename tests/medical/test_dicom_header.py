@@ -330,12 +330,12 @@ def test_a_name_that_promises_another_format_is_refused(tmp_path):
         adapter.open_writer(tmp_path / "out.nii.gz", images)
 
 
-def test_overwriting_never_destroys_anything_but_an_earlier_result(tmp_path):
+def test_overwriting_never_destroys_the_input_or_anything_but_a_series(tmp_path):
     make_series(tmp_path / "in")
     images = adapter.read(tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("three years")
-    with pytest.raises(UsageError, match=r"holds other files than a derived series \(thesis\.txt\)"):
+    with pytest.raises(UsageError, match=r"holds more than a DICOM series \(thesis\.txt\)"):
         adapter.open_writer(tmp_path / "out", images, overwrite=True)
     (tmp_path / "note").write_text("a file")
     with pytest.raises(UsageError, match="is a file, the result is a folder"):
