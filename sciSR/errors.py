@@ -24,7 +24,9 @@ class SciSRError(Exception):
 
     exit_code = 3
 
-    def __init__(self, what: str, *, where: str | PathLike[str] | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, where: str | PathLike[str] | None = None, remedy: str | None = None
+    ) -> None:
         self.what = what
         self.where = None if where is None else str(where)
         self.remedy = remedy

@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import sciSR
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+
+import sciSR
 from sciSR.classical import axis_weights
 from sciSR.classical.fourier import fourier_resample
 from sciSR.forward.kspace import KSpaceCrop
