@@ -49,10 +49,10 @@ def wcs_shift(before: Any, after: Any) -> float:
 def measure_photometry(
     truth: stars.StarField, image: np.ndarray, fine: np.ndarray, good: np.ndarray
 ) -> tuple[float, float]:
-    """Median relative flux error of bright isolated stars in the input and in the result.
+    """Rms flux error of isolated stars in the input and in the result, in standard deviations of the input's noise.
 
     Apertures of 5 pixels' radius, the true sky subtracted; stars whose aperture holds a flagged pixel or another
-    star are left out.
+    star's core are left out.
     """
     from sciSR.metrics import aperture_sums
 
@@ -60,12 +60,14 @@ def measure_photometry(
     points = np.stack([truth.y, truth.x], axis=1)
     distance = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1)) + 1e9 * np.eye(len(points))
     spoiled = aperture_sums((~good).astype(float), points, radius)
-    # The galaxies' light in each aperture is known: it is what the noiseless scene holds beyond the star.
-    clean = aperture_sums(truth.expected, points, radius) - np.pi * radius**2 * stars.SKY
-    use = (truth.flux > 8000) & (distance.min(axis=1) > 12) & (spoiled == 0)
-    coarse = aperture_sums(np.nan_to_num(image), points, radius) - np.pi * radius**2 * stars.SKY
-    doubled = aperture_sums(np.nan_to_num(fine), 2 * points + 0.5, 2 * radius) - np.pi * radius**2 * stars.SKY
-    return tuple(float(np.median(np.abs(sums / clean - 1)[use])) for sums in (coarse, doubled))  # type: ignore[return-value]
+    use = (truth.flux > 3000) & (distance.min(axis=1) > 8) & (spoiled == 0)
+    # What the noiseless scene holds there: the star, the sky, and the light of its neighbours.
+    expected = aperture_sums(truth.expected, points, radius)
+    noise = np.sqrt(aperture_sums(truth.error.astype(float) ** 2, points, radius))
+    coarse = aperture_sums(np.nan_to_num(image), points, radius)
+    doubled = aperture_sums(np.nan_to_num(fine), 2 * points + 0.5, 2 * radius)
+    before, after = (np.sqrt(np.mean(((sums - expected) / noise)[use] ** 2)) for sums in (coarse, doubled))
+    return float(before), float(after)
 
 
 def sky_stretch(electrons: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ FWHM = 1.9  # of the point spread function, detector pixels
 BETA = 3.0  # of the Moffat profile
 SKY = 50.0  # electrons per detector pixel
 READ_NOISE = 4.0  # electrons
+CENTRE = (196.3, 178.6)  # of the spiral, (row, column)
 SEED = 20260401
 
 
@@ -101,15 +102,27 @@ def _coordinates() -> tuple[np.ndarray, np.ndarray]:
 def _galaxies(random: np.random.RandomState) -> np.ndarray:
     """One spiral with knots in its arms, and thirty small disks; electrons per sample, before the blur."""
     y, x = _coordinates()
-    scene = _spiral(y - 196.3, x - 178.6, random)
+    scene = _spiral(y - CENTRE[0], x - CENTRE[1], random)
     for _ in range(30):
         cx, cy = random.random_sample(2) * np.array(SHAPE[::-1])
         length, axis_ratio = 1.2 + 2.5 * random.random_sample(), 0.3 + 0.7 * random.random_sample()
         angle, electrons = np.pi * random.random_sample(), 4000 + 20000 * random.random_sample() ** 2
-        u, v = _rotate(y - cy, x - cx, angle)
+        window, dy, dx = _window(cy, cx, 12 * length)
+        u, v = _rotate(dy, dx, angle)
         disk = np.exp(-np.hypot(u, v / axis_ratio) / length)
-        scene += electrons * disk / disk.sum()
+        scene[window] += electrons * disk / disk.sum()
     return scene
+
+
+def _window(cy: float, cx: float, reach: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    """The samples within `reach` detector pixels of a point, clipped to the scene, and their offsets from it."""
+    spans, offsets = [], []
+    for centre, size in zip((cy, cx), SHAPE, strict=True):
+        low, high = (int((centre + side * reach + 0.5) * OVERSAMPLING) for side in (-1, 1))
+        span = slice(max(low, 0), min(high, size * OVERSAMPLING))
+        spans.append(span)
+        offsets.append((np.arange(span.start, span.stop) + 0.5) / OVERSAMPLING - 0.5 - centre)
+    return (spans[0], spans[1]), offsets[0][:, None], offsets[1][None, :]
 
 
 def _rotate(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -118,8 +131,9 @@ def _rotate(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 def _spiral(y: np.ndarray, x: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     """Two logarithmic arms of pitch 17 degrees with dust lanes, a bulge, and 160 bright knots."""
-    u, v = _rotate(y, x, 0.6)
-    v = v / 0.68
+    tilt, squeeze = 0.6, 0.68
+    u, v = _rotate(y, x, tilt)
+    v = v / squeeze
     radius, azimuth = np.hypot(u, v) + 1e-9, np.arctan2(v, u)
     phase = 2 * (azimuth - np.log(radius / 6) / np.tan(np.radians(17)))
     arms = np.exp(2.2 * (np.cos(phase) - 1)) - 0.35 * np.exp(9 * (np.cos(phase + 0.9) - 1))
@@ -133,8 +147,14 @@ def _spiral(y: np.ndarray, x: np.ndarray, random: np.random.RandomState) -> np.n
             + np.pi * random.randint(2)
             + 0.16 * random.standard_normal()
         )
-        knot = np.exp(-0.5 * ((u - r * np.cos(turn)) ** 2 + (v - r * np.sin(turn)) ** 2) / 0.35**2)
-        scene += (1500 + 6000 * random.random_sample() ** 2) * np.exp(-r / 60) * knot / max(knot.sum(), 1e-9)
+        electrons = (1500 + 6000 * random.random_sample() ** 2) * np.exp(-r / 60)
+        place_u, place_v = r * np.cos(turn), squeeze * r * np.sin(turn)
+        cx = CENTRE[1] + place_u * np.cos(tilt) - place_v * np.sin(tilt)
+        cy = CENTRE[0] + place_u * np.sin(tilt) + place_v * np.cos(tilt)
+        window, dy, dx = _window(cy, cx, 3.0)
+        u, v = _rotate(dy, dx, tilt)
+        knot = np.exp(-0.5 * (u**2 + (v / squeeze) ** 2) / 0.35**2)
+        scene[window] += electrons * knot / max(knot.sum(), 1e-9)
     return scene
 
 
@@ -149,10 +169,9 @@ def _blur(scene: np.ndarray) -> np.ndarray:
 
 def _add_star(scene: np.ndarray, y: float, x: float, electrons: float, reach: int = 9) -> None:
     """Add a star whose electrons all lie within `reach` pixels, so that its flux is exact."""
-    axis_y, axis_x = (axis.ravel() for axis in _coordinates())
-    rows, columns = np.abs(axis_y - y) <= reach, np.abs(axis_x - x) <= reach
-    stamp = moffat(axis_y[rows][:, None] - y, axis_x[columns][None, :] - x, FWHM)
-    scene[np.ix_(rows, columns)] += electrons * stamp / stamp.sum()
+    window, dy, dx = _window(y, x, reach)
+    stamp = moffat(dy, dx, FWHM)
+    scene[window] += electrons * stamp / stamp.sum()
 
 
 def _defects(counts: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
