@@ -1,4 +1,4 @@
-"""A model's card: ``python -m sciSR.training.card configs/train/NAME.yaml --data ROOT --measured RESULTS.json``.
+"""A model's card: ``python -m sciSR.training.card configs/train/NAME.yaml --data ROOT --measured FILE.json ...``.
 
 It stands beside the weights and says what they are made of: data with origin and licence, recipe, limits, and the
 table that ``benchmarks/quality.py --json`` measured on files never trained on.
@@ -38,7 +38,7 @@ def origins(data: Path) -> dict[str, dict[str, str]]:
 
 
 def make_card(
-    recipe: Recipe, text: dict[str, Any], data: Path, measured: Path, weights: Path
+    recipe: Recipe, text: dict[str, Any], data: Path, measured: list[Path], weights: Path
 ) -> dict[str, Any]:
     """The card as plain YAML data.
 
@@ -49,14 +49,18 @@ def make_card(
         What no program can know, from ``NAME.card.yml`` beside the recipe: summary, limits, exclusions, notes.
     data : Path
         Data root with astro.tsv and medical.tsv.
-    measured : Path
-        JSON of ``benchmarks/quality.py``.
+    measured : list of Path
+        JSON files of ``benchmarks/quality.py``; each becomes a table named like its file.
     weights : Path
         The weights file.
     """
     _, spec, digest = load_model(weights)
     table = origins(data)
-    rows = json.loads(measured.read_text(encoding="utf-8"))
+    left_out = text["measured"].get("not_in_mean", [])
+    tables = {}
+    for path in measured:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        tables[path.stem] = {"gain_db": _summary(gains(rows), left_out), "rows": _rounded(rows)}
     settings = {key: value for key, value in asdict(recipe).items() if key != "data"}
     settings |= {f"data_{key}": value for key, value in recipe.data.items() if key != "files"}
     return {
@@ -75,14 +79,15 @@ def make_card(
         "data": {"files": [table[name] for name in recipe.data["files"]], **text["data"]},
         "recipe": settings,
         "training": text["training"],
-        "measured": {
-            **text["measured"],
-            "gain_db": _summary(gains(rows), text["measured"].get("not_in_mean", [])),
-            "rows": {
-                name: {method: [round(float(v), 4) for v in values] for method, values in row.items()}
-                for name, row in rows.items()
-            },
-        },
+        "measured": {**text["measured"], "tables": tables},
+        "date": text["date"],
+    }
+
+
+def _rounded(rows: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, list[float]]]:
+    return {
+        name: {method: [round(float(v), 4) for v in values] for method, values in row.items()}
+        for name, row in rows.items()
     }
 
 
@@ -100,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--measured", type=Path, required=True)
+    parser.add_argument("--measured", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, default=Path("sciSR/weights"))
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)

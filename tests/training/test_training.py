@@ -11,7 +11,7 @@ import torch
 from sciSR.errors import UsageError
 from sciSR.inference.normalise import fit
 from sciSR.models.files import load_model
-from sciSR.training.astro_patches import astro_patches, block_mean
+from sciSR.training.astro_patches import astro_patches, block_mean, resample
 from sciSR.training.mr_patches import mr_pairs
 from sciSR.training.recipe import Recipe, load_recipe
 from sciSR.training.scenes import simulate
@@ -70,11 +70,21 @@ def test_astro_patches_shape_and_noise(tmp_path):
     plane = np.random.default_rng(0).normal(10, 1, (80, 90)).astype(np.float32)
     plane[:5] = np.nan
     fits.writeto(tmp_path / "a.fits", plane)
-    truth, variance = astro_patches([tmp_path / "a.fits"], 2, 16, 6, 0.5, seed=1)
-    assert truth.shape == (6, 32, 32)
+    truth, variance = astro_patches([tmp_path / "a.fits"], 2, 16, 16, 0.25, seed=1)
+    assert truth.shape[1:] == (32, 32)
+    assert 8 <= len(truth) == len(variance) <= 16
     assert np.isfinite(truth).all()
-    assert (variance[:3, 0] > 0).all()
-    assert (variance[3:] == 0).all()
+    assert (variance[:4, 0] > 0).all()
+    assert (variance[4:] == 0).all()
+
+
+def test_resampled_mosaics_keep_their_level_and_have_smooth_noise():
+    g = np.random.default_rng(2)
+    flat = np.full((96, 96), 50.0)
+    assert np.allclose(resample(flat, 0.0, g), 50)
+    noisy = resample(flat, 2.0, g) - 50
+    assert abs(noisy.mean()) < 0.3
+    assert (noisy[:, 1:] * noisy[:, :-1]).mean() > 0.2 * noisy.var()
 
 
 def test_mr_pairs_belong_together(tmp_path):
