@@ -161,6 +161,8 @@ def why_not(file: FitsFile, index: int) -> str:
         return "holds a header without pixels"
     if 0 in record.shape:
         return f"has no pixels ({shape})"
+    if is_science_shape(record):
+        return "only goes with another image"
     if sum(n > 1 for n in record.shape) == 1:
         return f"is one-dimensional ({shape})"
     return f"is {shape}, too small to upscale"

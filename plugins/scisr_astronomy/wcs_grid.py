@@ -15,7 +15,7 @@ import numpy as np
 from sciSR.errors import GeometryError
 from sciSR.grid import compose, refined_shape
 from scisr_astronomy.lookup_tables import lookups, refine_lookup
-from scisr_astronomy.wcs_keywords import refine_wcs
+from scisr_astronomy.wcs_keywords import is_distorted, refine_wcs, undistorted
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +74,22 @@ class WcsGrid:
 
     @functools.cached_property
     def wcs(self) -> Any:
-        """The astropy.wcs.WCS.
+        """The astropy.wcs.WCS; for more than two axes without the distortions, which :attr:`_plane` holds.
 
         Raises
         ------
         GeometryError
             The keywords make no valid world coordinate system.
         """
+        bare = self._build(undistorted(self.header))
+        return bare if bare.naxis > 2 or not self._distorted else self._build(self.header)
+
+    @functools.cached_property
+    def _plane(self) -> Any:
+        """The WCS whose distortions are evaluated: astropy knows them in two dimensions only."""
+        return self.wcs if self.wcs.naxis <= 2 else self._build(self.header, naxis=2)
+
+    def _build(self, header: Any, **how: Any) -> Any:
         from astropy.io import fits
         from astropy.wcs import WCS
 
@@ -88,7 +97,7 @@ class WcsGrid:
             with _quiet():
                 extra = [fits.BinTableHDU.fromstring(raw) for raw in self.binary_tables]
                 hdus = fits.HDUList([fits.PrimaryHDU(), *(_table_hdu(t) for t in self.tables), *extra])
-                wcs = WCS(self.header.copy(), fobj=hdus)
+                wcs = WCS(header.copy(), fobj=hdus, **how)
                 wcs.wcs.set()
         except Exception as error:  # wcslib's errors come as a dozen types
             raise GeometryError(f"the WCS is invalid: {_first_line(error)}") from error
@@ -139,16 +148,14 @@ class WcsGrid:
 
     @property
     def _distorted(self) -> bool:
-        wcs = self.wcs
-        return any(x is not None for x in (wcs.sip, *(wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)))
+        return is_distorted(self.header)
 
     def _to_focal(self, pixel: np.ndarray) -> np.ndarray:
         """Detector corrections, SIP and look-up distortion of the first two axes."""
         if not self._distorted:
             return pixel
         pixel = pixel.copy()
-        wcs = self.wcs
-        pixel[:, :2] = wcs._pix2foc(np.ascontiguousarray(pixel[:, :2]), 1)
+        pixel[:, :2] = self._plane._pix2foc(np.ascontiguousarray(pixel[:, :2]), 1)
         return pixel
 
     def _from_focal(self, focal: np.ndarray) -> np.ndarray:

@@ -29,6 +29,9 @@ _CROTA = re.compile(r"CROTA(\d+)$")
 _AXIS = re.compile(r"(?:(?:CRPIX|CRVAL|CDELT|CTYPE|CUNIT|PV|PS)(\d+)|(?:CD|PC)(\d+)_(\d+))(?:_\d+)?[A-Z]?$")
 _SIP = re.compile(r"([AB])(P?)_(\d+)_(\d+)$")
 _SIP_ORDER = re.compile(r"[AB]P?_ORDER$")
+_DISTORTION = re.compile(
+    r"([AB]P?_(ORDER|DMAX|\d+_\d+)|(CPDIS|D2IMDIS|D2IMERR|CPERR)\d+|(DP|D2IM)\d+(\..*)?|D2IMEXT|AXISCORR)$"
+)
 # Everything that any WCS convention understood here is made of; what `--wcs none` removes.
 _ALL = re.compile(
     rf"(WCSAXES{_ALT}|WCSNAME{_ALT}|(CRPIX|CRVAL|CDELT|CTYPE|CUNIT|CNAME|CRDER|CSYER|CPERR|CROTA)\d+{_ALT}"
@@ -77,6 +80,22 @@ def wcs_only(header: Any) -> Any:
         if card.keyword and not text and (is_wcs_keyword(card.keyword) or keep.match(card.keyword)):
             out.append(card, end=True)
     return out
+
+
+def is_distorted(header: Any) -> bool:
+    """Whether SIP polynomials or look-up tables stand in the header."""
+    return any(_DISTORTION.match(keyword) for keyword in header)
+
+
+def undistorted(header: Any) -> Any:
+    """A copy without SIP and look-up distortions, and without their mark in CTYPE."""
+    header = header.copy()
+    for keyword in {keyword for keyword in header if _DISTORTION.match(keyword)}:
+        header.remove(keyword, ignore_missing=True, remove_all=True)
+    for keyword in header:
+        if re.match(r"CTYPE\d+[A-Z]?$", keyword) and str(header[keyword]).endswith("-SIP"):
+            header[keyword] = str(header[keyword]).removesuffix("-SIP")
+    return header
 
 
 def refine_wcs(header: Any, factors: Sequence[Fraction]) -> Any:

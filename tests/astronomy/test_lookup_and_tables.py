@@ -73,6 +73,29 @@ def _grid() -> WcsGrid:
 GRID = _grid()
 
 
+def test_a_cube_with_sip_agrees_with_the_plane_alone(tmp_path: Path) -> None:
+    """astropy evaluates SIP in two dimensions only; the grid of a cube must not lose it."""
+    sip = TAN | {
+        "CTYPE1": "RA---TAN-SIP",
+        "CTYPE2": "DEC--TAN-SIP",
+        "A_ORDER": 2,
+        "A_2_0": 2e-4,
+        "B_ORDER": 2,
+    }
+    cards = sip | {"CTYPE3": "FREQ", "CRVAL3": 1e9, "CD3_3": 1e6, "CRPIX3": 1.0, "BUNIT": "K"}
+    path = write(tmp_path / "a.fits", fits.PrimaryHDU(np.zeros((3, *SHAPE), "f4"), header_of(cards)))
+    grid = read(path)[0].grid
+    index = np.array([[0.0, 3.0, 30.0], [2.0, 20.5, 7.25]])
+    with quiet():
+        plane = wcs_of(header_of(sip)).all_pix2world(index[:, :0:-1], 0)
+        found = grid.world(index)
+        fine = grid.refine([1, 2, 3])
+        assert np.allclose(found[:, :2], plane, rtol=0, atol=1e-12)
+        assert np.allclose(found[:, 2], [1e9, 1.002e9])
+        assert np.allclose(fine.world((index + 0.5) * [1, 2, 3] - 0.5), found, rtol=1e-13)
+        assert np.allclose(grid.index(found), index, atol=1e-6)
+
+
 def test_a_missing_look_up_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", *distorted()[:3])
     with pytest.raises(GeometryError, match=r"WCSDVARR,2.*--wcs none"):
