@@ -174,7 +174,9 @@ def astro_scene(scene: Scene, weights: str | Path) -> dict[str, tuple[float, flo
     bright = scene.stars[scene.stars[:, 2] > 60 * sigma * max(1.0, scene.fwhm)]
     bright = bright[np.argsort(-bright[:, 2])][:200]
     rows = {}
-    for name, image in astro_methods(scene.observed, weights).items():
+    images = astro_methods(scene.observed, weights)
+    images |= {f"{name} alone": classical(scene.observed, name) for name in CLASSICAL}
+    for name, image in images.items():
         radius = SCALE * max(1.5, 1.0 * scene.fwhm)
         bias, scatter = flux_error(scene.truth, image, bright[:, :2], radius, scene.sky)
         rows[name] = (asinh_psnr(scene.truth, image, scene.sky, sigma), bias, scatter)
@@ -193,6 +195,7 @@ def own_gain(observed: np.ndarray, weights: str | Path) -> tuple[float, str]:
 def astro_file(path: Path, weights: str | Path) -> dict[str, tuple[float, ...]]:
     """asinh PSNR of every method on a real image; the input is its block mean; no pixels near bad ones.
 
+    The entries "... alone" are the classical methods without the consistency step, as other tools have them.
     The entry "self-check" holds the gain that the input predicts from its own block mean, and the PSNR of
     the classical method that it would choose.
     """
@@ -206,10 +209,12 @@ def astro_file(path: Path, weights: str | Path) -> dict[str, tuple[float, ...]]:
     good[:8], good[-8:], good[:, :8], good[:, -8:] = False, False, False, False
     a = np.arcsinh((truth[good] - sky) / (2 * sigma))
     peak = float(a.max() - a.min())
-    rows = {
-        name: (psnr(a, np.arcsinh((image[good] - sky) / (2 * sigma)), peak),)
-        for name, image in astro_methods(filled, weights).items()
-    }
+
+    def score(image: np.ndarray) -> float:
+        return psnr(a, np.arcsinh((image[good] - sky) / (2 * sigma)), peak)
+
+    rows = {name: (score(image),) for name, image in astro_methods(filled, weights).items()}
+    rows |= {f"{name} alone": (score(classical(filled, name)),) for name in CLASSICAL}
     predicted, best = own_gain(np.where(bad, np.nan, observed), weights)
     return rows | {"self-check": (predicted, rows[best][0])}
 
@@ -225,12 +230,18 @@ def table(rows: dict[str, dict[str, tuple[float, ...]]], digits: tuple[int, ...]
     lines.append(
         f"\nGain: mean {np.mean(gains):+.2f}, median {np.median(gains):+.2f}, least {min(gains):+.2f} dB."
     )
+    if "cubic alone" in methods:
+        plain = [gain(row, " alone") for row in rows.values()]
+        lines.append(
+            f"Over the best classical method without consistency: mean {np.mean(plain):+.2f}, "
+            f"median {np.median(plain):+.2f}, least {min(plain):+.2f} dB."
+        )
     return "\n".join(lines)
 
 
-def gain(row: dict[str, tuple[float, ...]]) -> float:
-    """PSNR of the network over that of the best classical method."""
-    return row["ESPCN"][0] - max(row[name][0] for name in CLASSICAL)
+def gain(row: dict[str, tuple[float, ...]], suffix: str = "") -> float:
+    """PSNR of the network over that of the best classical method (suffix " alone": without consistency)."""
+    return row["ESPCN"][0] - max(row[name + suffix][0] for name in CLASSICAL)
 
 
 def measure(

@@ -71,9 +71,11 @@ def loss_of(out: Tensor, x: Tensor, truth: Tensor, recipe: Recipe, halo: int) ->
         "decibel",
     ):  # detector: the block mean is set to the measurement, in linear units
         linear = out.clamp(-20, 20).sinh()
-        out = (
-            linear + F.interpolate(x.sinh() - F.avg_pool2d(linear, s), scale_factor=s, mode="nearest")
-        ).asinh()
+        mean = F.avg_pool2d(linear, s)
+        level = (
+            (mean.asinh() - x)[..., halo:-halo, halo:-halo].abs().mean()
+        )  # nearly right without that step too
+        out = (linear + F.interpolate(x.sinh() - mean, scale_factor=s, mode="nearest")).asinh()
     error = (out - truth)[..., rim:-rim, rim:-rim]
     if (
         recipe.loss == "consistent"
@@ -83,7 +85,7 @@ def loss_of(out: Tensor, x: Tensor, truth: Tensor, recipe: Recipe, halo: int) ->
     if (
         recipe.loss == "decibel"
     ):  # every patch counts by its PSNR, in nepers, quiet ones as much as bright ones
-        return 0.5 * (error.square().mean((1, 2, 3)) + 1e-5).log().mean()
+        return 0.5 * (error.square().mean((1, 2, 3)) + 1e-5).log().mean() + 0.5 * level
     loss = error.abs().mean()
     if (
         recipe.loss == "out_of_band"
