@@ -18,9 +18,9 @@ Upscaler = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 LEAST_GAIN = -0.1
 """Decibel; below this gain on its own block mean an image counts as outside the network's training range.
 
-Chosen on 31 real images (benchmarks/RESULTS.md): the block mean of an image is sharper and less noisy than the image, so
-the two gains differ by a few tenths near 0, where network and classical methods are equally limited by noise and a switch
-would gain nothing; clear failures show clearly.
+Chosen on 31 real images (benchmarks/RESULTS.md): the block mean of an image is sharper and less noisy than the
+image, so the two gains differ by a few tenths near 0, where network and classical methods are equally limited by
+noise and a switch would gain nothing; clear failures show clearly.
 """
 
 
