@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,7 +32,8 @@ class Agreement:
     operator: str = "block mean"
     share: float = 1.0
     largest: float = 0.0
-    largest_value: float = 0.0
+    lowest: float = math.inf
+    highest: float = -math.inf
     squares: float = 0.0
     count: int = 0
     _rows: list[np.ndarray] = field(default_factory=list)
@@ -67,23 +69,37 @@ class Agreement:
         measured, bad = source.measured(coarse)
         measured = measured.astype(np.float64)
         good = slice(None) if bad is None else ~bad
-        self._take(predicted[good] - measured[good], measured[good])
+        self.take(predicted[good], measured[good])
         self._next = coarse.stop
         keep = Span(self._next, self._next + 1).fine(f).start
         rest = block[keep - self._start :]
         self._rows, self._start = [rest.copy()] if len(rest) else [], keep
 
-    def _take(self, difference: np.ndarray, measured: np.ndarray) -> None:
-        if difference.size:
+    def take(self, predicted: np.ndarray, measured: np.ndarray) -> None:
+        """Compare values of good pixels, in the image's unit."""
+        if measured.size:
+            measured = measured.astype(np.float64)
+            difference = predicted - measured
             self.largest = max(self.largest, float(np.abs(difference).max()))
-            self.largest_value = max(self.largest_value, float(np.abs(measured).max()))
+            self._widen(measured)
             self.squares += float(np.square(difference).sum())
             self.count += difference.size
 
     def take_plane(self, largest: float, values: np.ndarray) -> None:
         """A plane whose disagreement was found globally (k-space), in the same unit as its `values`."""
         self.largest = max(self.largest, largest)
-        self.largest_value = max(self.largest_value, float(np.abs(values).max(initial=0.0)))
+        self._widen(values)
+
+    def _widen(self, measured: np.ndarray) -> None:
+        self.lowest = min(self.lowest, float(measured.min(initial=math.inf)))
+        self.highest = max(self.highest, float(measured.max(initial=-math.inf)))
+
+    @property
+    def _range(self) -> float:
+        """Highest minus lowest measured value; of a constant image its value, of an empty one 1."""
+        if self.lowest > self.highest:
+            return 1.0
+        return self.highest - self.lowest or abs(self.highest) or 1.0
 
     def report(self, unit: float = 1.0, *, enforced: bool) -> Mapping[str, Any]:
         """JSON-ready: the operator, whether it was enforced, and the disagreement in the image's unit."""
@@ -91,7 +107,7 @@ class Agreement:
             "operator": self.operator,
             "enforced": enforced,
             "max_abs": float(f"{self.largest * unit:.3g}"),
-            "max_relative_to_range": float(f"{self.largest / (self.largest_value or 1.0):.3g}"),
+            "max_relative_to_range": float(f"{self.largest / self._range:.3g}"),
         }
         if self.count:
             out["rms"] = float(f"{(self.squares / self.count) ** 0.5 * unit:.3g}")

@@ -16,7 +16,7 @@ from sciSR.inference.gate import check_detector, check_kspace
 from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
-from sciSR.inference.upscaling import Consistency, Progress, UpscalePlan
+from sciSR.inference.upscaling import Consistency, Progress, UpscalePlan, out_of_float32
 
 
 def plan_upscale(
@@ -79,6 +79,9 @@ def plan_upscale(
             image, choice, factors, "none", where, False, tile, empty, Normaliser("range", 0, 0), [], messages
         )
     statistics = sample(image)
+    _check_range(
+        image, statistics, 1.0 if image.quantity == "density" else 1 / float(factors[0] * factors[1])
+    )
     models: list[Any] = []
     if choice.trained:
         choice, models = _load(image, choice, where, messages)
@@ -98,6 +101,14 @@ def plan_upscale(
     )
 
 
+def _check_range(image: Image, statistics: Sample, share: float) -> None:
+    """Refuse values that float32, in which results are written, can't hold to its own rounding."""
+    peak = float(np.abs(statistics.values).max(initial=0.0))
+    largest, tiny = (float(v) for v in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+    if peak * share > largest or 0 < peak * share < tiny:
+        raise out_of_float32(image, peak)
+
+
 def _load(
     image: Image, choice: Choice, device: torch.device, messages: list[str]
 ) -> tuple[Choice, list[Any]]:
@@ -108,7 +119,7 @@ def _load(
     if choice.automatic:
 
         def run(plane: np.ndarray, method: str) -> np.ndarray:
-            trial = Image.from_array(plane, domain=image.domain)
+            trial = Image.from_array(plane, domain=image.domain, source=image.source, part=image.part)
             return np.asarray(upscale(trial, spec.scale, method, device=str(device)).data, dtype=np.float64)
 
         check = {"detector": check_detector, "kspace": check_kspace}.get(spec.forward_model)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import sciSR
-from sciSR.errors import UsageError
+from sciSR.errors import UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
 from sciSR.inference.choose import Choice, scale_text
@@ -23,7 +23,7 @@ from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
 from sciSR.inference.runner import Runner
 from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
-from sciSR.inference.statistics import Sample, plane_indices, read_rows
+from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_rows
 from sciSR.inference.tiles import Span, split
 from sciSR.views import NearestView
 
@@ -44,6 +44,15 @@ class Promise:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         raise UsageError("this image has not been computed yet", remedy="run its plan, or use sciSR.upscale")
+
+
+def out_of_float32(image: Image, value: float) -> UnsupportedError:
+    """The refusal of values that would be written as infinite or as zero."""
+    return UnsupportedError(
+        f"values of up to {value:.3g} do not fit float32, in which results are written",
+        where=image.where,
+        remedy="multiply them by a constant first, or choose another unit",
+    )
 
 
 @dataclass
@@ -121,8 +130,8 @@ class UpscalePlan:
             :attr:`output` with its provenance completed by the measured agreement with the input.
         """
         if self._is_replication:
-            self._replicate(put, progress)
-            return self.output.replace(provenance=self._provenance(self._exact_agreement()))
+            report = self._replicate(put, progress)
+            return self.output.replace(provenance=self._provenance(report))
         if self.device.type == "cpu":
             tune_allocator()
         agreement = Agreement(
@@ -235,6 +244,8 @@ class UpscalePlan:
             inside = slice(part.start, part.stop)
             fine = Span(rows.start + part.start, rows.start + part.stop)
             final[inside] = self._final_values(fine, band[inside], source)
+            if not np.isfinite(final[inside]).all():
+                raise out_of_float32(self.image, float(np.abs(band[inside]).max()) * self._unit)
             if self.consistency != "kspace":
                 agreement.feed(fine, final[inside], source)
         put_flags_back(rows, final, source, self.factors, float(self.share))
@@ -273,8 +284,10 @@ class UpscalePlan:
         exact = self.choice.name == "nearest" and self._whole and self.consistency != "kspace"
         return self.image.kind == "labels" or exact
 
-    def _replicate(self, put: Put, progress: Progress | None) -> None:
-        fine = self.output
+    def _replicate(self, put: Put, progress: Progress | None) -> Any:
+        """Repeat the input's values; returns the agreement, which the rounding to float32 alone can spoil."""
+        fine, share = self.output, float(self.share)
+        agreement = Agreement(self.factors, share=share)
         view = fine.replace(data=NearestView(self.image.data, self.all_factors))
         planes = plane_indices(fine)
         first, second = fine.spatial_axes
@@ -283,17 +296,24 @@ class UpscalePlan:
             for rows in split(fine.shape[first], step):
                 part = slice(rows.start, rows.stop)
                 values = read_rows(view, index, part)
-                if self.share != 1:
-                    values = values * float(self.share)
                 where = tuple(part if axis == first else entry for axis, entry in enumerate(index))
-                put(where, values.astype(fine.dtype, copy=False))
+                if self.image.kind == "labels":
+                    put(where, values)
+                    continue
+                final = self._replicated(values, share)
+                bad = bad_pixels(values, None if fine.mask is None else read_rows(fine, index, part, "mask"))
+                agreement.take(final[~bad] / share, values[~bad])
+                put(where, final)
             if progress is not None:
                 progress((number + 1) / len(planes))
+        return None if self.image.kind == "labels" else agreement.report(enforced=self.consistency != "none")
 
-    def _exact_agreement(self) -> Any:
-        if self.image.kind == "labels":
-            return None
-        return Agreement(self.factors).report(enforced=self.consistency != "none")
+    def _replicated(self, values: np.ndarray, share: float) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            final = (values if share == 1 else values * share).astype(np.float32, copy=False)
+        if (np.isinf(final) & np.isfinite(values)).any():
+            raise out_of_float32(self.image, float(np.abs(values[np.isfinite(values)]).max()))
+        return final
 
     def _provenance(self, agreement: Any) -> Any:
         step: dict[str, Any] = {

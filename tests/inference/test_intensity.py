@@ -10,6 +10,7 @@ from scipy.ndimage import maximum_filter
 
 import sciSR
 from scenes import astro_image, brain, mr_image, sky
+from sciSR.errors import UnsupportedError
 from sciSR.image import Image
 
 TRAINED = ["espcn-astro-x2", "espcn-mr-kspace-x2", "espcn-mr-gaussian-x2"]
@@ -125,3 +126,32 @@ def test_bf16_agrees_with_fp32_to_its_own_precision() -> None:
     fp32, bf16 = (upscaled(mr_image(data), "espcn-mr-kspace-x2", precision=p) for p in ("fp32", "bf16"))
     error = np.sqrt(np.mean((fp32 - bf16) ** 2)) / data.max()
     assert 0 < error < 10 ** (-50 / 20)
+
+
+@pytest.mark.parametrize("model", ["nearest", "cubic", "espcn-astro-x2"])
+@pytest.mark.parametrize("factor", [1e35, 1e-60])
+def test_values_beyond_float32_are_refused_not_written_as_infinity_or_zero(model: str, factor: float) -> None:
+    with pytest.raises(UnsupportedError, match="float32"):
+        sciSR.upscale(astro_image(sky() * 1e6 * factor), 2, model)
+
+
+def test_an_overshoot_beyond_float32_is_refused() -> None:
+    data = np.zeros((24, 24), dtype=np.float32)
+    data[8:16, 8:16] = np.finfo(np.float32).max
+    with pytest.raises(UnsupportedError, match="float32"):
+        sciSR.upscale(astro_image(data), 2, "cubic")
+
+
+def test_agreement_is_relative_to_the_range_not_to_the_pedestal() -> None:
+    data = sky() + 1e7  # float32 rounds to 0.5 here
+    step = sciSR.upscale(astro_image(data), 2, "cubic").provenance.steps[-1]["agreement"]
+    assert step["max_abs"] > 0.01
+    assert step["max_relative_to_range"] == pytest.approx(step["max_abs"] / np.ptp(data), rel=0.01)
+
+
+def test_repeated_pixels_report_their_rounding_to_float32() -> None:
+    data = np.arange(16 * 16, dtype=np.int64).reshape(16, 16) + (1 << 30)
+    result = sciSR.upscale(astro_image(data), 2, "nearest")
+    worst = np.abs(np.asarray(result.data, np.float64) - np.repeat(np.repeat(data, 2, 0), 2, 1)).max()
+    assert worst > 0
+    assert result.provenance.steps[-1]["agreement"]["max_abs"] == pytest.approx(worst, rel=0.01)
