@@ -74,7 +74,7 @@ class GaussianDecimation:
         residual = y.clone()
         direction = residual
         rho = (residual * residual).sum((-1, -2), keepdim=True)
-        start, tiny = rho, torch.finfo(y.dtype).eps ** 2
+        start, tiny = rho, (16 * torch.finfo(y.dtype).eps) ** 2
         for _ in range(iterations):
             image = self.apply(self.adjoint(direction)) + ridge * direction
             step = rho / (direction * image).sum((-1, -2), keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
