@@ -30,7 +30,6 @@ COMMANDS = {
 }
 
 INTERRUPTED = 130
-TERMINATED = 143
 
 
 class LazyGroup(click.Group):
@@ -83,19 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _polite_kill() -> Iterator[None]:
-    """Let SIGTERM unwind the stack like Ctrl-C does, so that temporary files are removed."""
+    """Let SIGTERM and SIGHUP unwind the stack like Ctrl-C does, so that temporary files are removed.
+
+    A signal that is ignored (``nohup``) stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set signal handlers
         return
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    previous = {number: signal.getsignal(number) for number in wanted}
+    for number, handler in previous.items():
+        if handler not in (signal.SIG_IGN, None):
+            signal.signal(number, _terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
+    raise SystemExit(128 + number)
 
 
 def _guarded(arguments: list[str], *, as_json: bool) -> int:

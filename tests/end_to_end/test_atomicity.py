@@ -51,7 +51,9 @@ def test_kill_leaves_no_half_output(sample: str, tmp_path: Path) -> None:
     assert not output.exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 @pytest.mark.parametrize("sample", FORMATS)
 def test_an_interrupted_run_cleans_up(sample: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
     assert stop_at("middle", sample, tmp_path / FORMATS[sample], number) == code
