@@ -25,7 +25,7 @@ def check_output(target: Path | str, *, overwrite: bool = False) -> Path:
         The target exists and `overwrite` is False, or its folder is missing or not writable.
     """
     target = Path(target)
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:  # a link to nowhere is in the way too
         raise UsageError("exists already", where=target, remedy="give --overwrite or another output")
     folder = target.parent
     if not folder.is_dir():

@@ -131,6 +131,9 @@ def test_what_can_not_be_written_is_refused_before_any_work(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="exists already"):
         check_output(tmp_path / "out")
     assert check_output(tmp_path / "out", overwrite=True) == tmp_path / "out"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="exists already"):
+        check_output(tmp_path / "link")
 
 
 @pytest.mark.parametrize(
