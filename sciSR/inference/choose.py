@@ -79,6 +79,12 @@ def spatial_factors(image: Image, scale: tuple[Fraction, Fraction]) -> tuple[Fra
     if min(sizes) == 0:
         raise UsageError("an axis of the image has no pixels", where=image.where)
     first, second = exact_factors(sizes, scale)
+    if first == second == 1:
+        raise UsageError(
+            f"x{scale_text(scale)} makes no pixel more of {sizes[0]}x{sizes[1]}",
+            where=image.where,
+            remedy="give a larger scale",
+        )
     return first, second
 
 

@@ -115,6 +115,12 @@ def test_a_scale_that_makes_no_sense_is_refused(given: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scale", [1.001, "1.01,1"])
+def test_a_scale_that_adds_no_pixel_is_refused(scale: object) -> None:
+    with pytest.raises(sciSR.SciSRError, match="makes no pixel more"):
+        plan_upscale(astro_image(sky((20, 21))), scale)
+
+
 def test_scales_are_written_briefly() -> None:
     assert [scale_text(parse_scale(s)) for s in (2, "3/2", "2,3")] == ["2", "1.5", "2,3"]
 
