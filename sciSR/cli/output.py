@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 import textwrap
@@ -31,6 +32,14 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
     return str(value)
+
+
+def print_line(text: str) -> None:
+    """A line on stdout. A reader of the pipe that has left (``| head -1``) does not stop the work."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(problem: object) -> None:

@@ -8,7 +8,7 @@ import click
 
 from sciSR import __version__
 from sciSR.cli.options import GroupedCommand, GroupedOption, add_format_options, given_format_options
-from sciSR.cli.output import configure, print_error, print_json
+from sciSR.cli.output import configure, print_error, print_json, print_line
 from sciSR.cli.progress import shown
 from sciSR.plugins import adapters
 
@@ -69,7 +69,7 @@ def run(ctx: click.Context, **given: Any) -> int:
 
 
 def _print_outcome(outcome: Any) -> None:
-    click.echo(f"{outcome.input} -> {outcome.output}  ({outcome.seconds:.1f} s)")
+    print_line(f"{outcome.input} -> {outcome.output}  ({outcome.seconds:.1f} s)")
     for part in outcome.parts:
         shapes = f"{'x'.join(map(str, part.shape_in))} -> {'x'.join(map(str, part.shape_out))}"
         click.echo(f"  {part.part or 'image'}: {shapes}, model {part.step.get('model', '?')}", err=True)

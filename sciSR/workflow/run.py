@@ -231,7 +231,11 @@ def _pixels(shape: Sequence[int]) -> int:
 def _out_of_memory_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        from sciSR.inference.device import is_out_of_memory  # torch has its own ways to say it
+
+        if not is_out_of_memory(error):
+            raise
         raise ResourceError("out of memory", where=path, remedy="give a smaller --tile") from error
 
 
