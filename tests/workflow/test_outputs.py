@@ -87,14 +87,14 @@ def test_one_slice_stays_one_file(folder: Path) -> None:
 
 def test_each_job_gets_the_options_of_its_format(folder: Path) -> None:
     jobs = plan_jobs(
-        [folder / "b.fits", folder / "c.nii.gz"], scale=TWO, options={"hdu": ("SCI",), "labels": True}
+        [folder / "b.fits", folder / "c.nii.gz"], scale=TWO, options={"hdu": ("SCI",), "domain": "ct"}
     )
-    assert [dict(job.options) for job in jobs] == [{"hdu": ("SCI",)}, {"labels": True}]
+    assert [dict(job.options) for job in jobs] == [{"hdu": ("SCI",)}, {"domain": "ct"}]
 
 
 def test_an_option_for_nobody_is_a_mistake(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--labels means nothing to fits files"):
-        plan_jobs([folder / "b.fits"], scale=TWO, options={"labels": True})
+    with pytest.raises(UsageError, match="--domain means nothing to fits files"):
+        plan_jobs([folder / "b.fits"], scale=TWO, options={"domain": "ct"})
 
 
 def test_nothing_is_made_when_a_batch_is_refused(folder: Path, tmp_path: Path) -> None:
