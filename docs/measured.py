@@ -18,20 +18,20 @@ def section() -> str:
 
     cards = [card for spec in list_models() if (card := load_card(spec.name))]
     lines = [
-        "| network | undoes | never trained on | gain over the best classical method: mean | median | least |",
+        "| network | undoes | measured on | gain over the best classical method: mean | median | least |",
         "|---|---|---|---|---|---|",
-        *(_line(card) for card in cards),
+        *(_line(card, name, table) for card in cards for name, table in card["measured"]["tables"].items()),
     ]
     return "\n".join([BEGIN, *lines, END])
 
 
-def _line(card: dict[str, Any]) -> str:
-    measured = card["measured"]
-    gains = measured["gain_db"]
-    counted = [name for name in gains["files"] if name not in measured.get("not_in_mean", [])]
+def _line(card: dict[str, Any], name: str, table: dict[str, Any]) -> str:
+    gains = table["gain_db"]
+    counted = [file for file in gains["files"] if file not in card["measured"].get("not_in_mean", [])]
     numbers = " | ".join(f"{gains[key]:+.2f} dB" for key in ("mean", "median", "least"))
-    forward = card["forward_model"]["name"]
-    return f"| `{card['name']}` | {forward} | {len(counted)} {card['domain']} images | {numbers} |"
+    return (
+        f"| `{card['name']}` | {card['forward_model']['name']} | {name}, {len(counted)} images | {numbers} |"
+    )
 
 
 def updated(text: str) -> str:

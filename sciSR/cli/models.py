@@ -37,7 +37,7 @@ def _list() -> list[dict[str, Any]]:
             "scale": "any",
             "domain": "any",
             "forward_model": None,
-            "gain_db": None,
+            "gain_db": {},
         }
         for method in CLASSICAL
     ]
@@ -48,11 +48,17 @@ def _list() -> list[dict[str, Any]]:
             "scale": spec.scale,
             "domain": spec.domain,
             "forward_model": spec.forward_model,
-            "gain_db": load_card(spec.name).get("measured", {}).get("gain_db", {}).get("mean"),
+            "gain_db": _gains(load_card(spec.name)),
         }
         for spec in list_models()
     ]
     return trained + classical
+
+
+def _gains(card: dict[str, Any]) -> dict[str, float]:
+    """Mean gain over the best classical method in each of a card's tables, dB of PSNR."""
+    tables = card.get("measured", {}).get("tables", {})
+    return {name: table["gain_db"]["mean"] for name, table in tables.items()}
 
 
 def _show(name: str) -> dict[str, Any]:
@@ -70,6 +76,6 @@ def _print_list(models: list[dict[str, Any]]) -> None:
     for model in models:
         scale = f"x{model['scale']}" if model["scale"] != "any" else "any scale"
         undoes = f"undoes {model['forward_model']}" if model["forward_model"] else ""
-        gain = f"{model['gain_db']:+.2f} dB over the best classical method" if model["gain_db"] else ""
-        line = f"{model['name']:<{width}}  {model['kind']:<9}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  {gain}"
+        gains = ", ".join(f"{gain:+.2f} dB ({table})" for table, gain in model["gain_db"].items())
+        line = f"{model['name']:<{width}}  {model['kind']:<9}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  {gains}"
         click.echo(line.rstrip())
