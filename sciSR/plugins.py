@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sciSR.adapter import Adapter
+from sciSR.adapter import Adapter, Option
 from sciSR.errors import SciSRWarning, UnreadableError, UsageError
 
 ADAPTERS = "scisr.adapters"
@@ -30,23 +30,42 @@ class Plugin:
 
 
 def _entry_points(group: str) -> list[EntryPoint]:
-    """All entry points of a group, each (name, target) once, in name order."""
-    unique = {(point.name, point.value): point for point in entry_points(group=group)}
+    """All entry points of a group, each (name, target) once, in name order; of one name, sciSR's own first."""
+    unique = {
+        (point.name, _distribution(point).lower() != "scisr", point.value): point
+        for point in entry_points(group=group)
+    }
     return [unique[key] for key in sorted(unique)]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def _check_adapter(value: Any) -> None:
+    """Raise TypeError where an object can't serve as an adapter."""
+    if not isinstance(value, Adapter):
+        raise TypeError("it lacks attributes of sciSR.adapter.Adapter")
+    if not all(isinstance(option, Option) for option in value.options):
+        raise TypeError("its options are not all sciSR.adapter.Option")
+    if not isinstance(value.suffixes, tuple) or not all(isinstance(s, str) and s for s in value.suffixes):
+        raise TypeError('its suffixes are no tuple of texts like (".fits",)')
 
 
 @functools.cache
 def load(group: str) -> tuple[Plugin, ...]:
     """Load every plugin of a group. Warns once for each that fails, and goes on."""
-    found = []
+    found: list[Plugin] = []
     for point in _entry_points(group):
-        distribution = point.dist.name if point.dist is not None else "unknown"
+        distribution = _distribution(point)
         fields = {"name": point.name, "group": group, "target": point.value, "distribution": distribution}
         try:
+            if taken := [p for p in found if p.name == point.name and p.error is None]:
+                raise ValueError(f"its name is taken by {taken[0].distribution} ({taken[0].target})")
             value = point.load()
-            if group == ADAPTERS and not isinstance(value, Adapter):
-                raise TypeError("it lacks attributes of sciSR.adapter.Adapter")
-        except Exception as error:  # whatever a stranger's import may raise
+            if group == ADAPTERS:
+                _check_adapter(value)
+        except (Exception, SystemExit) as error:  # whatever a stranger's import may raise
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(
                 f"plugin {point.name!r} of {distribution} ({point.value}) is broken and skipped: {reason}",
@@ -93,7 +112,7 @@ def _recognises(adapter: Adapter, path: Path) -> bool:
     """The adapter's own answer; one that breaks its promise not to raise does not stop the others."""
     try:
         return adapter.sniff(path)
-    except Exception as error:  # whatever a stranger's code may raise
+    except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"adapter {adapter.name!r} failed on {path}: {reason}", SciSRWarning, stacklevel=3)
         return False

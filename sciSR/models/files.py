@@ -30,7 +30,7 @@ def architecture(name: str) -> Callable[..., nn.Module]:
     if name in found:
         try:
             return found[name].load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(
                 f"architecture {name}: its plugin {found[name].value} fails to load ({error})"
             ) from error

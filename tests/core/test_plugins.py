@@ -80,6 +80,9 @@ def test_our_own_adapters_are_found() -> None:
         ("adaptor = 1", "AttributeError"),
         ("adapter = 1", "lacks attributes"),
         ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        (TOY + "adapter.options = ('deep',)", "not all sciSR.adapter.Option"),
+        (TOY + "adapter.suffixes = '.toy'", "no tuple of texts"),
     ],
 )
 def test_a_broken_plugin_is_named_and_the_others_work(install: Install, source: str, reason: str) -> None:
@@ -97,8 +100,18 @@ def test_a_broken_plugin_is_named_and_the_others_work(install: Install, source: 
         plugins.adapters()  # once is enough
 
 
-def test_a_sniff_that_raises_does_not_hide_the_other_adapters(install: Install, tmp_path: Path) -> None:
-    install("rude", "[scisr.adapters]\na_rude = stranger_rude:adapter\n", stranger_rude=RUDE)
+def test_a_stranger_can_not_replace_a_format_in_silence(install: Install) -> None:
+    install("aaa", "[scisr.adapters]\nfits = a_stranger:adapter\n", a_stranger=TOY)
+    with pytest.warns(SciSRWarning, match="plugin 'fits' of aaa .* its name is taken by sciSR"):
+        assert plugins.adapters()["fits"].name == "fits"
+
+
+@pytest.mark.parametrize("error", ["KeyError(path)", "SystemExit(0)"])
+def test_a_sniff_that_raises_does_not_hide_the_other_adapters(
+    install: Install, tmp_path: Path, error: str
+) -> None:
+    rude = RUDE.replace("KeyError(path)", error)
+    install("rude", "[scisr.adapters]\na_rude = stranger_rude:adapter\n", stranger_rude=rude)
     install("stranger", ENTRY, stranger_toy=TOY)
     source = write_toy(tmp_path / "a.toy", np.ones((2, 3, 4), np.float32), np.eye(4))
     with pytest.warns(SciSRWarning, match="a_rude"):
