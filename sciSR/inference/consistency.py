@@ -7,6 +7,7 @@ applied tile by tile. For k-space truncated MR, A is the central crop of the spe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -99,8 +100,17 @@ def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span
     return out
 
 
-def kspace_step(x: Scratch, source: Plane, scale: int) -> tuple[Scratch, float, float]:
+def kspace_step(
+    x: Scratch, source: Plane, scale: int, written: Callable[[Tensor], Tensor] = lambda values: values
+) -> tuple[Scratch, float, float]:
     """The same step with A the central crop of the spectrum, on a whole plane.
+
+    Parameters
+    ----------
+    x, source : Plane
+    scale : int
+    written : callable
+        What becomes of float64 values of the result by the time that they stand in a file, in the same unit.
 
     Returns
     -------
@@ -120,5 +130,5 @@ def kspace_step(x: Scratch, source: Plane, scale: int) -> tuple[Scratch, float, 
     out = Scratch(x.shape)
     for rows in split(x.shape[0], 1024):
         out.write(rows, fine[rows.start : rows.stop].float().numpy())
-    after = float((coarse - crop.apply(fine.float().double())).abs().max())
+    after = float((coarse - crop.apply(written(fine.float().double()))).abs().max())
     return out, float(residual.abs().max()), after

@@ -222,10 +222,17 @@ class UpscalePlan:
         yield from reader.bands(ReadyStage("done", one, plane), plane)
 
     def _kspace(self, fine: Scratch, plane: Plane, stage: Stage, agreement: Agreement | None) -> Scratch:
-        out, _, after = kspace_step(fine, plane, int(stage.factors[0]))
+        written = {} if agreement is None else {"written": self._as_written}
+        out, _, after = kspace_step(fine, plane, int(stage.factors[0]), **written)
         if agreement is not None:
             agreement.take_plane(after, plane.region(Span(0, plane.shape[0]), Span(0, plane.shape[1])))
         return out
+
+    def _as_written(self, values: torch.Tensor) -> torch.Tensor:
+        """Values relative to the offset after their rounding in the image's unit."""
+        share = float(self.share)
+        rounded = ((values * self._unit + self.normaliser.offset) * share).float().double() / share
+        return (rounded - self.normaliser.offset) / self._unit
 
     def _finish(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import maximum_filter
@@ -80,7 +81,6 @@ def test_every_original_pixel_keeps_its_flux(
     data = sky((height, width), seed) + 30.0
     for quantity in ("density", "total"):
         result = sciSR.upscale(astro_image(data, quantity=quantity), scale, model)
-        import torch
 
         factors = result.grid.factors
         share = 1.0 if quantity == "density" else float(1 / (factors[0] * factors[1]))
@@ -140,6 +140,16 @@ def test_an_overshoot_beyond_float32_is_refused() -> None:
     data[8:16, 8:16] = np.finfo(np.float32).max
     with pytest.raises(UnsupportedError, match="float32"):
         sciSR.upscale(astro_image(data), 2, "cubic")
+
+
+def test_kspace_agreement_is_measured_on_what_is_written() -> None:
+    from sciSR.forward.kspace import KSpaceCrop
+
+    data = brain((32, 32)) + 1e6  # float32 rounds to 0.06 here
+    result = sciSR.upscale(mr_image(data), 2, "espcn-mr-kspace-x2")
+    back = KSpaceCrop(2).apply(torch.from_numpy(np.asarray(result.data, dtype=np.float64))).numpy()
+    told = result.provenance.steps[-1]["agreement"]["max_abs"]
+    assert told == pytest.approx(np.abs(back - data).max(), rel=0.01)
 
 
 def test_agreement_is_relative_to_the_range_not_to_the_pedestal() -> None:
