@@ -262,14 +262,58 @@ def measure(
     return {path.name: astro_file(path, weights) for path in sorted((data / "astro/check").glob("*.fits"))}
 
 
+def figure(data: Path, out: Path) -> None:
+    """Input, best classical, network and truth for the three networks, side by side (test images only)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    volume, (axis,) = load_slices(data / "mri/check/openms_long_p19_study2_T1W.nii.gz")
+    stack = np.ascontiguousarray(even(np.moveaxis(volume, axis, 0), SCALE), np.float64)
+    rows = []
+    for forward in ("kspace", "gaussian"):
+        coarse = degrade(torch.from_numpy(stack), forward, SCALE).numpy()
+        model, spec, _ = load_model(f"espcn-mr-{forward}-x2")
+        normaliser = fit(coarse.ravel(), spec.normalisation)
+        fine, y = stack[len(stack) // 2].T[::-1], coarse[len(stack) // 2]
+        sharp = consistent(
+            normaliser.inverse(network(model, spec.receptive_field, normaliser.forward(y))),
+            y,
+            spec.consistency,
+        )
+        images = [np.repeat(np.repeat(y, SCALE, 0), SCALE, 1), classical(y, "fourier"), sharp]
+        images = [image.T[::-1] for image in images] + [fine]
+        window = (slice(60, 160), slice(70, 190))
+        rows.append((f"MR, {forward}", [i[window] / fine.max() for i in images], "Fourier", (0, 0.6)))
+    scene = simulate(9_100_002, fixed=REFERENCE | {"frames": 30})
+    methods = astro_methods(scene.observed, "espcn-astro-x2")
+    sigma = math.sqrt((scene.sky + scene.read_noise**2) / scene.frames)
+    images = [methods[m] for m in ("nearest", "cubic", "ESPCN")] + [scene.truth]
+    images = [np.arcsinh((i[150:250, 200:320] - scene.sky) / (4 * sigma)) for i in images]
+    rows.append(("simulated sky", images, "cubic", (-0.5, 5)))
+    _, axes = plt.subplots(3, 4, figsize=(12, 7.8))
+    for line, (title, images, best, limits) in zip(axes, rows, strict=True):
+        for panel, image, label in zip(line, images, ("input", best, "ESPCN", "truth"), strict=True):
+            panel.imshow(image, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+            panel.set_title(f"{title}: {label}", fontsize=9)
+            panel.axis("off")
+    plt.tight_layout(pad=0.4)
+    plt.savefig(out, dpi=100)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["mr-kspace", "mr-gaussian", "astro-simulated", "astro-real"])
+    parser.add_argument(
+        "what", choices=["mr-kspace", "mr-gaussian", "astro-simulated", "astro-real", "figure"]
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--weights", help="name or path, if not the shipped ones")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.what == "figure":
+        return figure(arguments.data, Path("benchmarks/quality.png"))
     rows = measure(arguments.what, arguments.data, arguments.weights)
     digits = {"mr-kspace": (2, 4), "mr-gaussian": (2, 4), "astro-simulated": (2, 2, 2), "astro-real": (2,)}[
         arguments.what

@@ -54,6 +54,39 @@ class FixedInterpolation(nn.Module):
             return F.pixel_shuffle(F.conv2d(x.float(), self.kernel, padding=self.radius), self.scale)
 
 
+def keep_flux(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:
+    """Bring an output in the sky stretch back to the input's flux, without undershoot.
+
+    In linear units ``u = sinh(z)``: each input pixel's value is the mean of its output pixels, and the pattern
+    within it is damped until no output pixel lies more than `margin` below the darkest of the 3 x 3 input pixels
+    around (the limiter of Barth and Jespersen 1989, doi:10.2514/6.1989-366, for the lower bound). The rings that a
+    sharp star on a dark sky would otherwise leave are gone, and the mean is kept exactly.
+
+    Parameters
+    ----------
+    z : Tensor, float32 ``[B, 1, s h, s w]``
+        Output, stretched.
+    x : Tensor, float32 ``[B, 1, h, w]``
+        Input, stretched.
+    scale : int
+        s.
+    margin : float
+        In units of the stretch (two sigma of the sky).
+
+    Returns
+    -------
+    Tensor, float32 ``[B, 1, s h, s w]``
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        u, y = z.float().clamp(-40, 40).sinh(), x.float().clamp(-40, 40).sinh()
+        pattern = u - F.interpolate(F.avg_pool2d(u, scale), scale_factor=scale, mode="nearest")
+        depth = F.max_pool2d(-pattern, scale).clamp_min(1e-20)
+        room = y + F.max_pool2d(-y, 3, stride=1, padding=1) + margin
+        damp = (room / depth).clamp_max(1)
+        up = F.interpolate(torch.cat([y, damp], 1), scale_factor=scale, mode="nearest")
+        return (up[:, :1] + up[:, 1:] * pattern).asinh()
+
+
 class ESPCN(nn.Module):
     """Efficient sub-pixel convolutional network with a fixed interpolation as its skip path.
 
@@ -66,6 +99,8 @@ class ESPCN(nn.Module):
         Output pixels for each input pixel and axis.
     skip : {"lanczos"}
         The parameter-free interpolation of the skip path (Lanczos, five lobes, edge-aligned).
+    finish : {"none", "detector"}
+        "detector": `keep_flux` after the sum, for networks that work in the sky stretch.
 
     Notes
     -----
@@ -74,11 +109,13 @@ class ESPCN(nn.Module):
     never meets the padding.
     """
 
-    def __init__(self, scale: int = 2, skip: str = "lanczos") -> None:
+    def __init__(self, scale: int = 2, skip: str = "lanczos", finish: str = "none") -> None:
         super().__init__()
         if skip != "lanczos":
             raise ValueError(f"ESPCN: skip must be 'lanczos', not {skip!r}")
-        self.scale = scale
+        if finish not in ("none", "detector"):
+            raise ValueError(f"ESPCN: finish must be 'none' or 'detector', not {finish!r}")
+        self.scale, self.finish = scale, finish
         self.skip = FixedInterpolation(scale)
         self.body = nn.Sequential(
             nn.Conv2d(1, 64, 5, padding=2),
@@ -98,7 +135,8 @@ class ESPCN(nn.Module):
             self.body[-2].weight.mul_(1e-2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.skip(x) + self.body(x).float()
+        out = self.skip(x) + self.body(x).float()
+        return keep_flux(out, x, self.scale) if self.finish == "detector" else out
 
     def receptive_field(self) -> int:
         """Radius in input pixels: the larger of the two branches."""

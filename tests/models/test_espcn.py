@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sciSR.errors import ModelError
-from sciSR.models.espcn import ESPCN, lanczos_phases
+from sciSR.models.espcn import ESPCN, keep_flux, lanczos_phases
 from sciSR.models.spec import receptive_field
 
 
@@ -82,3 +82,46 @@ def test_skip_stays_float32_under_autocast():
 def test_unknown_skip_is_refused():
     with pytest.raises(ValueError, match="cubic"):
         ESPCN(skip="cubic")
+    with pytest.raises(ValueError, match="magic"):
+        ESPCN(finish="magic")
+
+
+def sky_with_a_star() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(1, 1, 24, 24, generator=generator) * 0.5
+    x[0, 0, 10, 11] = 9.0
+    return x
+
+
+def test_finish_keeps_the_flux_of_every_input_pixel():
+    x = sky_with_a_star()
+    z = keep_flux(ESPCN().skip(x), x, 2)
+    mean = torch.nn.functional.avg_pool2d(z.double().sinh(), 2)
+    assert torch.allclose(mean, x.double().sinh(), rtol=1e-5, atol=1e-5)
+
+
+def test_finish_leaves_no_hole_beside_a_star():
+    x = sky_with_a_star()
+    z = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+    z[0, 0, 20, 22] += 2.0
+    linear = z.sinh()
+    plain = linear - torch.nn.functional.interpolate(
+        torch.nn.functional.avg_pool2d(linear, 2) - x.sinh(), scale_factor=2, mode="nearest"
+    )
+    assert plain.min() < -100
+    assert keep_flux(z, x, 2).sinh().min() > x.sinh().min() - 1.001
+
+
+def test_finish_leaves_what_is_right_alone():
+    truth = torch.rand(1, 1, 32, 32)
+    x = torch.nn.functional.avg_pool2d(truth.sinh(), 2).asinh()
+    assert torch.allclose(keep_flux(truth, x, 2), truth, atol=1e-6)
+
+
+def test_finished_network_tiles_exactly():
+    model = ESPCN(finish="detector").eval()
+    x = sky_with_a_star()
+    with torch.no_grad():
+        assert torch.allclose(
+            model(x)[..., 10:-10, 10:-10][..., :12, :12], model(x[..., :22, :22])[..., 10:22, 10:22]
+        )
