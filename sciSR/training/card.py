@@ -76,7 +76,9 @@ def make_card(
         "normalisation": text["normalisation"],
         "consistency": {"default": spec.consistency, "why": text["consistency"]},
         "limits": text["limits"],
-        "data": {"files": [table[name] for name in recipe.data["files"]], **text["data"]},
+        "data": {"files": [table[name] for name in recipe.data["files"]]}
+        | {"files_of_earlier_stages": [table[name] for name in text.get("earlier_files", [])]}
+        | text["data"],
         "recipe": settings,
         "training": text["training"],
         "measured": {**text["measured"], "tables": tables},
