@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,19 @@ def read_all(path: Path | str, **options: Any) -> list[Image]:
     """
     path = Path(path)
     adapter = adapter_for(path)
-    known = {option.name for option in adapter.options if not option.writes}
+    _check_options(adapter, path, options, writes=False)
+    return adapter.read(path, **options)
+
+
+def _check_options(adapter: Adapter, path: Path, options: Mapping[str, Any], *, writes: bool) -> None:
+    known = {option.name for option in adapter.options if option.writes == writes}
     if unknown := sorted(set(options) - known):
         raise UsageError(
-            f"the {adapter.name} adapter has no option {', '.join(unknown)}",
+            f"the {adapter.name} adapter has no option {', '.join(unknown)} for "
+            f"{'writing' if writes else 'reading'}",
             where=path,
             remedy=f"it knows {', '.join(sorted(known)) or 'none'}",
         )
-    return adapter.read(path, **options)
 
 
 def read(path: Path | str, **options: Any) -> Image:
@@ -100,6 +105,8 @@ def write(
         The suffix chooses the format; a folder for images that were read from one (a DICOM series).
     overwrite : bool
         Replace an existing file.
+    **options
+        Options of that format for writing, e.g. ``dtype="keep"`` for NIfTI.
 
     Returns
     -------
@@ -108,6 +115,7 @@ def write(
     """
     images = [image] if isinstance(image, Image) else list(image)
     adapter = _writing_adapter(Path(path), images)
+    _check_options(adapter, Path(path), options, writes=True)
     with adapter.open_writer(Path(path), images, overwrite=overwrite, **options) as writer:
         for part, each in enumerate(images):
             for index in _planes(each):

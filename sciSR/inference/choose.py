@@ -49,6 +49,8 @@ def parse_scale(scale: object) -> tuple[Fraction, Fraction]:
     UsageError
         Not a number, not above 1 on any axis, below 1 on one, or above 64.
     """
+    if hasattr(scale, "tolist"):  # NumPy's numbers and arrays
+        scale = scale.tolist()
     parts = scale.split(",") if isinstance(scale, str) else scale
     pair = list(parts) if isinstance(parts, list | tuple) else [parts]
     try:

@@ -60,10 +60,15 @@ def plan_upscale(
     SciSRError
         Impossible scale, unknown model or device, or pixels that can't be upscaled.
     """
+    if not isinstance(image, Image):
+        raise UsageError(
+            f"a {type(image).__name__} is no sciSR image",
+            remedy="use sciSR.read, or sciSR.Image.from_array(array)",
+        )
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"unknown precision {precision!r}", remedy="use fp32 or bf16")
-    if tile is not None and tile < 1:
-        raise UsageError(f"a tile of {tile} pixels is too small")
+    if tile is not None and (not isinstance(tile, int) or tile < 1):
+        raise UsageError(f"a tile of {tile!r} pixels is too small")
     wish = parse_scale(scale)
     factors = spatial_factors(image, wish)
     where = choose_device(device)

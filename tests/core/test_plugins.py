@@ -144,8 +144,11 @@ def test_the_longest_suffix_wins(install: Install) -> None:
 def test_an_unknown_option_is_refused_with_the_known_ones(install: Install, tmp_path: Path) -> None:
     install("stranger", ENTRY, stranger_toy=TOY)
     source = write_toy(tmp_path / "a.toy", np.ones((2, 3, 4), np.float32), np.eye(4))
-    with pytest.raises(UsageError, match="the toy adapter has no option hdu; it knows turn"):
+    with pytest.raises(UsageError, match="the toy adapter has no option hdu for reading; it knows turn"):
         sciSR.read(source, hdu=1)
+    with pytest.raises(UsageError, match="has no option dtyp for writing"):
+        sciSR.write(sciSR.read(source), tmp_path / "b.toy", dtyp="keep")
+    assert not (tmp_path / "b.toy").exists()
 
 
 def test_the_toy_itself_is_an_adapter() -> None:

@@ -101,6 +101,8 @@ def test_a_zero_filled_spectrum_is_recognised() -> None:
         (1.5, (Fraction(3, 2),) * 2),
         ("2,3", (2, 3)),
         ((2, 1), (2, 1)),
+        (np.float32(1.5), (Fraction(3, 2),) * 2),
+        (np.array([2, 3]), (2, 3)),
     ],
 )
 def test_scales_are_read_as_exact_fractions(given: object, expected: tuple) -> None:
@@ -115,6 +117,11 @@ def test_a_scale_that_makes_no_sense_is_refused(given: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_bare_array_is_refused_with_the_way_to_wrap_it() -> None:
+    with pytest.raises(sciSR.SciSRError, match="Image.from_array"):
+        sciSR.upscale(np.ones((8, 8)), 2)
+
+
 @pytest.mark.parametrize("scale", [1.001, "1.01,1"])
 def test_a_scale_that_adds_no_pixel_is_refused(scale: object) -> None:
     with pytest.raises(sciSR.SciSRError, match="makes no pixel more"):
@@ -126,7 +133,7 @@ def test_scales_are_written_briefly() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"model": "nosuch"}, {"device": "tpu9"}, {"precision": "fp8"}, {"tile": 0}]
+    "options", [{"model": "nosuch"}, {"device": "tpu9"}, {"precision": "fp8"}, {"tile": 0}, {"tile": "big"}]
 )
 def test_unknown_names_are_usage_errors(options: dict) -> None:
     with pytest.raises(sciSR.SciSRError) as caught:
