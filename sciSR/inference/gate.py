@@ -79,6 +79,10 @@ def check_kspace(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Cho
     height, width = (n // spec.scale * spec.scale for n in window.shape)
     truth = window[:height, :width]
     if not np.isfinite(truth).all() or min(truth.shape) < 32 or truth.std() == 0:
+        reason = (
+            "holds bad pixels" if min(truth.shape) >= 32 and truth.std() != 0 else "too small or too uniform"
+        )
+        notes.append(f"{reason}: not checked against the network's training range")
         return Choice(choice.name, True, choice.times, True, (*choice.messages, *notes))
     coarse = KSpaceCrop(spec.scale).apply(torch.from_numpy(np.ascontiguousarray(truth))).numpy()
     if truth.min() >= 0:

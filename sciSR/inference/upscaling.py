@@ -309,7 +309,7 @@ class UpscalePlan:
                     continue
                 final = self._replicated(values, share)
                 bad = bad_pixels(values, None if fine.mask is None else read_rows(fine, index, part, "mask"))
-                agreement.take(final[~bad] / share, values[~bad])
+                agreement.take(final[~bad].astype(np.float64) / share, values[~bad])
                 put(where, final)
             if progress is not None:
                 progress((number + 1) / len(planes))

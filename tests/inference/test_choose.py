@@ -76,6 +76,15 @@ def test_the_gate_follows_the_measured_gain() -> None:
     assert not check_detector(image, choice, spec, run(False)).trained
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (24, 24)])
+def test_an_mr_image_that_can_not_be_checked_says_so(shape: tuple[int, int]) -> None:
+    data = brain(shape)
+    data[3, 4] = np.nan
+    plan = plan_upscale(mr_image(data), 2)
+    assert plan.choice.trained
+    assert any("not checked against the network's training range" in m for m in plan.messages)
+
+
 def test_labels_are_only_ever_repeated() -> None:
     labels = np.array([[0, 1], [7, 300]], dtype=np.int16)
     image = Image.from_array(labels, kind="labels")
@@ -118,7 +127,7 @@ def test_a_scale_that_makes_no_sense_is_refused(given: object) -> None:
 
 
 def test_a_bare_array_is_refused_with_the_way_to_wrap_it() -> None:
-    with pytest.raises(sciSR.SciSRError, match="Image.from_array"):
+    with pytest.raises(sciSR.SciSRError, match=r"Image\.from_array"):
         sciSR.upscale(np.ones((8, 8)), 2)
 
 
