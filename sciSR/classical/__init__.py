@@ -1,4 +1,4 @@
-"""Classical interpolation: the baselines and the safe fallback, on exactly edge-aligned grids, at any rational scale."""
+"""Classical interpolation on edge-aligned grids at any rational scale: the baselines and the safe fallback."""
 
 from sciSR.classical.kernels import METHODS, Kernel, axis_weights, kernel
 
