@@ -22,6 +22,8 @@ from sciSR.models.spec import ModelSpec
 WINDOW = 768
 """Pixels a side of the part of the image that is tried."""
 
+_FULL = 0.5  # share of good pixels from which on a window is tried without looking further
+
 RIVALS = ("cubic", "lanczos", "linear", "fourier")
 _INTERPOLATED = 0.85  # of Nyquist: an emptier spectrum is worth a message
 
@@ -30,17 +32,44 @@ Run = Callable[[np.ndarray, str], np.ndarray]
 
 
 def central_window(image: Image, size: int = WINDOW) -> np.ndarray:
-    """The middle of the middle plane, float64, NaN where bad; shape at most (size, size)."""
+    """The middle of the middle plane, float64, NaN where bad; shape at most (size, size).
+
+    Where that is empty (a mosaic's corner, a blank channel) the fullest of some other places: nine in each of five
+    planes.
+    """
     planes = plane_indices(image)
-    index = planes[len(planes) // 2]
-    first, second = image.spatial_axes
-    rows, columns = (
-        slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size))
-        for n in (image.shape[first], image.shape[second])
-    )
-    values = read_rows(image, index, rows)[:, columns]
-    mask = None if image.mask is None else read_rows(image, index, rows, "mask")[:, columns]
-    return np.where(bad_pixels(values, mask), np.nan, values.astype(np.float64))
+    last = len(planes) - 1
+    numbers = dict.fromkeys(round(last * share) for share in (0.5, 0.25, 0.75, 0.0, 1.0))
+    sizes = [image.shape[axis] for axis in image.spatial_axes]
+    places = [
+        [slice(start, start + min(n, size)) for start in _starts(n, size)] for n in sizes
+    ]  # the middle first
+    best, most = None, -1.0
+    for number in numbers:
+        for rows in places[0]:
+            values, mask = _rows(image, planes[number], rows)
+            for columns in places[1]:
+                bad = bad_pixels(values[:, columns], None if mask is None else mask[:, columns])
+                window = np.where(bad, np.nan, values[:, columns].astype(np.float64))
+                good = window[~bad]
+                full = good.size / bad.size if good.size and good.min() < good.max() else 0.0
+                if full > most:
+                    best, most = window, full
+                if most >= _FULL:
+                    return window
+    assert best is not None
+    return best
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """Where windows start along an axis: in the middle, at both ends."""
+    free = max(0, length - size)
+    return list(dict.fromkeys([free // 2, 0, free]))
+
+
+def _rows(image: Image, plane: tuple[slice | int, ...], rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
+    mask = None if image.mask is None else read_rows(image, plane, rows, "mask")
+    return read_rows(image, plane, rows), mask
 
 
 def check_detector(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:

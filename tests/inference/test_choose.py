@@ -58,6 +58,15 @@ def test_an_image_outside_the_training_range_gets_the_classical_method_and_a_mes
     assert named.choice.trained
 
 
+def test_an_image_with_an_empty_middle_is_checked_elsewhere() -> None:
+    corner = np.full((1800, 1700), np.nan)
+    corner[:300, -280:] = sky((300, 280), peak=1e3)
+    blank = np.stack([sky((300, 280), peak=1e3), np.full((300, 280), np.nan), np.zeros((300, 280))])
+    for data in (corner, blank):
+        messages = plan_upscale(astro_image(data), 2).messages
+        assert any("on the image's own block mean" in m for m in messages)
+
+
 def test_the_gate_follows_the_measured_gain() -> None:
     """A network that is replaced by nearest neighbour loses and is overruled; one that knows the truth is kept."""
     image = astro_image(sky((256, 256), peak=1e3))
