@@ -101,18 +101,21 @@ class ImagePlane:
 
 
 class Scratch:
-    """A float32 plane to write and read back: in memory while it is small, in a temporary file otherwise.
+    """A plane to write and read back: in memory while it is small, in a temporary file otherwise.
 
-    The file is read and written by rows, not mapped: mapped pages would count as resident memory.
+    The file is read and written by rows, not mapped: mapped pages would count as resident memory. float64 is for what
+    is transformed further: a Fourier transform spreads the rounding of a bright star over its whole row.
     """
 
-    def __init__(self, shape: tuple[int, int], limit: int = SCRATCH_IN_MEMORY) -> None:
-        self.shape = shape
-        self._row_bytes = shape[1] * 4
+    def __init__(
+        self, shape: tuple[int, int], limit: int = SCRATCH_IN_MEMORY, dtype: type[np.floating] = np.float32
+    ) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._row_bytes = shape[1] * self.dtype.itemsize
         self._file = None
         self._array = None
         if shape[0] * self._row_bytes <= limit:
-            self._array = np.empty(shape, dtype=np.float32)
+            self._array = np.empty(shape, dtype=dtype)
         else:
             self._file = tempfile.TemporaryFile(prefix="scisr-")  # noqa: SIM115  (closed in close())
 
@@ -123,7 +126,7 @@ class Scratch:
         else:
             assert self._file is not None
             self._file.seek(rows.start * self._row_bytes)
-            self._file.write(np.ascontiguousarray(values, dtype=np.float32).data)
+            self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
 
     def read(self, rows: Span) -> np.ndarray:
         """Full-width rows inside the plane."""
@@ -131,7 +134,7 @@ class Scratch:
             return self._array[rows.start : rows.stop]
         assert self._file is not None
         self._file.seek(rows.start * self._row_bytes)
-        block = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        block = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
         self._file.readinto(block.data.cast("B"))
         return block
 
@@ -150,7 +153,7 @@ class Scratch:
         Parameters
         ----------
         height : int
-            Rows of the result.
+            Rows of the result, which is float32.
         """
         out = Scratch((height, self.shape[1]))
         if self._array is not None and out._array is not None:
@@ -174,8 +177,8 @@ class Scratch:
             self._array[:, columns.start : columns.stop] = values
             return
         assert self._file is not None
-        for row, each in enumerate(np.ascontiguousarray(values, dtype=np.float32)):
-            self._file.seek(row * self._row_bytes + columns.start * 4)
+        for row, each in enumerate(np.ascontiguousarray(values, dtype=self.dtype)):
+            self._file.seek(row * self._row_bytes + columns.start * self.dtype.itemsize)
             self._file.write(each.data)
 
     def close(self) -> None:

@@ -158,7 +158,7 @@ class FourierStage:
         """The refined plane; memory is bounded by the strips, not by the plane."""
         (height, width), wide = source.shape, int(source.shape[1] * self.factors[1])
         high = int(height * self.factors[0])
-        half = Scratch((height, wide))
+        half = Scratch((height, wide), dtype=np.float64)
         step = max(1, (32 << 20) // (8 * wide))
         for rows in split(height, step):
             half.write(rows, self._resample(source.region(rows, Span(0, width)), wide, device))
@@ -171,7 +171,7 @@ class FourierStage:
         tensor = torch.from_numpy(np.ascontiguousarray(values)).to(device)
         if device.type != "mps":
             tensor = tensor.double()
-        return fourier_resample(tensor, size).float().cpu().numpy()
+        return fourier_resample(tensor, size).cpu().numpy()
 
 
 def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:

@@ -89,6 +89,6 @@ def test_scratch_planes_on_disk_give_the_same_pixels(monkeypatch: pytest.MonkeyP
     expected = {m: np.asarray(sciSR.upscale(image, "3/2", m).data) for m in ("fourier",)}
     twice = np.asarray(sciSR.upscale(image, 4, "espcn-astro-x2").data)
     monkeypatch.setattr(planes, "SCRATCH_IN_MEMORY", 1000)
-    monkeypatch.setattr(planes.Scratch.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(planes.Scratch.__init__, "__defaults__", (1000, np.float32))
     assert_same_to_rounding(np.asarray(sciSR.upscale(image, "3/2", "fourier").data), expected["fourier"])
     assert_same_to_rounding(np.asarray(sciSR.upscale(image, 4, "espcn-astro-x2").data), twice)
