@@ -54,13 +54,14 @@ class FixedInterpolation(nn.Module):
             return F.pixel_shuffle(F.conv2d(x.float(), self.kernel, padding=self.radius), self.scale)
 
 
-def keep_flux(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:
-    """Bring an output in the sky stretch back to the input's flux, without undershoot.
+def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:
+    """Leave no hole beside a star when the flux of every input pixel is restored.
 
-    In linear units ``u = sinh(z)``: each input pixel's value is the mean of its output pixels, and the pattern
-    within it is damped until no output pixel lies more than `margin` below the darkest of the 3 x 3 input pixels
-    around (the limiter of Barth and Jespersen 1989, doi:10.2514/6.1989-366, for the lower bound). The rings that a
-    sharp star on a dark sky would otherwise leave are gone, and the mean is kept exactly.
+    The consistency step adds the same correction to all output pixels of an input pixel, in linear units ``sinh(z)``;
+    beside a sharp peak that can push the fainter ones far below the sky. Where it would push one more than `margin`
+    below the darkest of the 3 x 3 input pixels around, the pattern within the input pixel is damped about its mean
+    until it doesn't (the limiter of Barth and Jespersen 1989, doi:10.2514/6.1989-366, for the lower bound) and the
+    mean is set to the input; elsewhere the output is untouched.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def keep_flux(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:
         room = y + F.max_pool2d(-y, 3, stride=1, padding=1) + margin
         damp = (room / depth).clamp_max(1)
         up = F.interpolate(torch.cat([y, damp], 1), scale_factor=scale, mode="nearest")
-        return (up[:, :1] + up[:, 1:] * pattern).asinh()
+        limited = (up[:, :1] + up[:, 1:] * pattern).asinh()
+        return torch.where(up[:, 1:] < 1, limited, z.float())
 
 
 class ESPCN(nn.Module):
@@ -100,7 +102,7 @@ class ESPCN(nn.Module):
     skip : {"lanczos"}
         The parameter-free interpolation of the skip path (Lanczos, five lobes, edge-aligned).
     finish : {"none", "detector"}
-        "detector": `keep_flux` after the sum, for networks that work in the sky stretch.
+        "detector": `limit_undershoot` after the sum, for networks in the sky stretch.
 
     Notes
     -----
@@ -136,7 +138,7 @@ class ESPCN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.skip(x) + self.body(x).float()
-        return keep_flux(out, x, self.scale) if self.finish == "detector" else out
+        return limit_undershoot(out, x, self.scale) if self.finish == "detector" else out
 
     def receptive_field(self) -> int:
         """Radius in input pixels: the larger of the two branches."""
