@@ -90,7 +90,8 @@ def plan_upscale(
     models: list[Any] = []
     if choice.trained:
         choice, models = _load(image, choice, where, messages)
-    kind = models[0][1].normalisation if models else "sky"
+    normaliser = fit(statistics.values, models[0][1].normalisation if models else "sky")
+    messages.extend(_pedestal_note(normaliser))
     return UpscalePlan(
         image,
         choice,
@@ -100,7 +101,7 @@ def plan_upscale(
         precision == "bf16",
         tile,
         statistics,
-        fit(statistics.values, kind),
+        normaliser,
         models,
         messages,
     )
@@ -112,6 +113,17 @@ def _check_range(image: Image, statistics: Sample, share: float) -> None:
     largest, tiny = (float(v) for v in (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
     if peak * share > largest or 0 < peak * share < tiny:
         raise out_of_float32(image, peak)
+
+
+def _pedestal_note(normaliser: Normaliser) -> list[str]:
+    """A message where float32 can't hold the image's detail on top of its level."""
+    rounding = abs(normaliser.offset) * float(np.finfo(np.float32).eps)
+    if rounding <= 0.01 * normaliser.scale or normaliser.scale == 0:
+        return []
+    return [
+        f"results are float32, which rounds to {rounding:.2g} at the level of {normaliser.offset:.3g}, coarse for "
+        f"a spread of {normaliser.scale:.2g}: subtract the level first"
+    ]
 
 
 def _load(

@@ -13,6 +13,7 @@ import sciSR
 from scenes import astro_image, brain, mr_image, sky
 from sciSR.errors import UnsupportedError
 from sciSR.image import Image
+from sciSR.inference import plan_upscale
 
 TRAINED = ["espcn-astro-x2", "espcn-mr-kspace-x2", "espcn-mr-gaussian-x2"]
 CLASSICAL = ["nearest", "linear", "cubic", "lanczos", "fourier"]
@@ -150,6 +151,11 @@ def test_kspace_agreement_is_measured_on_what_is_written() -> None:
     back = KSpaceCrop(2).apply(torch.from_numpy(np.asarray(result.data, dtype=np.float64))).numpy()
     told = result.provenance.steps[-1]["agreement"]["max_abs"]
     assert told == pytest.approx(np.abs(back - data).max(), rel=0.01)
+
+
+def test_a_level_that_float32_can_not_carry_is_told() -> None:
+    assert not any("float32" in m for m in plan_upscale(astro_image(sky() + 1e3)).messages)
+    assert any("subtract the level" in m for m in plan_upscale(astro_image(sky() + 1e9), 2, "cubic").messages)
 
 
 def test_agreement_is_relative_to_the_range_not_to_the_pedestal() -> None:
