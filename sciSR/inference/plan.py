@@ -156,14 +156,15 @@ def _consistency(
 ) -> str:
     if asked not in ("auto", "block", "kspace", "none"):
         raise UsageError(f"unknown consistency {asked!r}", remedy="use auto, block, kspace or none")
-    if asked == "kspace" and (factors[0] != factors[1] or factors[0].denominator != 1):
+    has_kspace = factors[0] == factors[1] and factors[0].denominator == 1
+    if asked == "kspace" and not has_kspace:
         raise UsageError("k-space consistency needs one whole-number scale", where=image.where)
     if asked != "auto":
         return asked
     if choice.trained:
         return _OF_SPEC[models[0][1].consistency]
-    if choice.name == "fourier" and image.domain == "mr":
-        return "none"  # zero filling keeps the acquired coefficients by itself
+    if choice.name == "fourier" and image.domain == "mr" and has_kspace:
+        return "kspace"  # zero filling keeps the acquired coefficients by itself; this measures how well
     return "none" if image.domain in ("mr", "ct") else "block"
 
 

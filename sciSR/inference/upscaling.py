@@ -333,6 +333,11 @@ class UpscalePlan:
             step["weights_sha256"] = self.models[0][2]
             step["applied"] = self.choice.times
             step["precision"] = "bf16" if self.bf16 else "fp32"
+            step["normalisation"] = {
+                "kind": self.normaliser.kind,
+                "offset": self.normaliser.offset,
+                "scale": self.normaliser.scale,
+            }
         step |= {
             "quantity": self.image.quantity,
             "consistency": self.consistency,

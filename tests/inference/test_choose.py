@@ -164,6 +164,12 @@ def test_complex_pixels_are_refused_by_name() -> None:
         sciSR.upscale(Image.from_array(np.ones((8, 8), np.complex64)))
 
 
+def test_provenance_holds_the_normalisation() -> None:
+    step = sciSR.upscale(astro_image(sky() + 7), 2, "espcn-astro-x2").provenance.steps[-1]
+    assert step["normalisation"]["kind"] == "sky"
+    assert step["normalisation"]["offset"] == pytest.approx(np.median(sky() + 7))
+
+
 def test_provenance_names_the_weights() -> None:
     step = sciSR.upscale(mr_image(brain()), 2, "espcn-mr-kspace-x2").provenance.steps[-1]
     assert step["model"] == "espcn-mr-kspace-x2"

@@ -153,6 +153,17 @@ def test_kspace_agreement_is_measured_on_what_is_written() -> None:
     assert told == pytest.approx(np.abs(back - data).max(), rel=0.01)
 
 
+@pytest.mark.parametrize("shape", [(40, 36), (41, 33)])
+def test_zero_filling_of_mr_reports_that_it_keeps_kspace(shape: tuple[int, int]) -> None:
+    data = brain(shape)
+    result = sciSR.upscale(mr_image(data), 2, "fourier")
+    agreement = result.provenance.steps[-1]["agreement"]
+    assert agreement["operator"] == "k-space crop"
+    assert agreement["max_relative_to_range"] < 1e-6
+    bare = sciSR.upscale(mr_image(data), 2, "fourier", consistency="none")
+    assert np.abs(np.asarray(result.data) - np.asarray(bare.data)).max() < 1e-6 * np.ptp(data)
+
+
 def test_a_level_that_float32_can_not_carry_is_told() -> None:
     assert not any("float32" in m for m in plan_upscale(astro_image(sky() + 1e3)).messages)
     assert any("subtract the level" in m for m in plan_upscale(astro_image(sky() + 1e9), 2, "cubic").messages)
