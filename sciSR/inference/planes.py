@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
+from sciSR.errors import ResourceError
 from sciSR.image import Image
 from sciSR.inference import fill
 from sciSR.inference.statistics import bad_pixels, read_rows
@@ -100,6 +103,21 @@ class ImagePlane:
         return values[inside], None if bad is None else bad[inside]
 
 
+@contextlib.contextmanager
+def _full_folder_named() -> Iterator[None]:
+    """The result's own disk may be empty: it is the folder for temporary files that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ResourceError(
+            "the folder for temporary files is full",
+            where=tempfile.gettempdir(),
+            remedy="let TMPDIR name one with more space",
+        ) from error
+
+
 class Scratch:
     """A plane to write and read back: in memory while it is small, in a temporary file otherwise.
 
@@ -125,8 +143,10 @@ class Scratch:
             self._array[rows.start : rows.stop] = values
         else:
             assert self._file is not None
-            self._file.seek(rows.start * self._row_bytes)
-            self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+            with _full_folder_named():
+                self._file.seek(rows.start * self._row_bytes)
+                self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+                self._file.flush()
 
     def read(self, rows: Span) -> np.ndarray:
         """Full-width rows inside the plane."""
@@ -177,13 +197,16 @@ class Scratch:
             self._array[:, columns.start : columns.stop] = values
             return
         assert self._file is not None
-        for row, each in enumerate(np.ascontiguousarray(values, dtype=self.dtype)):
-            self._file.seek(row * self._row_bytes + columns.start * self.dtype.itemsize)
-            self._file.write(each.data)
+        with _full_folder_named():
+            for row, each in enumerate(np.ascontiguousarray(values, dtype=self.dtype)):
+                self._file.seek(row * self._row_bytes + columns.start * self.dtype.itemsize)
+                self._file.write(each.data)
+            self._file.flush()
 
     def close(self) -> None:
         """Free the memory or the file."""
         self._array = None
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what a full disk could not take is not wanted any more
+                self._file.close()
             self._file = None
