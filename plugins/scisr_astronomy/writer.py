@@ -59,7 +59,7 @@ class FitsWriter:
         free = shutil.disk_usage(self._target.parent).free
         if self._size > free:
             raise ResourceError(
-                f"needs {self._size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+                f"needs {self._size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
                 where=self.path,
                 remedy="free some space; nothing was written",
             )
