@@ -1,9 +1,9 @@
 """Speed and memory of inference, side by side with other runtimes, in one run.
 
-``python benchmarks/inference.py [--size 1024] [--memory] [--json out.json]``
+``python benchmarks/inference.py [--model NAME ...] [--size 1024] [--memory 2000 6000] [--json out.json]``
 
-Prints, for the shipped ESPCN x2 on this machine: output megapixels a second for each precision and layout (the bare
-network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
+Prints, for the shipped ESPCN x2 networks on this machine: output megapixels a second for each precision and layout
+(the bare network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
 checked), ONNX Runtime and OpenVINO on the same network untiled, and each one's share of the machine's peak, measured
 here with the best convolution that oneDNN has. ``--memory`` upscales FITS files of growing size in child processes
 and prints their peak resident memory. Every figure is the best of several runs.
@@ -30,7 +30,7 @@ from sciSR.inference import plan_upscale
 from sciSR.inference.device import tune_allocator
 from sciSR.models.files import load_model
 
-MODEL = "espcn-astro-x2"
+MODELS = ("espcn-mr-kspace-x2", "espcn-astro-x2")
 
 
 def best_seconds(run: Callable[[], object], budget: float = 6.0) -> float:
@@ -94,7 +94,12 @@ def rivals(model: nn.Module, size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         torch.onnx.export(
-            model.to(memory_format=torch.contiguous_format), (x,), path, dynamo=False, opset_version=17
+            model.to(memory_format=torch.contiguous_format),
+            (x,),
+            path,
+            dynamo=True,
+            opset_version=18,
+            verbose=False,
         )
         expected = model(x).numpy()
         try:
@@ -154,7 +159,7 @@ def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
                     stream.write(rows.astype(">f4").tobytes())
                 stream.write(b"\0" * (-stream.tell() % 2880))
             out = subprocess.run(
-                [sys.executable, "-c", child, path, os.path.join(folder, "out.fits"), MODEL],
+                [sys.executable, "-c", child, path, os.path.join(folder, "out.fits"), MODELS[1]],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -163,43 +168,47 @@ def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
     return results
 
 
+def compare(name: str, size: int) -> dict[str, object]:
+    """Measure one network and print its table."""
+    model, spec, _ = load_model(name)
+    megapixels = (spec.scale * size) ** 2 / 1e6
+    peak = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
+    work = flops_per_input_pixel(model) * size**2
+    image = Image.from_array(np.random.default_rng(0).normal(0, 1, (size, size)).astype(np.float32))
+    seconds = bare_network(model, size) | engine(image, name) | rivals(model, size)
+    print(
+        f"{name}, {size}^2 -> {spec.scale * size}^2, {torch.get_num_threads()} threads; "
+        f"peak fp32 {peak['fp32'] / 1e9:.0f}, bf16 {peak['bf16'] / 1e9:.0f} GFLOP/s"
+    )
+    print(f"{'':32}{'Mpx/s out':>10}{'of peak':>9}{'time / best rival':>19}")
+    rows = {}
+    for what, each in seconds.items():
+        precision = "bf16" if "bf16" in what else "fp32"
+        others = [t for n, t in seconds.items() if precision in n and ("ONNX" in n or "OpenVINO" in n)]
+        rows[what] = {
+            "megapixels_per_second": megapixels / each,
+            "share_of_peak": work / each / peak[precision],
+            "time_over_best_rival": each / min(others) if others else float("nan"),
+        }
+        rate, share, ratio = rows[what].values()
+        print(f"{what:32}{rate:10.2f}{share:9.2f}{ratio:19.2f}")
+    return {"peak": peak, "rows": rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", nargs="*", default=MODELS, help="shipped networks to measure")
     parser.add_argument("--size", type=int, default=1024, help="input pixels a side")
     parser.add_argument("--memory", type=int, nargs="*", help="also peak memory, at these sizes")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tune_allocator()
-    model, spec, _ = load_model(MODEL)
-    size = arguments.size
-    megapixels = (spec.scale * size) ** 2 / 1e6
-    peak = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
-    work = flops_per_input_pixel(model) * size**2
-    image = Image.from_array(np.random.default_rng(0).normal(0, 1, (size, size)).astype(np.float32))
-    seconds = bare_network(model, size) | engine(image, MODEL) | rivals(model, size)
-    print(
-        f"{MODEL}, {size}^2 -> {spec.scale * size}^2, {torch.get_num_threads()} threads; "
-        f"peak fp32 {peak['fp32'] / 1e9:.0f}, bf16 {peak['bf16'] / 1e9:.0f} GFLOP/s"
-    )
-    print(f"{'':32}{'Mpx/s out':>10}{'of peak':>9}{'time / best rival':>19}")
-    rows = {}
-    for name, each in seconds.items():
-        precision = "bf16" if "bf16" in name else "fp32"
-        others = [t for n, t in seconds.items() if precision in n and ("ONNX" in n or "OpenVINO" in n)]
-        rows[name] = {
-            "megapixels_per_second": megapixels / each,
-            "share_of_peak": work / each / peak[precision],
-            "time_over_best_rival": each / min(others) if others else float("nan"),
-        }
-        r = rows[name]
-        print(
-            f"{name:32}{r['megapixels_per_second']:10.2f}{r['share_of_peak']:9.2f}{r['time_over_best_rival']:19.2f}"
-        )
+    results: dict[str, object] = {name: compare(name, arguments.size) for name in arguments.model}
     memory = measure_memory(arguments.memory) if arguments.memory else {}
     for side, found in memory.items():
         print(f"FITS {side}^2 -> x2: {found['GB']:.2f} GB peak resident, {found['seconds']:.0f} s")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"peak": peak, "rows": rows, "memory": memory}, indent=1))
+        arguments.json.write_text(json.dumps(results | {"memory": memory}, indent=1))
 
 
 if __name__ == "__main__":

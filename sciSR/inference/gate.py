@@ -24,7 +24,7 @@ WINDOW = 768
 
 _FULL = 0.5  # share of good pixels from which on a window is tried without looking further
 
-RIVALS = ("cubic", "lanczos", "linear", "fourier")
+RIVALS = ("cubic", "lanczos", "linear", "nearest", "fourier")
 _INTERPOLATED = 0.85  # of Nyquist: an emptier spectrum is worth a message
 
 Run = Callable[[np.ndarray, str], np.ndarray]
