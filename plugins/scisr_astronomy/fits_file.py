@@ -18,6 +18,7 @@ from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnreadableErro
 from sciSR.files import check_regular_file, inflate, translate_os_errors
 from scisr_astronomy import checksum
 from scisr_astronomy.preflight import CARD, HduRecord, walk
+from scisr_astronomy.wcs_keywords import UNPARSABLE
 
 DEFAULT_LIMIT = 16_000_000_000  # bytes of a decompressed file
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2"}
@@ -157,7 +158,7 @@ def _usable(header: Any) -> Any:
                 raise ValueError("not a whole card")
         except Exception:
             image = getattr(card, "_image", None) or repr(getattr(card, "keyword", "?"))
-            out.append(fits.Card("COMMENT", f"unparsable: {image[:58]}"), end=True)
+            out.append(fits.Card("COMMENT", f"{UNPARSABLE}{image[:58]}"), end=True)
         else:
             out.append(card, end=True)
     return out

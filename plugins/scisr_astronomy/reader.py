@@ -22,7 +22,7 @@ from scisr_astronomy.quantity import quantity_of
 from scisr_astronomy.roles import Role, is_labels, is_science_shape, roles_of
 from scisr_astronomy.sections import CompressedSection, MappedSection, PhysicalSection, StoredSection
 from scisr_astronomy.wcs_grid import Table, WcsGrid
-from scisr_astronomy.wcs_keywords import check_wcs, has_wcs, wcs_only
+from scisr_astronomy.wcs_keywords import check_wcs, has_wcs, unparsable, wcs_only
 
 _MAX_TABLE = 1 << 28  # bytes of a look-up table held in memory
 
@@ -182,7 +182,7 @@ def section_of(file: FitsFile, index: int) -> LazyArray:
         return CompressedSection(file.plain, record, where=file.where(index), owner=file)
     header = file.header(index)
     stored = stored_of(file, index)
-    blank = header.get("BLANK")
+    blank = "unparsable" if "BLANK" in unparsable(header) else header.get("BLANK")
     if blank is not None and record.bitpix > 0 and (isinstance(blank, bool) or not isinstance(blank, int)):
         warnings.warn(
             f"{file.where(index)}: BLANK is {blank!r}, not an integer; ignored", SciSRWarning, stacklevel=2
@@ -201,7 +201,10 @@ def stored_of(file: FitsFile, index: int) -> StoredSection:
 
 
 def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
-    value = file.header(index).get(key, default)
+    header = file.header(index)
+    if key in unparsable(header):
+        raise UnreadableError(f"the value of {key} can't be parsed", where=file.where(index))
+    value = header.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise UnreadableError(f"{key} is {value!r}, not a finite number", where=file.where(index))
     if key == "BSCALE" and value == 0:

@@ -42,6 +42,8 @@ _ALL = re.compile(
 )
 MAX_SIP_ORDER = 9  # "no more than 9": the SIP convention; a damaged header may ask for 100,000
 MAX_WCS_AXES = 32
+UNPARSABLE = "unparsable: "
+"""How the comment begins that a card becomes whose value can't be parsed."""
 
 
 def has_wcs(header: Any) -> bool:
@@ -52,6 +54,12 @@ def has_wcs(header: Any) -> bool:
 def is_wcs_keyword(keyword: str) -> bool:
     """Whether `keyword` belongs to a world coordinate description."""
     return _ALL.match(keyword) is not None
+
+
+def unparsable(header: Any) -> list[str]:
+    """Keywords of the cards that became comments because their value can't be parsed, such as ``CRPIX1 = NaN``."""
+    texts = [str(value) for value in header.get("COMMENT", ())]
+    return [text[len(UNPARSABLE) :][:8].strip() for text in texts if text.startswith(UNPARSABLE)]
 
 
 def without_wcs(header: Any) -> Any:
@@ -139,6 +147,9 @@ def check_wcs(header: Any) -> None:
     GeometryError
     """
     _refuse_contradictions(header)
+    for keyword in unparsable(header):
+        if is_wcs_keyword(keyword):
+            raise GeometryError(f"the value of {keyword} can't be parsed")
     for keyword in header:
         if _SIP_ORDER.match(keyword):
             order = header[keyword]

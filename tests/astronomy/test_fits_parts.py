@@ -10,7 +10,8 @@ import pytest
 from astropy.io import fits
 from fits_samples import TAN, faults, header_of, read, refined, save, sky_error, upscaled, wcs_of, write
 
-from sciSR.errors import GeometryError, UnsupportedError, UsageError
+import sciSR
+from sciSR.errors import GeometryError, UnreadableError, UnsupportedError, UsageError
 from scisr_astronomy.carry import companion_factor
 from scisr_astronomy.fits_adapter import adapter
 
@@ -341,3 +342,21 @@ def test_importing_the_adapter_imports_no_heavy_library() -> None:
     code = "import sys, scisr_astronomy.fits_adapter; print({'astropy', 'torch', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("card", "error"), [("CRPIX1", GeometryError), ("CD1_2", GeometryError), ("BZERO", UnreadableError)]
+)
+def test_a_value_that_can_not_be_parsed_is_no_default(card: str, error: type, tmp_path: Path) -> None:
+    """``CRPIX1 = NaN`` must not be taken for a missing card, whose value would be 0."""
+    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 5.5, "CD1_1": 1e-4})
+    header.update({"CD1_2": 2e-5, "CD2_1": 2e-5, "CD2_2": 1e-4, "BUNIT": "MJy/sr", "QZERO": 3.25})
+    path = tmp_path / "a.fits"
+    fits.writeto(path, np.ones((20, 21), np.int16), header)
+    content = path.read_bytes().replace(b"QZERO", b"BZERO")  # astropy would apply it
+    start = content.index(f"{card:8}=".encode())
+    path.write_bytes(content[: start + 10] + b"NaN".rjust(20) + content[start + 30 :])
+    with pytest.raises(error, match=rf"{card} can't be parsed"):
+        sciSR.read(path)
+    if error is GeometryError:
+        assert sciSR.read(path, wcs="none").shape == (20, 21)
