@@ -19,7 +19,7 @@ _SPELLINGS = (
     (r"adus?", "adu"),
     (r"electrons?|elec|e-(?=$|[\s/.*])", "electron"),
     (r"photons?|phot|ph", "photon"),
-    (r"pixels?|pxl|px", "pix"),
+    (r"pixels?|pxl|px|spaxels?", "pix"),
     (r"seconds?|secs?", "s"),
     (r"ergs?", "erg"),
     (r"angstroms?|ang", "Angstrom"),
@@ -33,7 +33,9 @@ _SPELLINGS = (
     (r"degrees?", "deg"),
     (r"gauss", "G"),
 )
-_LOGARITHMIC = re.compile(r"\b(mag|mags|magnitudes?|dex|db|decibel|log(10)?)\b|\blog", re.I)
+_LOGARITHMIC = re.compile(
+    r"(?<![a-z])(AB|ST|Vega)?(mag|mags|magnitudes?)(?![a-z])|\b(dex|db|decibel|log(10)?)\b|\blog", re.I
+)
 _EMPTY = re.compile(r"^(none|unknown|unitless|dimensionless|n/?a|1|\s*)$", re.I)
 
 

@@ -42,11 +42,15 @@ def test_unknown_is_density_with_a_warning_that_names_the_option(unit: str | Non
         assert quantity_of(unit, asked=None, where="a.fits[SCI]") == "density"
 
 
-@pytest.mark.parametrize("unit", ["mag", "mag/arcsec2", "MAG", "log10(Jy)", "dex", "dB"])
+@pytest.mark.parametrize("unit", ["mag", "mag/arcsec2", "MAG", "ABmag", "mag_AB", "log10(Jy)", "dex", "dB"])
 def test_magnitudes_are_refused_unless_asked_for_as_numbers(unit: str) -> None:
     with pytest.raises(UnsupportedError, match="--quantity density"):
         quantity_of(unit, asked=None, where="a.fits")
     assert quantity_of(unit, asked="density", where="a.fits") == "density"
+
+
+def test_a_spaxel_is_a_pixel() -> None:
+    assert quantity_of("1E-17 erg/s/cm^2/Ang/spaxel", asked=None, where="a.fits") == "total"
 
 
 def test_the_users_word_counts_more_than_the_unit() -> None:
