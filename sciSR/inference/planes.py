@@ -80,7 +80,7 @@ class ImagePlane:
         assert self._band is not None
         span, values, bad = self._band
         if bad is None:
-            return self._relative(values[rows.within(span)][:, mirror(columns, self.shape[1])])
+            return self._relative(_take(values[rows.within(span)], mirror(columns, self.shape[1]), 1))
         # With the fill's reach around the region, so that the fill does not depend on the tile.
         outer_rows, outer_columns = rows.grow(fill.RADIUS), columns.grow(fill.RADIUS)
         take = mirror(outer_columns, self.shape[1])
@@ -116,6 +116,14 @@ def _full_folder_named() -> Iterator[None]:
             where=tempfile.gettempdir(),
             remedy="let TMPDIR name one with more space",
         ) from error
+
+
+def _take(values: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
+    """``np.take``, but a view where the index is one run of neighbours (as it is inside an image)."""
+    if len(index) and index[-1] - index[0] == len(index) - 1:
+        run = slice(int(index[0]), int(index[-1]) + 1)
+        return values[run] if axis == 0 else values[:, run]
+    return np.take(values, index, axis=axis)
 
 
 class Scratch:
@@ -162,7 +170,7 @@ class Scratch:
         inside = mirror(rows, self.shape[0])
         low = int(inside.min())
         block = self.read(Span(low, int(inside.max()) + 1))
-        return block[inside - low][:, mirror(columns, self.shape[1])]
+        return _take(_take(block, inside - low, 0), mirror(columns, self.shape[1]), 1)
 
     def load(self, rows: Span) -> None:
         """Nothing to prepare."""

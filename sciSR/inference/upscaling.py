@@ -21,7 +21,7 @@ from sciSR.inference.device import tune_allocator
 from sciSR.inference.flags import put_flags_back
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
-from sciSR.inference.runner import Runner
+from sciSR.inference.runner import DEFAULT_TILE, Runner
 from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
 from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_rows
 from sciSR.inference.tiles import Span, split
@@ -217,9 +217,9 @@ class UpscalePlan:
                 yield from runner.bands(ReadyStage("fourier", stage.factors, refined), plane)
                 return
             plane = refined
-        reader = Runner(runner.device, tile=1024, row_multiple=runner.row_multiple)
-        one = (Fraction(1), Fraction(1))
-        yield from reader.bands(ReadyStage("done", one, plane), plane)
+        assert isinstance(plane, Scratch)
+        for rows in split(plane.shape[0], DEFAULT_TILE * runner.row_multiple):
+            yield rows, plane.read(rows)
 
     def _kspace(self, fine: Scratch, plane: Plane, stage: Stage, agreement: Agreement | None) -> Scratch:
         written = {} if agreement is None else {"written": self._as_written}

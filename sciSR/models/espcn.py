@@ -4,6 +4,7 @@ to a fixed interpolation."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -49,9 +50,13 @@ class FixedInterpolation(nn.Module):
         )
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def phases(self, x: Tensor) -> Tensor:
+        """The output before its pixels are put in order: ``[B, s s, h, w]``."""
         with torch.autocast(x.device.type, enabled=False):
-            return F.pixel_shuffle(F.conv2d(x.float(), self.kernel, padding=self.radius), self.scale)
+            return F.conv2d(x.float(), self.kernel, padding=self.radius)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.phases(x), self.scale)
 
 
 def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:
@@ -79,14 +84,34 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
     Tensor, float32 ``[B, 1, s h, s w]``
     """
     with torch.autocast(x.device.type, enabled=False):
-        u, y = z.float().clamp(-40, 40).sinh(), x.float().clamp(-40, 40).sinh()
-        pattern = u - F.interpolate(F.avg_pool2d(u, scale), scale_factor=scale, mode="nearest")
-        depth = F.max_pool2d(-pattern, scale).clamp_min(1e-20)
-        room = y + F.max_pool2d(-y, 3, stride=1, padding=1) + margin
-        damp = (room / depth).clamp_max(1)
-        up = F.interpolate(torch.cat([y, damp], 1), scale_factor=scale, mode="nearest")
-        limited = (up[:, :1] + up[:, 1:] * pattern).asinh()
-        return torch.where(up[:, 1:] < 1, limited, z.float())
+        y = x[:, 0].float().clamp(-40, 40).sinh()  # [B, h, w]
+        blocks = (
+            z[:, 0].float().unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).transpose(2, 3)
+        )  # B, h, w, s, s
+        u = blocks.clamp(-40, 40).sinh()
+        parts = [u[..., i, j] for i in range(scale) for j in range(scale)]
+        mean = sum(parts) / scale**2
+        depth = (mean - functools.reduce(torch.minimum, parts)).clamp_min(1e-20)
+        damp = (y - _darkest_neighbour(y) + margin) / depth
+        limited = damp < 1
+        # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
+        chosen = slice(None) if torch.compiler.is_exporting() else limited
+        damped = (
+            y[chosen, None, None] + damp[chosen, None, None] * (u[chosen] - mean[chosen, None, None])
+        ).asinh()
+        if torch.compiler.is_exporting():
+            out = torch.where(limited[..., None, None], damped, blocks)
+        else:
+            out = blocks.clone()
+            out[limited] = damped
+        return out.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, None]
+
+
+def _darkest_neighbour(y: Tensor) -> Tensor:
+    """Minimum over the 3 x 3 pixels around each, those outside left out; ``[B, h, w]``."""
+    rows = F.pad(y[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    rows = torch.minimum(torch.minimum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    return torch.minimum(torch.minimum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
 class ESPCN(nn.Module):
@@ -137,7 +162,7 @@ class ESPCN(nn.Module):
             self.body[-2].weight.mul_(1e-2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.skip(x) + self.body(x).float()
+        out = self.body[-1](self.skip.phases(x) + self.body[:-1](x).float())  # one shuffle for both
         return limit_undershoot(out, x, self.scale) if self.finish == "detector" else out
 
     def receptive_field(self) -> int:
