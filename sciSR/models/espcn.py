@@ -96,9 +96,8 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
         limited = damp < 1
         # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
         chosen = slice(None) if torch.compiler.is_exporting() else limited
-        damped = (
-            y[chosen, None, None] + damp[chosen, None, None] * (u[chosen] - mean[chosen, None, None])
-        ).asinh()
+        level, damp, mean = (t[chosen][..., None, None] for t in (y, damp, mean))
+        damped = (level + damp * (u[chosen] - mean)).asinh()
         if torch.compiler.is_exporting():
             out = torch.where(limited[..., None, None], damped, blocks)
         else:
