@@ -85,7 +85,7 @@ def check_detector(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> C
         note = "too small or too uniform to be checked against the network's training range"
         return Choice(choice.name, True, choice.times, True, (*choice.messages, note))
     if gain >= LEAST_GAIN:
-        note = f"{spec.name} gains {gain:.2f} dB over {best} on the image's own block mean"
+        note = f"checked on the image's own block mean: {spec.name} {gain:+.2f} dB against {best}"
         return Choice(choice.name, True, choice.times, True, (*choice.messages, note))
     return _fall_back(choice, spec, gain, best, "block mean")
 
