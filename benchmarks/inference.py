@@ -5,8 +5,9 @@
 Prints, for the shipped ESPCN x2 networks on this machine: output megapixels a second for each precision and layout
 (the bare network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
 checked), ONNX Runtime and OpenVINO on the same network untiled, and each one's share of the machine's peak, measured
-here with the best convolution that oneDNN has. ``--memory`` upscales FITS files of growing size in child processes
-and prints their peak resident memory. Every figure is the best of several runs.
+here with the best convolution that oneDNN has. Then a FITS file to a FITS file, against astropy around OpenVINO; and the
+peak resident memory of child processes that upscale FITS
+files of growing size (``--memory``). Every figure is the best of several runs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sciSR.inference import plan_upscale
 from sciSR.inference.device import tune_allocator
 from sciSR.models.files import load_model
 
+EXPORT = {"dynamo": True, "opset_version": 18, "verbose": False}
 MODELS = ("espcn-mr-kspace-x2", "espcn-astro-x2")
 
 
@@ -97,9 +99,7 @@ def rivals(model: nn.Module, size: int) -> dict[str, float]:
             model.to(memory_format=torch.contiguous_format),
             (x,),
             path,
-            dynamo=True,
-            opset_version=18,
-            verbose=False,
+            **EXPORT,
         )
         expected = model(x).numpy()
         try:
@@ -136,28 +136,72 @@ def rivals(model: nn.Module, size: int) -> dict[str, float]:
     return seconds
 
 
-def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
-    """Peak resident memory and time of `scisr upscale` on FITS files of growing size, each in its own process."""
+def with_files(size: int) -> dict[str, float]:
+    """Seconds from a FITS file to a FITS file: `upscale_file`, and astropy around OpenVINO on the whole plane.
+
+    Ours also takes the image's statistics, fills bad pixels, keeps the flux, updates the WCS, and writes checksums and
+    provenance atomically; the rival reads, runs the network and writes the plane.
+    """
+    import openvino
     from astropy.io import fits
 
+    from sciSR.workflow.run import upscale_file
+
+    model, _, _ = load_model(MODELS[1])
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source, onnx = os.path.join(folder, "frame.fits"), os.path.join(folder, "model.onnx")
+        write_frame(source, size)
+        torch.onnx.export(
+            model, (torch.randn(1, 1, 64, 64),), onnx, dynamic_shapes=({2: "h", 3: "w"},), **EXPORT
+        )
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+        request = openvino.Core().compile_model(onnx, "CPU", settings).create_infer_request()
+
+        def rival() -> None:
+            data = fits.getdata(source).astype(np.float32)
+            fine = next(iter(request.infer([data[None, None]]).values()))[0, 0]
+            fits.writeto(os.path.join(folder, "rival.fits"), fine, overwrite=True)
+
+        def ours() -> None:
+            upscale_file(
+                source, os.path.join(folder, "ours.fits"), model=MODELS[1], device="cpu", overwrite=True
+            )
+
+        seconds[f"FITS to FITS, {size}^2, sciSR"] = best_seconds(ours)
+        seconds[f"FITS to FITS, {size}^2, astropy and OpenVINO"] = best_seconds(rival)
+    return seconds
+
+
+def write_frame(path: str, size: int) -> None:
+    """A float32 FITS frame of noise in electrons, written by bands."""
+    from astropy.io import fits
+
+    rng = np.random.default_rng(0)
+    header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": size, "NAXIS2": size})
+    header["BUNIT"] = "electron"
+    with open(path, "wb") as stream:
+        stream.write(header.tostring().encode())
+        for start in range(0, size, 500):
+            rows = rng.normal(100, 5, (min(500, size - start), size))
+            stream.write(rows.astype(">f4").tobytes())
+        stream.write(b"\0" * (-stream.tell() % 2880))
+
+
+def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
+    """Peak resident memory and time of `scisr upscale` on FITS files of growing size, each in its own process."""
     results = {}
+    # VmHWM, not getrusage: the latter's peak is inherited from the process that started the child.
     child = (
-        "import resource, sys, time; from sciSR.workflow.run import upscale_file; t = time.time(); "
+        "import sys, time; from sciSR.workflow.run import upscale_file; t = time.time(); "
         "upscale_file(sys.argv[1], sys.argv[2], model=sys.argv[3], overwrite=True); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.time() - t)"
+        "peak = next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')); "
+        "print(int(peak) / 1e6, time.time() - t)"
     )
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
             path = os.path.join(folder, "frame.fits")
-            rng = np.random.default_rng(0)
-            header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": size, "NAXIS2": size})
-            header["BUNIT"] = "electron"
-            with open(path, "wb") as stream:
-                stream.write(header.tostring().encode())
-                for start in range(0, size, 500):
-                    rows = rng.normal(100, 5, (min(500, size - start), size))
-                    stream.write(rows.astype(">f4").tobytes())
-                stream.write(b"\0" * (-stream.tell() % 2880))
+            write_frame(path, size)
             out = subprocess.run(
                 [sys.executable, "-c", child, path, os.path.join(folder, "out.fits"), MODELS[1]],
                 capture_output=True,
@@ -199,16 +243,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", nargs="*", default=MODELS, help="shipped networks to measure")
     parser.add_argument("--size", type=int, default=1024, help="input pixels a side")
-    parser.add_argument("--memory", type=int, nargs="*", help="also peak memory, at these sizes")
+    parser.add_argument(
+        "--memory", type=int, nargs="*", default=(1000, 2000, 4000), help="sizes to measure peak memory at"
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tune_allocator()
     results: dict[str, object] = {name: compare(name, arguments.size) for name in arguments.model}
-    memory = measure_memory(arguments.memory) if arguments.memory else {}
+    files = with_files(2 * arguments.size)
+    for what, each in files.items():
+        print(f"{what}: {each:.2f} s")
+    memory = measure_memory(list(arguments.memory))
     for side, found in memory.items():
         print(f"FITS {side}^2 -> x2: {found['GB']:.2f} GB peak resident, {found['seconds']:.0f} s")
     if arguments.json:
-        arguments.json.write_text(json.dumps(results | {"memory": memory}, indent=1))
+        arguments.json.write_text(json.dumps(results | {"files": files, "memory": memory}, indent=1))
 
 
 if __name__ == "__main__":
