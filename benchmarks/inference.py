@@ -5,9 +5,9 @@
 Prints, for the shipped ESPCN x2 networks on this machine: output megapixels a second for each precision and layout
 (the bare network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
 checked), ONNX Runtime and OpenVINO on the same network untiled, and each one's share of the machine's peak, measured
-here with the best convolution that oneDNN has. Then a FITS file to a FITS file, against astropy around OpenVINO; and the
-peak resident memory of child processes that upscale FITS
-files of growing size (``--memory``). Every figure is the best of several runs.
+here with the best convolution that oneDNN has. Then a FITS file to a FITS file, against astropy around OpenVINO; and
+the peak resident memory of child processes that upscale FITS files of growing size (``--memory``). Every figure is
+the best of several runs.
 """
 
 from __future__ import annotations
