@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load, save_file
 from torch import nn
 
 from sciSR.errors import ModelError
+from sciSR.files import atomic_output
 from sciSR.models.espcn import ESPCN
 from sciSR.models.spec import ModelSpec
 
@@ -43,9 +43,8 @@ def save_model(path: str | Path, model: nn.Module, spec: ModelSpec) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=spec.to_metadata())
-    os.replace(temporary, path)
+    with atomic_output(path, overwrite=True) as temporary:
+        save_file(tensors, temporary, metadata=spec.to_metadata())
 
 
 def load_model(path: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelSpec, str]:
