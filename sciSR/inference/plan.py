@@ -46,7 +46,7 @@ def plan_upscale(
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : {"fp32", "bf16"}
-        bf16 is about twice as fast and agrees to 63 dB.
+        bf16 is about 1.6 times as fast on a CPU that has it; 65 dB or better from float64 (fp32: over 140).
     tile : int, optional
         Tile size in input pixels; by default as large as the memory allows, up to 512. The result does not depend
         on it.
