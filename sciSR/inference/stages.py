@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sciSR.classical import METHODS, axis_weights
 from sciSR.classical.fourier import fourier_resample
+from sciSR.inference.fused import fuse_relu
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import Plane, Scratch
 from sciSR.inference.tiles import Span, split
@@ -175,5 +176,6 @@ class FourierStage:
 
 
 def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to the device in the layout that its convolutions are fastest in."""
-    return model.to(device).to(memory_format=torch.channels_last).eval()
+    """Move a network to the device in the layout that its convolutions are fastest in, in evaluation mode."""
+    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    return fuse_relu(model) if device.type == "cpu" else model

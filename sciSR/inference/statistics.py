@@ -10,7 +10,7 @@ import numpy as np
 from sciSR.errors import UnsupportedError
 from sciSR.image import Image
 
-MAX_SAMPLE = 4_000_000
+MAX_SAMPLE = 1_000_000
 _BAND_BYTES = 32 << 20
 
 
@@ -21,7 +21,7 @@ class Sample:
     Attributes
     ----------
     values : ndarray, 1-D, float64
-        Every pixel for images up to 4 million; beyond that every k-th along both spatial axes, of all planes.
+        Every pixel for images up to a million; beyond that every k-th along both spatial axes, of all planes.
     n_bad : int
         NaN, infinite or masked pixels in the whole image.
     n_pixels : int
