@@ -65,11 +65,6 @@ class FitsFile:
         record = self.records[index]
         return self.read(record.start, record.data_start - record.start)
 
-    def raw_data(self, index: int) -> bytes:
-        """The data of a small HDU, without padding."""
-        record = self.records[index]
-        return self.read(record.data_start, record.data_size)
-
     def read(self, start: int, size: int) -> bytes:
         """`size` bytes from offset `start` of the plain file."""
         with open(self.plain, "rb") as stream:
