@@ -36,8 +36,21 @@ class Normaliser:
     scale: float
 
     @property
-    def _inverse_scale(self) -> float:
+    def inverse_scale(self) -> float:
+        """1/scale, and 0 for a constant image."""
         return 1.0 / self.scale if self.scale > 0 else 0.0
+
+    def stretch(self, u: Any) -> Any:
+        """f itself, on values that are relative to offset and scale already (NumPy array or tensor)."""
+        if self.kind != "sky":
+            return u
+        return u.asinh() if _is_tensor(u) else np.arcsinh(u)
+
+    def unstretch(self, z: Any) -> Any:
+        """The inverse of :meth:`stretch`."""
+        if self.kind != "sky":
+            return z
+        return z.sinh() if _is_tensor(z) else np.sinh(z)
 
     def forward(self, x: Any) -> Any:
         """Image values (NumPy array or tensor, any shape) -> float32 network values.
@@ -45,19 +58,14 @@ class Normaliser:
         The offset is subtracted in float64, so a pedestal of any size costs nothing beyond the input's own
         rounding.
         """
-        if _is_tensor(x):
-            z = (x.double() - self.offset) * self._inverse_scale
-            return (z.asinh() if self.kind == "sky" else z).float()
-        z = (np.asarray(x, np.float64) - self.offset) * self._inverse_scale
-        return (np.arcsinh(z) if self.kind == "sky" else z).astype(np.float32)
+        wide = x.double() if _is_tensor(x) else np.asarray(x, np.float64)
+        z = self.stretch((wide - self.offset) * self.inverse_scale)
+        return z.float() if _is_tensor(z) else z.astype(np.float32)
 
     def inverse(self, z: Any) -> Any:
         """Network values -> image values in float64 (cast at the very end, after consistency)."""
-        if _is_tensor(z):
-            z = z.double()
-            return (z.sinh() if self.kind == "sky" else z) * self.scale + self.offset
-        z = np.asarray(z, np.float64)
-        return (np.sinh(z) if self.kind == "sky" else z) * self.scale + self.offset
+        wide = z.double() if _is_tensor(z) else np.asarray(z, np.float64)
+        return self.unstretch(wide) * self.scale + self.offset
 
 
 def fit(sample: np.ndarray, kind: str) -> Normaliser:

@@ -108,7 +108,7 @@ class NetworkStage:
 
     def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
         scale, multiple = self.spec.scale, self.spec.multiple
-        z = self._stretch(values)
+        z = self.normaliser.stretch(values * self.normaliser.inverse_scale)
         height, width = z.shape
         missing = (-height % multiple, -width % multiple)
         if any(missing):
@@ -118,20 +118,7 @@ class NetworkStage:
             out = self.model(x).float()[0, 0]
         top, left = (f.start - scale * c.start for f, c in zip(fine, coarse, strict=True))
         out = out[top : top + len(fine[0]), left : left + len(fine[1])]
-        return self._unstretch(out)
-
-    def _stretch(self, values: Tensor) -> Tensor:
-        scale = self.normaliser.scale
-        if scale <= 0:
-            return torch.zeros_like(values)
-        z = values / scale
-        return z.asinh() if self.normaliser.kind == "sky" else z
-
-    def _unstretch(self, z: Tensor) -> Tensor:
-        scale = self.normaliser.scale
-        if scale <= 0:
-            return torch.zeros_like(z)
-        return (z.sinh() if self.normaliser.kind == "sky" else z) * scale
+        return self.normaliser.unstretch(out) * self.normaliser.scale
 
 
 @dataclass(frozen=True)
