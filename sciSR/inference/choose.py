@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from sciSR.errors import ModelError, UsageError
@@ -39,6 +39,10 @@ class Choice:
     times: int = 1
     automatic: bool = False
     messages: tuple[str, ...] = ()
+
+    def noting(self, *notes: str) -> Choice:
+        """The same choice with more to say about it."""
+        return replace(self, messages=(*self.messages, *notes))
 
 
 def parse_scale(scale: object) -> tuple[Fraction, Fraction]:

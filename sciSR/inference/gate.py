@@ -83,10 +83,10 @@ def check_detector(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> C
     )
     if not math.isfinite(gain):
         note = "too small or too uniform to be checked against the network's training range"
-        return Choice(choice.name, True, choice.times, True, (*choice.messages, note))
+        return choice.noting(note)
     if gain >= LEAST_GAIN:
         note = f"checked on the image's own block mean: {spec.name} {gain:+.2f} dB against {best}"
-        return Choice(choice.name, True, choice.times, True, (*choice.messages, note))
+        return choice.noting(note)
     return _fall_back(choice, spec, gain, best, "block mean")
 
 
@@ -112,7 +112,7 @@ def check_kspace(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Cho
             "holds bad pixels" if min(truth.shape) >= 32 and truth.std() != 0 else "too small or too uniform"
         )
         notes.append(f"{reason}: not checked against the network's training range")
-        return Choice(choice.name, True, choice.times, True, (*choice.messages, *notes))
+        return choice.noting(*notes)
     coarse = KSpaceCrop(spec.scale).apply(torch.from_numpy(np.ascontiguousarray(truth))).numpy()
     if truth.min() >= 0:
         coarse = np.abs(coarse)  # a scanner's magnitude image
@@ -123,7 +123,7 @@ def check_kspace(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Cho
     network = error.pop(spec.name)
     best = min(error, key=error.__getitem__)
     gain = 20 * math.log10(max(error[best], 1e-300) / max(network, 1e-300))
-    kept = Choice(choice.name, True, choice.times, True, (*choice.messages, *notes))
+    kept = choice.noting(*notes)
     return kept if gain >= 0 else _fall_back(kept, spec, gain, best, "k-space crop")
 
 
