@@ -299,6 +299,7 @@ def figure(data: Path, out: Path) -> None:
             panel.set_title(f"{title}: {label}", fontsize=9)
             panel.axis("off")
     plt.tight_layout(pad=0.4)
+    out.parent.mkdir(exist_ok=True)
     plt.savefig(out, dpi=100)
 
 
@@ -313,7 +314,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "figure":
-        return figure(arguments.data, Path("benchmarks/quality.png"))
+        return figure(arguments.data, Path("runs/quality.png"))
     rows = measure(arguments.what, arguments.data, arguments.weights)
     digits = {"mr-kspace": (2, 4), "mr-gaussian": (2, 4), "astro-simulated": (2, 2, 2), "astro-real": (2,)}[
         arguments.what
