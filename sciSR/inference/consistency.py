@@ -102,7 +102,7 @@ def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span
 
 def kspace_step(
     x: Scratch, source: Plane, scale: int, written: Callable[[Tensor], Tensor] = lambda values: values
-) -> tuple[Scratch, float, float]:
+) -> tuple[Scratch, float]:
     """The same step with A the central crop of the spectrum, on a whole plane.
 
     Parameters
@@ -115,8 +115,8 @@ def kspace_step(
     Returns
     -------
     plane : Scratch
-    before, after : float
-        Largest absolute disagreement ``|y - A x|`` before and after the step.
+    disagreement : float
+        Largest ``|y - A x|`` that is left.
     """
     from sciSR.forward.kspace import KSpaceCrop
 
@@ -131,4 +131,4 @@ def kspace_step(
     for rows in split(x.shape[0], 1024):
         out.write(rows, fine[rows.start : rows.stop].float().numpy())
     after = float((coarse - crop.apply(written(fine.float().double()))).abs().max())
-    return out, float(residual.abs().max()), after
+    return out, after

@@ -223,7 +223,7 @@ class UpscalePlan:
 
     def _kspace(self, fine: Scratch, plane: Plane, stage: Stage, agreement: Agreement | None) -> Scratch:
         written = {} if agreement is None else {"written": self._as_written}
-        out, _, after = kspace_step(fine, plane, int(stage.factors[0]), **written)
+        out, after = kspace_step(fine, plane, int(stage.factors[0]), **written)
         if agreement is not None:
             agreement.take_plane(after, plane.region(Span(0, plane.shape[0]), Span(0, plane.shape[1])))
         return out
