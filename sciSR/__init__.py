@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sciSR.api import read as read
     from sciSR.api import read_all as read_all
+    from sciSR.api import read_sequence as read_sequence
     from sciSR.api import upscale as upscale
     from sciSR.api import write as write
     from sciSR.errors import SciSRError as SciSRError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "read": "sciSR.api",
     "read_all": "sciSR.api",
+    "read_sequence": "sciSR.api",
     "upscale": "sciSR.api",
     "write": "sciSR.api",
     "Image": "sciSR.image",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sciSR.adapter import Adapter
 from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.plugins import adapter_for, adapter_for_output
+from sciSR.sequence import FrameSequence
 
 
 def read_all(path: Path | str, **options: Any) -> list[Image]:
@@ -66,6 +67,39 @@ def read(path: Path | str, **options: Any) -> Image:
             f"holds {len(images)} images ({parts})", where=path, remedy="choose one or use sciSR.read_all"
         )
     return images[0]
+
+
+def read_sequence(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    strict: bool = False,
+    **options: Any,
+) -> FrameSequence:
+    """Read many exposures of one field as a sequence of frames, lazily.
+
+    Parameters
+    ----------
+    paths : path, or iterable of paths
+        Files, patterns (``"night1/*.fits"``) and folders. Each file counts once, in the order given; the files of
+        a pattern or folder come by name.
+    strict : bool
+        Stop at the first file that can't be read or looks damaged, instead of leaving it out.
+    **options
+        Options of the format, as for :func:`read_all`.
+
+    Returns
+    -------
+    FrameSequence
+        `left_out` names the files that could not be read, `notes` what was assumed.
+
+    Raises
+    ------
+    SciSRError
+        No file can be read; with `strict`, any can't.
+    """
+    from sciSR.reading import read_frames
+
+    return read_frames(paths, strict=strict, **options)
 
 
 def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -> Image:

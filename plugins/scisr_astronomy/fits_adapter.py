@@ -15,6 +15,7 @@ from sciSR.files import translate_os_errors
 if TYPE_CHECKING:
     from sciSR.adapter import Writer
     from sciSR.image import Image
+    from sciSR.sequence import Frame
 
 
 class FitsAdapter:
@@ -84,6 +85,28 @@ class FitsAdapter:
             from scisr_astronomy.reader import read_fits
 
             return read_fits(path, **options)
+
+    def read_frames(self, path: Path, **options: Any) -> list[Frame]:
+        """The exposures of one file, lazily: its science images, or the planes of a cube along time.
+
+        Parameters
+        ----------
+        path : Path
+        strict : bool
+            Refuse a file whose CHECKSUM or DATASUM is wrong; otherwise that is a warning, since the frames of a
+            sequence check each other.
+        **options
+            As for :meth:`read`.
+
+        Raises
+        ------
+        SciSRError
+        """
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.frames import read_fits_frames
+
+            return read_fits_frames(path, **options)
 
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any
