@@ -1,0 +1,341 @@
+"""Registration of a sequence: the reference, a first guess for each frame, the fit, and what could not be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from sciSR.errors import GeometryError, SciSRError, UsageError
+from sciSR.fusion.registration import models
+from sciSR.fusion.registration.asterisms import match, pair_up
+from sciSR.fusion.registration.models import frame_centre
+from sciSR.fusion.registration.results import Registered, Registration
+from sciSR.fusion.registration.stars import Catalogue, find_stars
+from sciSR.fusion.registration.wcs import warp
+from sciSR.fusion.transforms import MODELS, Affine, Transform
+from sciSR.sequence import Frame, FrameSequence
+
+Model = Literal["auto", "shift", "euclidean", "similarity", "affine", "wcs"]
+Method = Literal["auto", "wcs", "stars", "phase"]
+
+WCS_REACH = 60.0
+"""Pixels by which world coordinates may be wrong and still be a first guess."""
+FIRST_IS_FINE = 0.8
+"""The first frame is the reference if its score is at least this part of the best one's."""
+
+
+class Unregistered(SciSRError):
+    """A frame that could not be registered; becomes a reason in :attr:`Registration.left_out`."""
+
+
+def register(
+    sequence: FrameSequence,
+    *,
+    reference: int | Literal["auto"] = "auto",
+    model: Model = "auto",
+    method: Method = "auto",
+) -> Registration:
+    """Find the transform from one frame, the reference, to each of the others.
+
+    One frame is in memory at a time (two where images are correlated); of each a list of stars is kept.
+
+    Parameters
+    ----------
+    sequence : FrameSequence
+    reference : int or "auto"
+        Index of the reference frame. ``"auto"`` takes the frame with the best score (root of the number of stars over
+        the FWHM), but the first one if its score is at least 0.8 of that.
+    model : str
+        What may differ between frames. ``"auto"``: the simplest that the stars' positions allow (BIC); where world
+        coordinates are the first guess, they and such a correction. ``"wcs"``: the world coordinates as they are.
+    method : str
+        Where the first guess comes from. ``"auto"``: world coordinates where both frames have them, confirmed or
+        corrected by stars; else stars; else phase correlation. ``"wcs"`` trusts the world coordinates where
+        nothing in the image contradicts them, even if nothing confirms them.
+
+    Returns
+    -------
+    Registration
+        Frames that could not be registered are None there, with the reason in `left_out`.
+
+    Raises
+    ------
+    UsageError
+        Unknown model or method, no frames, a reference out of range.
+    """
+    _check(sequence, reference, model, method)
+    catalogues: list[Catalogue | None] = []
+    left_out: dict[int, str] = {}
+    for k, frame in enumerate(sequence):
+        try:
+            catalogues.append(_catalogue(frame))
+        except SciSRError as error:
+            catalogues.append(None)
+            left_out[k] = str(error)
+    chosen, notes = _reference(catalogues, reference, sequence)
+    start = catalogues[chosen]
+    assert start is not None
+    frames: list[Registered | None] = []
+    for k, (frame, seen) in enumerate(zip(sequence, catalogues, strict=True)):
+        if seen is None:
+            frames.append(None)
+        elif k == chosen:
+            frames.append(_identity(frame, seen))
+        else:
+            try:
+                frames.append(_one(sequence[chosen], start, frame, seen, model, method))
+            except Unregistered as error:
+                frames.append(None)
+                left_out[k] = error.what
+    return Registration(
+        chosen,
+        tuple(frames),
+        tuple(sorted(left_out.items())),
+        tuple(notes),
+        tuple(f.name for f in sequence),
+    )
+
+
+def _check(sequence: FrameSequence, reference: int | str, model: str, method: str) -> None:
+    if len(sequence) == 0:
+        raise UsageError("there is no frame to register")
+    if model not in ("auto", "wcs", *MODELS):
+        raise UsageError(f"unknown registration model {model!r}; use one of auto, wcs, {', '.join(MODELS)}")
+    if method not in ("auto", "wcs", "stars", "phase"):
+        raise UsageError(f"unknown registration method {method!r}; use one of auto, wcs, stars, phase")
+    if reference != "auto" and not (isinstance(reference, int) and 0 <= reference < len(sequence)):
+        raise UsageError(f"the reference must be a frame from 0 to {len(sequence) - 1}, not {reference!r}")
+
+
+def _catalogue(frame: Frame) -> Catalogue:
+    pixels = frame.read()
+    gain = frame.noise.gain if frame.noise is not None else None
+    return find_stars(pixels.values, pixels.bad, gain=gain)
+
+
+def _score(catalogue: Catalogue | None) -> float:
+    if catalogue is None or catalogue.usable == 0 or not np.isfinite(catalogue.noise):
+        return -1.0
+    if len(catalogue) == 0:
+        return 0.0
+    return float(np.sqrt(len(catalogue) * catalogue.usable) / catalogue.fwhm)
+
+
+def _reference(
+    catalogues: Sequence[Catalogue | None], wish: int | str, sequence: FrameSequence
+) -> tuple[int, list[str]]:
+    """The reference's index, and what to say about the choice."""
+    scores = [_score(c) for c in catalogues]
+    if wish != "auto":
+        index = int(wish)
+        if scores[index] < 0:
+            raise UsageError("the reference frame has no usable pixels", where=sequence[index].name)
+        return index, []
+    best = int(np.argmax(scores))
+    if scores[best] < 0:
+        raise UsageError("no frame has usable pixels", where=sequence[0].name)
+    first = next(k for k, s in enumerate(scores) if s >= 0)
+    if scores[first] >= FIRST_IS_FINE * scores[best]:
+        return first, []
+    return best, [
+        f"reference: {sequence[best].name}, sharper or deeper than {sequence[first].name}; "
+        f"--reference 0 takes the first frame"
+    ]
+
+
+def _identity(frame: Frame, seen: Catalogue) -> Registered:
+    return Registered(
+        Affine.identity(),
+        np.zeros((2, 2)),
+        "identity",
+        "reference",
+        frame.shape,
+        rms_px=0.0,
+        n_stars=len(seen),
+        fwhm_px=seen.fwhm,
+        background=seen.background,
+        noise=seen.noise,
+        name=frame.name,
+    )
+
+
+def _one(
+    reference: Frame, start: Catalogue, frame: Frame, seen: Catalogue, model: str, method: str
+) -> Registered:
+    """Register one frame, or raise Unregistered with the reason."""
+    if seen.usable == 0:
+        raise Unregistered("every pixel is bad")
+    if not seen.noise > 0:
+        raise Unregistered("the frame is constant: there is nothing to register")
+    reasons: list[str] = []
+    guess = None
+    if method in ("auto", "wcs"):
+        guess = _world_guess(reference, frame)
+        if guess is None and (method == "wcs" or model == "wcs"):
+            raise Unregistered("no world coordinates in common with the reference")
+    if guess is not None:
+        if not _overlaps(guess, reference.shape, frame.shape):
+            if method == "wcs":
+                raise Unregistered("no overlap with the reference, by the world coordinates")
+            reasons.append("no overlap by the world coordinates")
+        else:
+            found = _from_world(guess, start, frame, seen, model)
+            if found is not None:
+                return found
+            reasons.append("the stars do not confirm the world coordinates")
+            if method == "wcs":
+                return _trusted(guess, frame, seen)
+    if method in ("auto", "stars"):
+        found = _from_stars(start, frame, seen, model)
+        if found is not None:
+            return found
+        reasons.append(f"no star pattern in common ({len(start)} and {len(seen)} stars)")
+    raise Unregistered("; ".join(reasons) or "not registered")
+
+
+def _world_guess(reference: Frame, frame: Frame) -> Transform | None:
+    try:
+        return warp(reference.image.grid, frame.image.grid)
+    except GeometryError:
+        return None
+
+
+def _overlaps(transform: Transform, reference: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """True where some of the reference's pixels fall into the frame."""
+    nodes = np.stack(
+        np.meshgrid(
+            np.linspace(0, reference[0] - 1, 33), np.linspace(0, reference[1] - 1, 33), indexing="ij"
+        ),
+        axis=-1,
+    )
+    there = transform(nodes)
+    return bool(((there > -0.5) & (there < np.asarray(frame) - 0.5)).all(axis=-1).any())
+
+
+def _from_world(
+    guess: Transform, start: Catalogue, frame: Frame, seen: Catalogue, model: str
+) -> Registered | None:
+    """World coordinates, confirmed and corrected by stars."""
+    moved = guess(start.points) if len(start) else start.points
+    found = match(moved, seen.points, frame.shape, near=WCS_REACH)
+    if found is None:
+        return None
+    base = models.corrected(guess, found.transform)
+    allowed = models.ORDER if model in ("auto", "wcs") else (model,)
+    fitted = _fitted(base, start, frame, seen, allowed, base=guess)
+    if fitted is None:
+        return None
+    fit, n = fitted
+    middle = frame_centre(frame.shape)
+    off = float(np.hypot(*(fit.transform(guess.inverse(middle)) - middle)))
+    note = f"the world coordinates are off by {off:.1f} px; corrected by {n} stars" if off > 2 else ""
+    return _result(fit, n, frame, seen, "wcs", f"wcs+{fit.model}", note)
+
+
+def _trusted(guess: Transform, frame: Frame, seen: Catalogue) -> Registered:
+    """World coordinates that nothing confirms: how wrong they are is not known."""
+    return Registered(
+        guess,
+        np.full((2, 2), np.nan),
+        "wcs",
+        "wcs",
+        frame.shape,
+        fwhm_px=seen.fwhm,
+        background=seen.background,
+        noise=seen.noise,
+        name=frame.name,
+        note="world coordinates that no star confirms",
+    )
+
+
+def _from_stars(start: Catalogue, frame: Frame, seen: Catalogue, model: str) -> Registered | None:
+    found = match(start.points, seen.points, frame.shape)
+    if found is None:
+        return None
+    allowed = models.ORDER if model in ("auto", "wcs") else (model,)
+    fitted = _fitted(found.transform, start, frame, seen, allowed)
+    if fitted is None:
+        return None
+    fit, n = fitted
+    return _result(fit, n, frame, seen, "stars", fit.model, "")
+
+
+def _fitted(
+    near: Transform,
+    start: Catalogue,
+    frame: Frame,
+    seen: Catalogue,
+    allowed: tuple[str, ...],
+    base: Transform | None = None,
+) -> tuple[models.Fit, int] | None:
+    """The chosen model through all pairs of stars near the transform `near`.
+
+    `base` is what a model leaves untouched: the world coordinates, or nothing (then a shift has no rotation at all).
+    """
+    middle = frame_centre(frame.shape)
+    pairs = pair_up(near, start.points, seen.points, 2.0)
+    for _ in range(3):
+        if len(pairs) == 0:
+            return None
+        first, second = start.points[pairs[:, 0]], seen.points[pairs[:, 1]]
+        errors = np.hypot(start.errors[pairs[:, 0]], seen.errors[pairs[:, 1]])
+        fit = _choose(near, base, first, second, errors, middle, allowed)
+        spread = max(fit.rms, 0.02)
+        near = fit.transform
+        again = pair_up(near, start.points, seen.points, float(np.clip(6 * spread, 0.3, 3.0)))
+        if len(again) == len(pairs) and (again == pairs).all():
+            break
+        pairs = again
+    n = int((fit.weights > 0.1).sum())
+    return (fit, n) if n >= 2 else None
+
+
+def _choose(
+    near: Transform,
+    base: Transform | None,
+    first: np.ndarray,
+    second: np.ndarray,
+    errors: np.ndarray,
+    middle: np.ndarray,
+    allowed: tuple[str, ...],
+) -> models.Fit:
+    """Each model starts where it can: from the world coordinates, or a shift from no rotation, and so on."""
+    pivot = first.mean(axis=0)
+    starts = {m: base if base is not None else _start(near, pivot, m) for m in allowed}
+    return models.choose(starts, first, second, errors, middle)
+
+
+def _start(near: Transform, pivot: np.ndarray, model: str) -> Transform:
+    """`near`, with what the model may not change put back: no scale, or no rotation but by right angles."""
+    assert isinstance(near, Affine)
+    if model in ("similarity", "affine"):
+        return near
+    flip = np.diag([1.0, -1.0]) if near.mirrored else np.eye(2)
+    angle = Affine(np.column_stack([near.linear @ flip, [0, 0]])).angle
+    if model == "shift":
+        angle = np.round(angle / (np.pi / 2)) * (np.pi / 2)
+        linear = np.round(Affine.about((0, 0), angle).linear) @ flip
+    else:
+        linear = Affine.about((0, 0), angle).linear @ flip
+    return Affine(np.column_stack([linear, near(pivot) - linear @ pivot]))
+
+
+def _result(
+    fit: models.Fit, n: int, frame: Frame, seen: Catalogue, how: str, model: str, note: str
+) -> Registered:
+    return Registered(
+        fit.transform,
+        fit.covariance,
+        model,
+        how,
+        frame.shape,
+        rms_px=fit.rms,
+        n_stars=n,
+        fwhm_px=seen.fwhm,
+        background=seen.background,
+        noise=seen.noise,
+        name=frame.name,
+        note=note,
+    )
