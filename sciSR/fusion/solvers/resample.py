@@ -1,0 +1,219 @@
+"""A frame's values at any points, with their variance: cubic splines that know about bad pixels."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sciSR.fusion.prepared import PreparedFrame
+from sciSR.fusion.solvers.window import Window, frame_coordinates, nearest
+
+POLE = math.sqrt(3.0) - 2.0
+"""Of the cubic B-spline's inverse filter, ``sqrt(3) z^|k|`` (Unser et al. 1993, IEEE Trans. Signal Process. 41, 821)."""
+
+TAIL = 16
+"""Where that filter is cut: z^16 is 7e-10."""
+
+_PAD = 2
+_TABLE = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A frame at the fine pixels' centres, all of the window's shape.
+
+    Attributes
+    ----------
+    value : Tensor
+        Level of a native pixel centred there.
+    noise : Tensor
+        Variance of `value`, pixels of the frame being independent.
+    level : Tensor
+        Variance of a native pixel there: `noise` without what interpolation averages away.
+    good : Tensor of bool
+        The frame has a good pixel there.
+    """
+
+    value: Tensor
+    noise: Tensor
+    level: Tensor
+    good: Tensor
+
+
+class FrameSampler:
+    """Interpolates one frame.
+
+    Bad pixels are first filled from good ones around them. A filled pixel then counts as one measured badly: with
+    the square of the range of its good neighbours added to its variance. So a point whose value rests on it weighs
+    little beside a star and about as much as the others in the empty sky; a point *in* a bad pixel is not good.
+
+    Parameters
+    ----------
+    frame : PreparedFrame
+    device : torch.device
+    """
+
+    def __init__(self, frame: PreparedFrame, device: torch.device) -> None:
+        self.frame = frame
+        self.device = device
+        self.shape = (int(frame.values.shape[0]), int(frame.values.shape[1]))
+        bad = torch.from_numpy(frame.bad).to(device)
+        values = torch.from_numpy(frame.values).to(device).masked_fill(bad, 0.0)
+        variance = torch.from_numpy(frame.variance).to(device).masked_fill(bad, 0.0)
+        self._good = ~bad
+        if bool(bad.any()):
+            weight = (~bad).to(values.dtype)
+            values = fill(values, weight)
+            variance = fill(variance, weight) + torch.where(bad, _local_range(values, bad) ** 2, 0.0)
+        self.coefficients = _edge(_prefilter(values), 0)
+        self.variance = _edge(variance, _PAD)
+
+    def at(self, window: Window) -> Samples:
+        """The frame at the fine pixels of a window."""
+        row, column = frame_coordinates(self.frame.transform, window, self.device)
+        index, inside = nearest(row, column, self.shape)
+        good = self._good.reshape(-1)[index] & inside
+        rows, columns = _axis(row, self.shape[0]), _axis(column, self.shape[1])
+        if row.shape[1] == 1 and column.shape[0] == 1:
+            value, noise = self._by_axes(rows, columns)
+        else:
+            value, noise = self._by_points(rows, columns, window.shape)
+        gain = rows.gain * columns.gain
+        return Samples(value, noise, noise / gain, good)
+
+    def _by_axes(self, rows: _Axis, columns: _Axis) -> tuple[Tensor, Tensor]:
+        out = []
+        for plane, taps in ((self.coefficients, "value"), (self.variance, "noise")):
+            r, c = getattr(rows, taps), getattr(columns, taps)
+            first, second = rows.base[:, 0], columns.base[0]
+            part = sum(r[i] * plane[first + i] for i in range(4))
+            out.append(sum(part[:, second + j] * c[j] for j in range(4)))
+        return out[0], out[1]
+
+    def _by_points(self, rows: _Axis, columns: _Axis, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        width = self.coefficients.shape[1]
+        planes = (self.coefficients.reshape(-1), self.variance.reshape(-1))
+        base = (rows.base * width + columns.base).expand(shape)
+        value = torch.zeros(shape, dtype=planes[0].dtype, device=self.device)
+        noise = torch.zeros_like(value)
+        for i in range(4):
+            for j in range(4):
+                where = base + (i * width + j)
+                value.addcmul_(planes[0][where], rows.value[i] * columns.value[j])
+                noise.addcmul_(planes[1][where], rows.noise[i] * columns.noise[j])
+        return value, noise
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Four taps along one axis: `base` the first in the padded array, weights, and their sum for the noise."""
+
+    base: Tensor
+    value: list[Tensor]
+    noise: list[Tensor]
+    gain: Tensor
+
+
+def _axis(position: Tensor, size: int) -> _Axis:
+    whole = torch.floor(position)
+    fraction = (position - whole).to(torch.float32)
+    # Points outside are not good; they only need an address that exists.
+    base = whole.long().clamp(-1, size - 1) - 1 + _PAD
+    noise = _noise_table(position.device)[(fraction * _TABLE).long()]
+    return _Axis(base, bspline_taps(fraction), list(noise.unbind(-1)), noise.sum(-1))
+
+
+def bspline_taps(f: Tensor) -> list[Tensor]:
+    """The four cubic B-spline weights at ``floor - 1 ... floor + 2`` for a fraction of a pixel."""
+    g = 1 - f
+    return [g**3 / 6, (4 - 6 * f**2 + 3 * f**3) / 6, (4 - 6 * g**2 + 3 * g**3) / 6, f**3 / 6]
+
+
+def cardinal_spline(distance: Tensor) -> Tensor:
+    """The cardinal cubic spline: weight of a sample (not of a coefficient) at this distance in pixels."""
+    k = torch.arange(-TAIL, TAIL + 1, dtype=distance.dtype, device=distance.device)
+    d = (distance[..., None] - k).abs()
+    basis = torch.where(d < 1, 2 / 3 - d**2 + d**3 / 2, (2 - d).clamp(min=0) ** 3 / 6)
+    return (math.sqrt(3.0) * POLE ** k.abs() * basis).sum(-1)
+
+
+@functools.cache
+def _noise_table(device: torch.device) -> Tensor:
+    """Squares of the cardinal spline at the four samples around a point, by fraction; (fractions + 1, 4).
+
+    The squares beyond (under 2 % of the sum) are given to the four, so that a constant variance comes out exactly.
+    """
+    fraction = (torch.arange(_TABLE + 1, dtype=torch.float64) + 0.5) / _TABLE
+    samples = torch.arange(-8, 10, dtype=torch.float64)
+    squares = cardinal_spline(fraction[:, None] - samples) ** 2
+    near = squares[:, 7:11]
+    return (near * (squares.sum(1) / near.sum(1))[:, None]).to(torch.float32).to(device)
+
+
+def _edge(plane: Tensor, pad: int) -> Tensor:
+    return F.pad(plane[None, None], (pad,) * 4, mode="replicate")[0, 0] if pad else plane
+
+
+def _prefilter(values: Tensor) -> Tensor:
+    """B-spline coefficients of the frame, its edge pixels repeated; two more on each side."""
+    taps = math.sqrt(3.0) * POLE ** torch.arange(-TAIL, TAIL + 1, device=values.device).abs().double()
+    taps = taps.to(values.dtype)
+    plane = _edge(values, TAIL + _PAD)[None, None]
+    return F.conv2d(F.conv2d(plane, taps[None, None, :, None]), taps[None, None, None, :])[0, 0]
+
+
+def fill(values: Tensor, weight: Tensor) -> Tensor:
+    """Replace pixels of weight 0 by a smooth continuation of the others: normalised convolution, coarse to fine.
+
+    Gortler et al. (1996, SIGGRAPH 43)'s pull and push with Knutsson and Westin's (1993, CVPR 515) convolution.
+
+    Parameters
+    ----------
+    values : Tensor, (rows, columns)
+        What stands where `weight` is 0 has no influence, if finite.
+    weight : Tensor, (rows, columns)
+        1 where good, 0 where not.
+
+    Returns
+    -------
+    Tensor
+        `values` where the weight is 1; zero everywhere where nothing is good.
+    """
+    known = weight > 0
+    if bool(known.all()):
+        return values
+    smooth = _smooth((values * weight)[None, None], weight[None, None])[0, 0]
+    return torch.where(known, values, smooth)
+
+
+def _smooth(product: Tensor, weight: Tensor) -> Tensor:
+    """Local weighted mean, from wider surroundings where there is little weight near."""
+    taps = torch.tensor([0.135, 0.607, 1.0, 0.607, 0.135], dtype=weight.dtype, device=weight.device)
+    taps = taps / taps.sum()
+
+    def blur(plane: Tensor) -> Tensor:
+        plane = F.conv2d(plane, taps[None, None, :, None], padding=(2, 0))
+        return F.conv2d(plane, taps[None, None, None, :], padding=(0, 2))
+
+    top, bottom = blur(product), blur(weight)
+    if min(weight.shape[-2:]) <= 2 or bool((bottom > 0.05).all()):
+        total = weight.sum()
+        coarse = product.sum() / total.clamp(min=1e-30)
+    else:
+        pooled = [F.avg_pool2d(p, 2, ceil_mode=True, count_include_pad=False) for p in (product, weight)]
+        coarse = F.interpolate(_smooth(*pooled), size=weight.shape[-2:], mode="bilinear", align_corners=False)
+    little = 1e-3
+    return (top + little * coarse) / (bottom + little)
+
+
+def _local_range(values: Tensor, bad: Tensor) -> Tensor:
+    """Largest difference among the good pixels around each pixel (5x5); 0 where there are fewer than two."""
+    far = torch.finfo(values.dtype).max
+    both = torch.stack([values.masked_fill(bad, -far), (-values).masked_fill(bad, -far)])[None]
+    top, low = F.max_pool2d(F.max_pool2d(both, (5, 1), 1, (2, 0)), (1, 5), 1, (0, 2))[0]
+    return torch.where(top >= -low, top + low, 0.0)
