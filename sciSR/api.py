@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciSR.adapter import Adapter
 from sciSR.errors import UsageError
 from sciSR.image import Image
-from sciSR.plugins import adapter_for, adapter_for_output
+from sciSR.plugins import adapter_for, adapter_for_output, adapters
 from sciSR.sequence import FrameSequence
+
+if TYPE_CHECKING:
+    from sciSR.fusion.product import Fused
 
 
 def read_all(path: Path | str, **options: Any) -> list[Image]:
@@ -155,6 +158,52 @@ def write(
             for index in _planes(each):
                 writer.put(part, index, np.asarray(each.data[index]))
         return writer.commit(images)
+
+
+def write_fused(fused: Fused, path: Path | str, *, overwrite: bool = False) -> Path:
+    """Write a fused image with its error, weight, coverage and a table of its frames, atomically.
+
+    Parameters
+    ----------
+    fused : Fused
+        From :func:`fuse`.
+    path : path
+        The suffix chooses the format.
+    overwrite : bool
+        Replace an existing file.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        The format of that suffix has no fused products, or the file exists.
+    """
+    return fused_writer(path)(Path(path), fused, overwrite=overwrite)
+
+
+def fused_writer(path: Path | str) -> Callable[..., Path]:
+    """The `write_fused` of the adapter whose suffix an output name carries.
+
+    Raises
+    ------
+    UsageError
+        No adapter writes such a file, or not fused products.
+    """
+    adapter = adapter_for_output(path)
+    writer: Callable[..., Path] | None = getattr(adapter, "write_fused", None)
+    if writer is None:
+        able = [a for a in adapters().values() if hasattr(a, "write_fused")]
+        suffixes = " ".join(sorted({suffix for a in able for suffix in a.suffixes}))
+        raise UsageError(
+            f"the {adapter.name} format has no fused products",
+            where=path,
+            remedy=f"give a name in {suffixes}",
+        )
+    return writer
 
 
 def _writing_adapter(path: Path, images: Sequence[Image]) -> Adapter:

@@ -14,6 +14,7 @@ from sciSR.files import translate_os_errors
 
 if TYPE_CHECKING:
     from sciSR.adapter import Writer
+    from sciSR.fusion.product import Fused
     from sciSR.image import Image
     from sciSR.sequence import Frame
 
@@ -117,6 +118,14 @@ class FitsAdapter:
             from scisr_astronomy.writer import FitsWriter
 
             return FitsWriter(path, images, overwrite=overwrite)
+
+    def write_fused(self, path: Path, fused: Fused, *, overwrite: bool = False) -> Path:
+        """A fused image with error, weight, coverage and frames; see :mod:`scisr_astronomy.fused_product`."""
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.fused_product import write_fused
+
+            return write_fused(path, fused, overwrite=overwrite)
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         """All HDUs with shape, role and unit, and the grid of each image; pixels and checksums are not read."""
