@@ -65,17 +65,21 @@ def chance(
     second: np.ndarray,
     shape: tuple[int, int],
     tolerance: float,
-    pairs: int,
+    proving: int,
+    spent: int = 0,
 ) -> float:
-    """Decimal logarithm of the probability of this many pairs, or more, by chance; trials are not counted."""
-    from scipy.stats import binom
+    """Decimal logarithm of the probability of this many pairs, or more, by chance; trials are not counted.
+
+    Of the stars of the first catalogue that fall into the frame, `spent` can't fail to have a partner.
+    """
+    from scipy.special import bdtrc
 
     moved = transform(first)
-    inside = int(((moved > -0.5) & (moved < np.asarray(shape) - 0.5)).all(axis=1).sum())
-    if inside == 0 or pairs == 0:
+    inside = int(((moved > -0.5) & (moved < np.asarray(shape) - 0.5)).all(axis=1).sum()) - spent
+    if inside <= 0 or proving <= 0:
         return 0.0
     hit = 1 - np.exp(-len(second) * np.pi * tolerance**2 / (shape[0] * shape[1]))
-    return float(binom.logsf(min(pairs, inside) - 1, inside, hit) / np.log(10))
+    return float(np.log10(max(bdtrc(min(proving, inside) - 1, inside, hit), 1e-300)))
 
 
 def match(
@@ -107,7 +111,7 @@ def match(
     best: Match | None = None
     if near is not None:
         # One hypothesis, or nearly so: the guess is right.
-        best = _grown(Affine.identity(), first, second, shape, trials=1.0, near=near)
+        best = _grown(Affine.identity(), first, second, shape, trials=1.0, freedom=0, near=near)
     if best is None or not best.significant:
         best = _better(best, _by_displacement(first, second, shape, near))
     if (best is None or not best.significant) and len(first) >= 4 and len(second) >= 4:
@@ -128,30 +132,35 @@ def _grown(
     shape: tuple[int, int],
     *,
     trials: float,
+    freedom: int,
     near: float | None,
 ) -> Match | None:
-    """Pairs under `start`, the similarity through them, more pairs, and how likely all that is by chance."""
+    """Pairs under `start`, the similarity through them, more pairs, and how likely all that is by chance.
+
+    `freedom` stars are explained by the hypothesis itself and prove nothing: one by a displacement, two by a
+    similarity. `trials` counts the hypotheses that could have been made.
+    """
     transform = start
     pairs = pair_up(transform, first, second, CLOSE)
-    freedom = 0
+    log = chance(transform, first, second, shape, CLOSE, len(pairs) - freedom, freedom)
     for tolerance in (2 * CLOSE, CLOSE, CLOSE, 0.7 * CLOSE):
         if len(pairs) >= 3:
-            transform, freedom = similarity(first[pairs[:, 0]], second[pairs[:, 1]], start.mirrored), 1
+            transform = similarity(first[pairs[:, 0]], second[pairs[:, 1]], start.mirrored)
         elif len(pairs) > 0:
             moved = start(first[pairs[:, 0]])
             transform = start.then(Affine.shift(*np.median(second[pairs[:, 1]] - moved, axis=0)))
-        if not _plausible(transform, shape, near, start):
+        if not _plausible(transform, shape, near):
             return None
         pairs = pair_up(transform, first, second, tolerance)
         if len(pairs) < 2:
             return None
-    # Stars that the parameters were fitted to prove nothing: a shift explains one, a similarity two.
-    proving = len(pairs) - freedom
-    log = chance(transform, first, second, shape, 0.7 * CLOSE, proving) + np.log10(trials)
-    return Match(transform, pairs, log)
+    # The similarity through all of them has used two stars' worth of freedom.
+    spent = max(freedom, 2)
+    grown = chance(transform, first, second, shape, 0.7 * CLOSE, len(pairs) - spent, spent)
+    return Match(transform, pairs, min(log, grown) + float(np.log10(trials)))
 
 
-def _plausible(transform: Affine, shape: tuple[int, int], near: float | None, start: Affine) -> bool:
+def _plausible(transform: Affine, shape: tuple[int, int], near: float | None) -> bool:
     scale = np.sqrt(abs(np.linalg.det(transform.linear)))
     if not 0.4 < scale < 2.5:
         return False
@@ -177,8 +186,7 @@ def _by_displacement(
         return None
     tree = cKDTree(moves)
     votes = tree.query_ball_point(moves, CLOSE / 2, return_length=True)
-    span = moves.max(axis=0) - moves.min(axis=0) + 2 * CLOSE
-    trials = float(np.prod(span) / CLOSE**2)
+    trials = float(len(moves))
     best: Match | None = None
     taken = np.zeros(len(moves), dtype=bool)
     for index in np.argsort(-votes, kind="stable"):
@@ -187,7 +195,7 @@ def _by_displacement(
         close = tree.query_ball_point(moves[index], CLOSE)
         taken[close] = True
         start = Affine.shift(*np.median(moves[close], axis=0))
-        best = _better(best, _grown(start, first, second, shape, trials=trials, near=near))
+        best = _better(best, _grown(start, first, second, shape, trials=trials, freedom=1, near=near))
         if taken.sum() > 0.5 * len(taken) or np.unique(votes[~taken]).size == 0 or (votes[index] <= 2):
             break
         if best is not None and best.log_chance < -12:
@@ -251,6 +259,9 @@ def _by_triangles(
     )
     tree = cKDTree(space)
     votes = tree.query_ball_point(space, 1.0, return_length=True)
+    # Every two stars of one catalogue on every two of the other, either way round, mirrored or not.
+    n, m = min(len(first), TRIANGLES_OF), min(len(second), TRIANGLES_OF)
+    trials = float(n * (n - 1) * m * (m - 1))
     best: Match | None = None
     taken = np.zeros(len(space), dtype=bool)
     tried = 0
@@ -259,7 +270,7 @@ def _by_triangles(
             continue
         taken[tree.query_ball_point(space[index], 1.0)] = True
         start = _affine(alpha[index], beta[index], bool(flip[index]))
-        best = _better(best, _grown(start, first, second, shape, trials=float(len(left)), near=near))
+        best = _better(best, _grown(start, first, second, shape, trials=trials, freedom=2, near=near))
         tried += 1
         if tried >= 60 or (best is not None and best.log_chance < -12):
             break

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGMA_PER_FWHM = 1 / 2.354820045
+BRIGHT = 80
+"""Stars that the width is taken from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +51,18 @@ def measure(
         Electrons per unit.
     """
     fwhm = float(np.clip(np.median(size[: max(20, len(size) // 4)]), 1.2, 20))
+    # The bright ones give the width, which gives the size of the stamps for all.
+    few = guess[:BRIGHT]
     for _ in range(2):
-        half = int(np.clip(np.ceil(1.2 * fwhm), 2, 15))
-        stamps = _cut(signal, bad, guess, half)
-        weight = _weights(stamps, noise, gain)
-        fit = _fit(stamps, weight, np.full((len(guess), 2), fwhm * SIGMA_PER_FWHM), free_width=True)
-        sane = fit.sane & (fit.amplitude > 20 * noise) & (np.abs(fit.centre).max(axis=1) < 1.5)
-        if sane.sum() < 3:
-            sane = fit.sane
-        if not sane.any():
-            break
-        widths = fit.sigma[sane]
-        fwhm = float(np.clip(np.median(np.sqrt(widths[:, 0] * widths[:, 1])) / SIGMA_PER_FWHM, 0.8, 25))
-    own = fit
-    sigma = np.median(fit.sigma[sane], axis=0) if sane.any() else np.full(2, fwhm * SIGMA_PER_FWHM)
-    fit = _fit(stamps, weight, np.broadcast_to(sigma, (len(guess), 2)).copy(), free_width=False)
+        stamps = _cut(signal, bad, few, _half(fwhm))
+        widths = _fit(stamps, _weights(stamps, noise, gain), _widths(fwhm, few), free_width=True)
+        fwhm, sigma = _common(widths, noise, fwhm)
+    half = _half(fwhm)
+    stamps = _cut(signal, bad, guess, half)
+    weight = _weights(stamps, noise, gain)
+    own = _fit(stamps, weight, np.tile(sigma, (len(guess), 1)), free_width=True)
+    fwhm, sigma = _common(own, noise, fwhm)
+    fit = _fit(stamps, weight, np.tile(sigma, (len(guess), 1)), free_width=False)
     points = stamps.corner + half + fit.centre
     wide = np.sqrt(own.sigma[:, 0] * own.sigma[:, 1]) / np.sqrt(sigma[0] * sigma[1])
     round_ = own.sigma.max(axis=1) / np.maximum(own.sigma.min(axis=1), 1e-3)
@@ -82,6 +81,25 @@ def measure(
     errors = np.clip(fit.errors, 1e-4, None)
     pixel_wide = float(np.sqrt(sigma[0] * sigma[1] + 1 / 12) / SIGMA_PER_FWHM)
     return Measured(points[order], errors[order], flux[order], good[order], pixel_wide)
+
+
+def _half(fwhm: float) -> int:
+    return int(np.clip(np.ceil(1.2 * fwhm), 2, 15))
+
+
+def _widths(fwhm: float, guess: np.ndarray) -> np.ndarray:
+    return np.full((len(guess), 2), fwhm * SIGMA_PER_FWHM)
+
+
+def _common(fit: _Fitted, noise: float, fwhm: float) -> tuple[float, np.ndarray]:
+    """The frame's FWHM and its widths (sigma) along rows and columns: medians of the stars that stand out."""
+    sane = fit.sane & (fit.amplitude > 20 * noise) & (np.abs(fit.centre).max(axis=1) < 1.5)
+    if sane.sum() < 3:
+        sane = fit.sane
+    if not sane.any():
+        return fwhm, np.full(2, fwhm * SIGMA_PER_FWHM)
+    sigma = np.median(fit.sigma[sane], axis=0)
+    return float(np.clip(np.sqrt(sigma[0] * sigma[1]) / SIGMA_PER_FWHM, 0.8, 25)), np.clip(sigma, 0.3, 12)
 
 
 @dataclass(frozen=True, eq=False)

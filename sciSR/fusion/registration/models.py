@@ -22,6 +22,8 @@ from sciSR.fusion.transforms import MODELS, Affine, Chain, Transform
 
 ORDER = ("shift", "euclidean", "similarity", "affine")
 """From the simplest to the richest."""
+FEWEST = {"shift": 1, "euclidean": 3, "similarity": 8, "affine": 12}
+"""Stars that a model must at least have, before it is considered."""
 
 
 def frame_centre(shape: tuple[int, int]) -> np.ndarray:
@@ -231,7 +233,7 @@ def choose(
     """
     n = len(points)
     names = [m for m in ORDER if m in starts]
-    allowed = [m for m in names if 2 * n >= MODELS[m] + (0 if m == "shift" else 3)] or names[:1]
+    allowed = [m for m in names if n >= FEWEST[m]] or names[:1]
     rich = solve(starts[allowed[-1]], points, seen, errors, allowed[-1], centre)
     if len(allowed) == 1:
         return rich
