@@ -10,11 +10,10 @@ from sciSR.fusion.matching.background import Background, Kind, check_kind, fit_b
 from sciSR.fusion.matching.rejection import gradient_magnitude
 from sciSR.fusion.matching.robust import location, mad_std, sample
 
-_BOX = 5  # both images are smoothed twice by a box of this size before they are compared
-_STRIDE = 3  # and compared at every third pixel of every third row
-_KERNEL = np.convolve(np.ones(_BOX) / _BOX, np.ones(_BOX) / _BOX)
+_BIN = 3  # both images are summed over 3 x 3 pixels and smoothed by (1, 2, 1) / 4 before they are compared
+_KERNEL = np.repeat([1.0, 2.0, 1.0], _BIN) / (4 * _BIN)
 _QUIET = float(np.sum(_KERNEL**2) ** 2)  # variance of smoothed white noise
-_CORRELATED = max(1.0, 1 / (_QUIET * _STRIDE**2))  # how many points of the comparison share one noise value
+_CORRELATED = 1 / (_QUIET * _BIN**4)  # how many points of the comparison share one noise value
 _JACK = 4  # jackknife over this many tiles a side
 _PRIOR = 0.02  # how well the ratio of exposures is trusted where the frames say little
 
@@ -66,7 +65,7 @@ class _Smooth:
     frame: np.ndarray
     predicted: np.ndarray
     variance: np.ndarray
-    weight: np.ndarray  # share of good pixels
+    kept: np.ndarray  # which points of the comparison have enough good pixels
     tile: np.ndarray
 
 
@@ -81,7 +80,7 @@ def match_frame(
     gain: float | None = 1.0,
     fit_gain: bool = True,
     model_error: float = 0.01,
-    passes: int = 3,
+    passes: int = 2,
 ) -> Match:
     """Gain and background of a frame against the reference (or any estimate of it) sampled at the frame's pixels.
 
@@ -169,31 +168,38 @@ def _faint(predicted: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, float]:
     from scipy.ndimage import uniform_filter
 
     inside = good.astype(np.float32)
-    top = uniform_filter(uniform_filter(predicted * inside, 9), 9)
-    bottom = uniform_filter(uniform_filter(inside, 9), 9)
-    level = top / np.maximum(bottom, np.float32(1e-3))
-    few = sample(level[good])
+    top, bottom = (uniform_filter(_binned(a), 5) for a in (predicted * inside, inside))
+    coarse = top / np.maximum(bottom, np.float32(1e-3))
+    few = sample(coarse[bottom > 0.5]) if np.any(bottom > 0.5) else sample(coarse)
     middle = float(np.median(few))
     below = mad_std(np.minimum(few, middle), middle)
-    mask = good & (level <= middle + below)
+    low = np.repeat(np.repeat(coarse <= middle + below, _BIN, axis=0), _BIN, axis=1)
+    rest = [(0, max(0, n - m)) for n, m in zip(good.shape, low.shape, strict=True)]
+    mask = good & np.pad(low, rest, mode="edge")[: good.shape[0], : good.shape[1]]
     return mask, location(predicted[mask])[0]
 
 
-def _smooth(values: np.ndarray, predicted: np.ndarray, variance: np.ndarray, good: np.ndarray) -> _Smooth:
-    from scipy.ndimage import uniform_filter
+def _binned(image: np.ndarray) -> np.ndarray:
+    """Sums over squares of `_BIN` pixels; the rest at the far edges is left out."""
+    n, m = (k // _BIN * _BIN for k in image.shape)
+    rows = sum(image[k:n:_BIN, :m] for k in range(_BIN))
+    return sum(rows[:, k::_BIN] for k in range(_BIN))
 
-    def twice(image: np.ndarray) -> np.ndarray:
-        image = uniform_filter(image, _BOX, mode="constant")
-        return uniform_filter(image, _BOX, mode="constant")[::_STRIDE, ::_STRIDE]
+
+def _smooth(values: np.ndarray, predicted: np.ndarray, variance: np.ndarray, good: np.ndarray) -> _Smooth:
+    def smoothed(image: np.ndarray) -> np.ndarray:
+        image = np.pad(_binned(image), 1) * np.float32(1 / (16 * _BIN**2))
+        image = image[:-2] + 2 * image[1:-1] + image[2:]
+        return image[:, :-2] + 2 * image[:, 1:-1] + image[:, 2:]
 
     inside = good.astype(np.float32)
-    weight = twice(inside)
+    weight = smoothed(inside)
     level = np.float32(np.median(sample(values[good])))  # keeps float32 sums exact under a large pedestal
     kept = weight > 0.5
     share = weight[kept]
-    frame = twice(np.where(good, values - level, np.float32(0)))[kept] / share + level
-    expected = twice(predicted * inside)[kept] / share
-    noise = _QUIET * twice(variance * inside)[kept] / share**2
+    frame = smoothed(np.where(good, values - level, np.float32(0)))[kept] / share + level
+    expected = smoothed(predicted * inside)[kept] / share
+    noise = _QUIET * smoothed(variance * inside)[kept] / share**2
     tile = (np.arange(n) * _JACK // n for n in weight.shape)
     rows, columns = np.meshgrid(*tile, indexing="ij")
     return _Smooth(frame, expected, noise, kept, (rows * _JACK + columns)[kept])
@@ -215,7 +221,8 @@ def _first_gain(smooth: _Smooth, background: Background, floor: float, guess: fl
 
 
 def _on_lattice(background: Background, smooth: _Smooth) -> np.ndarray:
-    return background.evaluate()[::_STRIDE, ::_STRIDE][smooth.weight > 0.5].astype(np.float64)
+    centre = background.evaluate()[_BIN // 2 :: _BIN, _BIN // 2 :: _BIN]
+    return centre[: smooth.kept.shape[0], : smooth.kept.shape[1]][smooth.kept].astype(np.float64)
 
 
 def _refine_gain(

@@ -87,8 +87,6 @@ def find_outliers(
     ndarray of bool
         True where an outlier was found (never where `bad`).
     """
-    from scipy.ndimage import binary_dilation
-
     gradient = gradient_magnitude(predicted) if gradient is None else gradient
     total = variance if model_error is None else variance + np.square(np.float32(model_error))
     noise = np.sqrt(total)
@@ -98,19 +96,25 @@ def find_outliers(
     found &= ~bad
     if not found.any():
         return found
-    square = np.ones((3, 3), dtype=bool)
     beside = size > np.float32(snr[1]) * noise + np.float32(scale[1]) * gradient
-    found |= _near(found, square, binary_dilation) & beside & ~bad
+    found |= grow(found) & beside & ~bad
     if faint > 0:
         dim = np.float32(faint) * noise + np.float32(scale[1]) * gradient
         for sign in (1, -1):
             grown = found & (sign * left > 0)
             able = (sign * left > dim) & ~bad
             for _ in range(steps):
-                grown |= _near(grown, square, binary_dilation) & able
+                grown |= grow(grown) & able
             found |= grown
     return found
 
 
-def _near(mask: np.ndarray, square: np.ndarray, dilate) -> np.ndarray:  # noqa: ANN001 (scipy's function)
-    return dilate(mask, structure=square)
+def grow(mask: np.ndarray) -> np.ndarray:
+    """The mask and its eight neighbours."""
+    out = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    rows = out.copy()
+    out[:, 1:] |= rows[:, :-1]
+    out[:, :-1] |= rows[:, 1:]
+    return out
