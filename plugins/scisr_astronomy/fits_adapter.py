@@ -87,6 +87,16 @@ class FitsAdapter:
 
             return read_fits(path, **options)
 
+    def frame_files(self, paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+        """The files that are exposures, each with the masks and weights among `paths` that go with it.
+
+        NOIRLab's are also found beside an image where they were not named; see :mod:`scisr_astronomy.companions`.
+        """
+        from scisr_astronomy.companions import pair_files, with_neighbours
+
+        pairs = [(path, with_neighbours(path, found)) for path, found in pair_files([Path(p) for p in paths])]
+        return [(path, {"companions": found} if found else {}) for path, found in pairs]
+
     def read_frames(self, path: Path, **options: Any) -> list[Frame]:
         """The exposures of one file, lazily: its science images, or the planes of a cube along time.
 
@@ -94,8 +104,12 @@ class FitsAdapter:
         ----------
         path : Path
         strict : bool
-            Refuse a file whose CHECKSUM or DATASUM is wrong; otherwise that is a warning, since the frames of a
-            sequence check each other.
+            Refuse a file whose CHECKSUM or DATASUM is wrong, or whose mask or weight can't be read; otherwise that
+            is a warning, since the frames of a sequence check each other.
+        companions : mapping of str to Path
+            Masks and weights in files of their own, as :meth:`frame_files` finds them.
+        dq_bits : str
+            As for :meth:`read`; of JWST's flags by default only DO_NOT_USE counts.
         **options
             As for :meth:`read`.
 

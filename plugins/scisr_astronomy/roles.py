@@ -57,7 +57,7 @@ def is_science_shape(record: HduRecord) -> bool:
 
 def roles_of(file: FitsFile) -> dict[int, Role]:
     """The role of each HDU, by its number."""
-    names = {record.index: _by_name(file, record) for record in file.records}
+    names = {record.index: named_kind(file, record.index) for record in file.records}
     science = [r for r in file.records if names[r.index] == "science" and is_science_shape(r)]
     if not science:
         # A weight map alone in its file is the image the user means.
@@ -92,7 +92,9 @@ def is_labels(file: FitsFile, index: int) -> bool:
     return product == "dqmask" or re.fullmatch(_LABELS, record.name) is not None
 
 
-def _by_name(file: FitsFile, record: HduRecord) -> str:
+def named_kind(file: FitsFile, index: int) -> str:
+    """The kind of :class:`Role` that an HDU's name tells; ``science`` for an image with any other name."""
+    record = file.records[index]
     name = record.name
     if name == "ASDF":
         return "drop"
