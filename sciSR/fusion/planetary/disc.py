@@ -28,16 +28,19 @@ class Disc:
         Row, column of the mask's centre of mass.
     sky : float
         Level of the dark part.
+    zero : float
+        What counts as no light: the sky of a disc, 0 for a surface, which shows none.
     level : float
-        Mean of the object above the sky.
+        Mean of the object above `zero`.
     noise : float
-        One standard deviation of a pixel's noise, from neighbouring pixels.
+        One standard deviation of a pixel's noise on the object.
     """
 
     kind: str
     mask: np.ndarray
     centre: tuple[float, float]
     sky: float
+    zero: float
     level: float
     noise: float
 
@@ -73,14 +76,16 @@ def find_disc(values: np.ndarray, bad: np.ndarray | None = None) -> Disc:
     if not high - low > 3 * noise / 5 or high <= low:
         everything = np.ones(smooth.shape, dtype=bool)
         middle = ((smooth.shape[0] - 1) / 2, (smooth.shape[1] - 1) / 2)
-        return Disc("none", everything, middle, low, 0.0, noise)
+        return Disc("none", everything, middle, low, low, 0.0, noise)
     above = smooth > low + 0.25 * (high - low)
     kind = "surface" if above.mean() > 0.8 else "disc"
     mask = above if kind == "surface" else binary_fill_holes(_largest(above))
     good = mask if bad is None or not (mask & ~bad).any() else mask & ~bad
     rows, columns = np.nonzero(mask)
-    level = float(np.mean(values[good], dtype=np.float64)) - (low if kind == "disc" else 0.0)
-    return Disc(kind, mask, (float(rows.mean()), float(columns.mean())), low, level, noise)
+    noise = noise_of(values, ~mask if bad is None else ~mask | bad)
+    zero = low if kind == "disc" else 0.0
+    level = float(np.mean(values[good], dtype=np.float64)) - zero
+    return Disc(kind, mask, (float(rows.mean()), float(columns.mean())), low, zero, level, noise)
 
 
 def looks_planetary(sequence: Sequence[Frame]) -> Decision:

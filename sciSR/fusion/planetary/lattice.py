@@ -71,13 +71,14 @@ class WarpEquations:
     ----------
     lattice : Lattice
     gradient : ndarray, (2, rows, columns)
-        Of the reference along rows and columns, per pixel.
+        Of the reference along rows and columns, per pixel, at every `stride`-th pixel.
     weight : ndarray, (rows, columns)
-        One over the variance of a pixel's residual; 0 where the reference says nothing.
+        One over the variance of a pixel's residual; 0 where the reference says nothing. At the same pixels.
     amplitude : float
         Expected rms displacement per axis, pixels.
     length : float
         Distance over which displacements stay alike, pixels.
+    stride : int
     """
 
     def __init__(
@@ -88,18 +89,20 @@ class WarpEquations:
         *,
         amplitude: float,
         length: float,
+        stride: int = 1,
     ) -> None:
         from scipy.linalg import cholesky_banded
 
         self.lattice = lattice
-        self.bases = (lattice.basis(0), lattice.basis(1))
+        rows, columns = (np.arange(0, n, stride) for n in lattice.shape)
+        self.bases = (lattice.basis(0, rows), lattice.basis(1, columns))
         self.weighted = np.asarray(gradient * weight, dtype=np.float32)
         self._prior = prior_stencil(lattice.spacing, amplitude, length)
         band = self._band(np.asarray(gradient, dtype=np.float32))
         self._factor = cholesky_banded(band, lower=True, overwrite_ab=True, check_finite=False)
 
     def field(self, coefficients: np.ndarray) -> np.ndarray:
-        """``(2, rows, columns)`` float32: the field at every pixel."""
+        """``(2, rows, columns)`` float32: the field at every `stride`-th pixel."""
         rows, columns = self.bases
         c = np.asarray(coefficients, dtype=np.float32)
         return np.stack([rows @ c[..., k] @ columns.T for k in (0, 1)])
