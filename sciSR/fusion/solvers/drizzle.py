@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from sciSR.errors import UsageError
 from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
 from sciSR.fusion.solvers.checks import begin
 from sciSR.fusion.transforms import frame_positions
+
+if TYPE_CHECKING:
+    from drizzle.resample import Drizzle
 
 KERNELS = ("square", "point", "gaussian", "turbo", "lanczos2", "lanczos3")
 PLANE = 32
@@ -122,14 +126,14 @@ def _bits(plane: np.ndarray) -> np.ndarray:
     return sum(count[octets[..., k]] for k in range(4))
 
 
-def _begin(target: Target, kernel: str):  # noqa: ANN202  (the package is imported here only)
+def _begin(target: Target, kernel: str) -> Drizzle:
     from drizzle.resample import Drizzle
 
     # Without out_shape the package infers a transposed one. In cps, exposure times change nothing.
     return Drizzle(kernel=kernel, out_shape=target.shape, max_ctx_id=PLANE - 1, fillval="NAN", fillval2="NAN")
 
 
-def _add(plane, frame: PreparedFrame, target: Target, pixfrac: float) -> None:  # noqa: ANN001
+def _add(plane: Drizzle, frame: PreparedFrame, target: Target, pixfrac: float) -> None:
     rows, columns = frame.values.shape
     positions = target.fine(frame_positions(frame.transform, range(rows), columns))
     good = ~frame.bad

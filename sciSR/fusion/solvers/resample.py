@@ -14,7 +14,7 @@ from sciSR.fusion.prepared import PreparedFrame
 from sciSR.fusion.solvers.window import Window, frame_coordinates, nearest
 
 POLE = math.sqrt(3.0) - 2.0
-"""Of the cubic B-spline's inverse filter, ``sqrt(3) z^|k|`` (Unser et al. 1993, IEEE Trans. Signal Process. 41, 821)."""
+"""Of the cubic B-spline's inverse filter, ``sqrt(3) z^|k|`` (Unser et al. 1993, IEEE Trans. Sig. Proc. 41, 821)."""
 
 TAIL = 16
 """Where that filter is cut: z^16 is 7e-10."""
@@ -140,6 +140,11 @@ def cardinal_spline(distance: Tensor) -> Tensor:
     d = (distance[..., None] - k).abs()
     basis = torch.where(d < 1, 2 / 3 - d**2 + d**3 / 2, (2 - d).clamp(min=0) ** 3 / 6)
     return (math.sqrt(3.0) * POLE ** k.abs() * basis).sum(-1)
+
+
+def cardinal_response(cycles: Tensor) -> Tensor:
+    """Transform of the cardinal cubic spline, at frequencies in cycles per sample (Unser 1999)."""
+    return torch.sinc(cycles) ** 4 * 3 / (2 + torch.cos(2 * torch.pi * cycles))
 
 
 @functools.cache
