@@ -5,18 +5,36 @@ Heavy libraries are imported inside the functions that need them.
 
 from sciSR.fusion.matching.background import Background, estimate_background, fit_background, sky_level
 from sciSR.fusion.matching.gain import Match, match_frame
+from sciSR.fusion.matching.noise import (
+    NoiseFit,
+    NoiseScale,
+    calibrate_noise,
+    fit_noise,
+    frame_variance,
+    sky_noise,
+)
 from sciSR.fusion.matching.rejection import FIRST, MODEL, Thresholds, find_outliers, gradient_magnitude
+from sciSR.fusion.matching.static import StaticPixels, rough_offsets, static_bad_pixels
 
 __all__ = [
     "FIRST",
     "MODEL",
     "Background",
     "Match",
+    "NoiseFit",
+    "NoiseScale",
+    "StaticPixels",
     "Thresholds",
+    "calibrate_noise",
     "estimate_background",
     "find_outliers",
     "fit_background",
+    "fit_noise",
+    "frame_variance",
     "gradient_magnitude",
     "match_frame",
+    "rough_offsets",
     "sky_level",
+    "sky_noise",
+    "static_bad_pixels",
 ]
