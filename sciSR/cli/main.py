@@ -24,6 +24,8 @@ from sciSR.cli.output import configure, print_error, print_json
 # name -> (module, one line for `scisr --help`); the module has an object `command`.
 COMMANDS = {
     "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
+    "fuse": ("sciSR.cli.fuse", "Fuse many frames of one field into one finer image."),
+    "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
     "models": ("sciSR.cli.models", "List the upscaling models, or show one model's card."),
     "plugins": ("sciSR.cli.plugins", "List the installed file formats and network architectures."),

@@ -36,13 +36,17 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-def add_format_options(command: click.Command, adapters: Mapping[str, Adapter]) -> None:
+def add_format_options(
+    command: click.Command, adapters: Mapping[str, Adapter], *, reading_only: bool = False
+) -> None:
     """Add each adapter's options; one that several formats share appears once, naming them all."""
     taken = {name for parameter in command.params for name in parameter.opts}
     owners: dict[str, list[str]] = {}
     merged: dict[str, Option] = {}
     for adapter in adapters.values():
         for option in adapter.options:
+            if reading_only and option.writes:
+                continue
             flag = f"--{option.name.replace('_', '-')}"
             if flag in taken or (option.name in merged and merged[option.name].type != option.type):
                 _warn(
@@ -83,6 +87,22 @@ def given_format_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in parameters.items()
         if name.startswith(PREFIX) and value not in (None, (), False)
     }
+
+
+def explain(ctx: click.Context, given: Mapping[str, Any]) -> None:
+    """With -v: each setting and where it came from."""
+    if given["verbose"] < 1:
+        return
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if (
+            parameter.param_type_name == "option"
+            and source is not None
+            and given.get(name) not in (None, (), False)
+        ):
+            origin = "default" if source is click.core.ParameterSource.DEFAULT else "given"
+            click.echo(f"{max(parameter.opts, key=len)} = {given[name]} ({origin})", err=True)
 
 
 def _warn(text: str) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from sciSR import __version__
-from sciSR.cli.options import GroupedCommand, GroupedOption, add_format_options, given_format_options
+from sciSR.cli.options import (
+    GroupedCommand,
+    GroupedOption,
+    add_format_options,
+    explain,
+    given_format_options,
+)
 from sciSR.cli.output import configure, print_error, print_json, print_line
 from sciSR.cli.progress import shown
 from sciSR.plugins import adapters
@@ -35,7 +41,7 @@ def run(ctx: click.Context, **given: Any) -> int:
     """Plan all jobs, run them, print one line each (or one JSON document for all)."""
     quiet, as_json = given["quiet"], given["json"]
     configure(-1 if quiet else given["verbose"])
-    _explain(ctx, given)
+    explain(ctx, given)
     from sciSR.inference.choose import parse_scale
     from sciSR.workflow.outputs import plan_jobs
     from sciSR.workflow.run import Outcome, exit_code, run_jobs
@@ -82,22 +88,6 @@ def _print_outcome(outcome: Any) -> None:
             click.echo(f"    {sense} {worst} ({operator})", err=True)
         for message in part.messages:
             click.echo(f"    {message}", err=True)
-
-
-def _explain(ctx: click.Context, given: dict[str, Any]) -> None:
-    """With -v: each setting and where it came from."""
-    if given["verbose"] < 1:
-        return
-    for parameter in ctx.command.params:
-        name = parameter.name or ""
-        source = ctx.get_parameter_source(name)
-        if (
-            parameter.param_type_name == "option"
-            and source is not None
-            and given.get(name) not in (None, (), False)
-        ):
-            origin = "default" if source is click.core.ParameterSource.DEFAULT else "given"
-            click.echo(f"{max(parameter.opts, key=len)} = {given[name]} ({origin})", err=True)
 
 
 def _method(*names: str, **fields: Any) -> GroupedOption:

@@ -170,7 +170,7 @@ def _run_job(
     read_options = {name: value for name, value in job.options.items() if name not in writing}
     write_options = {name: value for name, value in job.options.items() if name in writing}
     said: list[str] = []
-    with _out_of_memory_named(path), _overheard(said):
+    with out_of_memory_named(path), overheard(said):
         # Only adapters that have `read_files` are given several files: see sciSR.workflow.outputs.
         images = (
             adapter.read_files(job.files, **read_options) if job.files else adapter.read(path, **read_options)
@@ -228,7 +228,8 @@ def _pixels(shape: Sequence[int]) -> int:
 
 
 @contextlib.contextmanager
-def _out_of_memory_named(path: Path) -> Iterator[None]:
+def out_of_memory_named(path: Path, remedy: str = "give a smaller --tile") -> Iterator[None]:
+    """Memory that is not to be had, the CPU's or an accelerator's, as one line with `remedy`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -236,11 +237,11 @@ def _out_of_memory_named(path: Path) -> Iterator[None]:
 
         if not is_out_of_memory(error):
             raise
-        raise ResourceError("out of memory", where=path, remedy="give a smaller --tile") from error
+        raise ResourceError("out of memory", where=path, remedy=remedy) from error
 
 
 @contextlib.contextmanager
-def _overheard(said: list[str]) -> Iterator[None]:
+def overheard(said: list[str]) -> Iterator[None]:
     """Keep the text of each SciSRWarning for the record, and let it go on to whoever listens."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", SciSRWarning)

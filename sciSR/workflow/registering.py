@@ -1,0 +1,81 @@
+"""Register files: read the frames, find where each lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sciSR.errors import UnreadableError, UsageError
+from sciSR.sequence import FrameSequence
+
+
+def register_files(
+    paths: Sequence[Path | str],
+    *,
+    reference: int | str = "auto",
+    register: str = "auto",
+    model: str = "auto",
+    strict: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Where each frame of some files lies.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files, patterns or folders; see :func:`sciSR.read_sequence`.
+    reference : int or str
+        ``"auto"``, an index from 0, or a frame's name.
+    register : str
+        Where the first guess comes from; see :func:`sciSR.fusion.registration.register`.
+    model : str
+    strict : bool
+        A frame that can't be read or registered is an error.
+    options : mapping, optional
+        The format's own options for reading.
+
+    Returns
+    -------
+    dict
+        JSON-ready: as :meth:`sciSR.fusion.registration.Registration.as_dict`, and ``unread``.
+
+    Raises
+    ------
+    SciSRError
+    """
+    from sciSR.api import read_sequence
+    from sciSR.fusion.registration import register as run
+
+    sequence = read_sequence(paths, strict=strict, **(options or {}))
+    chosen = reference_index(sequence, reference)
+    found = dict(run(sequence, reference=chosen, model=model, method=register).as_dict())  # type: ignore[arg-type]
+    if strict and found["left_out"]:
+        first = found["left_out"][0]
+        raise UnreadableError(
+            f"can't be registered: {first['reason']}", where=first["name"], remedy="leave --strict away"
+        )
+    found["unread"] = [{"name": each.name, "reason": each.reason} for each in sequence.left_out]
+    found["notes"] = list(dict.fromkeys([*sequence.notes, *found["notes"]]))
+    return found
+
+
+def reference_index(sequence: FrameSequence, reference: int | str) -> Any:
+    """``"auto"``, or the index of the frame meant.
+
+    Raises
+    ------
+    UsageError
+        No such frame, or several.
+    """
+    if isinstance(reference, int) or reference == "auto":
+        return reference
+    exact = [k for k, frame in enumerate(sequence) if frame.name == reference]
+    found = exact or [k for k, frame in enumerate(sequence) if frame.name.startswith(f"{reference}[")]
+    if len(found) != 1:
+        listed = ", ".join(frame.name for frame in list(sequence)[:4])
+        raise UsageError(
+            f"{'no frame is' if not found else 'several frames are'} called {reference!r}",
+            remedy=f"the frames are {listed}{', ...' if len(sequence) > 4 else ''}",
+        )
+    return found[0]
