@@ -168,10 +168,14 @@ class Aliases:
                     yield a, b, (sign * q) % self.fine[0], (sign * p[m], m), mirrored
 
 
-def canvas(native: tuple[int, int], factors: tuple[Fraction, Fraction], margin: int, device: torch.device) -> Aliases:
+def canvas(
+    native: tuple[int, int], factors: tuple[Fraction, Fraction], margin: int, device: torch.device
+) -> Aliases:
     """A canvas of at least `margin` native pixels around the reference frame, with fast Fourier transforms."""
     sizes = [_length(n + 2 * margin, f) for n, f in zip(native, factors, strict=True)]
-    return Aliases(AliasAxis(sizes[0], factors[0], device), AliasAxis(sizes[1], factors[1], device, half=True))
+    return Aliases(
+        AliasAxis(sizes[0], factors[0], device), AliasAxis(sizes[1], factors[1], device, half=True)
+    )
 
 
 def _length(size: int, factor: Fraction) -> int:

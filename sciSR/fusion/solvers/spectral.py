@@ -189,7 +189,9 @@ def _taper(window: Window, aliases: Aliases) -> Tensor:
 def _position(shift: tuple[float, float], aliases: Aliases, window: Window) -> tuple[float, float]:
     """Fine canvas index of the centre of a canvas-frame's pixel 0 (see :func:`_place`)."""
     first = []
-    for d, factor, start in zip(shift, window.target.factors, (window.rows[0], window.columns[0]), strict=True):
+    for d, factor, start in zip(
+        shift, window.target.factors, (window.rows[0], window.columns[0]), strict=True
+    ):
         rest = d - round(d)
         first.append((-MARGIN - rest + 0.5) * float(factor) - 0.5 - start)
     return first[0], first[1]
@@ -282,7 +284,12 @@ def _updated(posterior: Posterior, aliases: Aliases) -> PowerSpectrum:
 
 
 def _finish(
-    posterior: Posterior, survey: _Survey, aliases: Aliases, target: Target, prior: PowerSpectrum, strength: float
+    posterior: Posterior,
+    survey: _Survey,
+    aliases: Aliases,
+    target: Target,
+    prior: PowerSpectrum,
+    strength: float,
 ) -> Solution:
     plane = torch.fft.irfft2(aliases.to_fine(posterior.mean), s=aliases.fine, norm="forward")
     plane = (plane + survey.level).to(torch.float32)

@@ -64,7 +64,9 @@ def ring_means(
 
     count = total(torch.ones_like(m))
     some = count > 0
-    of_radius, of_values = (total(x.reshape(-1).to(torch.float64))[some] / count[some] for x in (radius, values))
+    of_radius, of_values = (
+        total(x.reshape(-1).to(torch.float64))[some] / count[some] for x in (radius, values)
+    )
     return of_radius, of_values
 
 
@@ -111,7 +113,7 @@ def power_spectrum_prior(
         level = max(float(np.mean(np.clip(signal[:4] / np.maximum(passed[:4], 0.2), 0, None))), floor)
         return PowerSpectrum(where, np.full_like(where, level))
     power = np.maximum(signal[:clear] / passed[:clear], floor)
-    slope, offset = np.polyfit(where[clear // 2 : clear], np.log(power[clear // 2 :]), 1)
+    slope = np.polyfit(where[clear // 2 : clear], np.log(power[clear // 2 :]), 1)[0]
     beyond = np.exp(np.log(power[-1]) + min(slope, 0.0) * (where[clear:] - where[clear - 1]))
     return PowerSpectrum(where, np.maximum(np.concatenate([power, beyond]), floor))
 
