@@ -22,7 +22,7 @@ Method = Literal["auto", "wcs", "stars", "phase"]
 
 WCS_REACH = 60.0
 """Pixels by which world coordinates may be wrong and still be a first guess."""
-FIRST_IS_FINE = 0.8
+FIRST_IS_FINE = 0.6
 """The first frame is the reference if its score is at least this part of the best one's."""
 
 
@@ -46,7 +46,7 @@ def register(
     sequence : FrameSequence
     reference : int or "auto"
         Index of the reference frame. ``"auto"`` takes the frame with the best score (root of the number of stars over
-        the FWHM), but the first one if its score is at least 0.8 of that.
+        the FWHM), but the first one if its score is at least 0.6 of that.
     model : str
         What may differ between frames. ``"auto"``: the simplest that the stars' positions allow (BIC); where world
         coordinates are the first guess, they and such a correction. ``"wcs"``: the world coordinates as they are.

@@ -1,0 +1,356 @@
+"""All frames against the current estimate of the scene: Gauss-Newton on what each frame still differs by.
+
+A frame moved by ``d`` differs from its prediction by the prediction's slope times ``d``. The estimate of the scene is
+made of all frames, so it is sharper and quieter than any reference frame, and lies between them: what a round leaves
+of an error is the frame's own share in the estimate, and the next round removes that.
+
+Noise does no harm to first order: a pixel's own noise enters the estimate as a peak on that pixel, whose slope there
+is zero. What would do harm is left out: hot pixels and cosmic rays by Tukey's weights, pixels whose slope is mostly
+the estimate's noise by a threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciSR.errors import UsageError
+from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Target
+from sciSR.fusion.registration.models import (
+    ORDER,
+    corrected,
+    correction,
+    design,
+    frame_centre,
+    robust_sigma,
+    tukey,
+)
+from sciSR.fusion.registration.results import Registered
+from sciSR.fusion.transforms import MODELS, Affine, Chain, Transform, frame_positions
+
+if TYPE_CHECKING:
+    from sciSR.fusion.forward import Canvas
+
+PIXELS = 60_000
+"""Pixels of a frame that are used at most: those with the largest slope to noise ratio."""
+FEWEST = 30
+"""Below that many informative pixels a frame keeps its transform."""
+LARGEST = 1.0
+"""A correction of more pixels than this, anywhere in the frame, is no refinement: the frame keeps its transform."""
+
+
+def refine(
+    frames: PreparedFrames,
+    image: np.ndarray,
+    target: Target,
+    current: Sequence[Registered],
+    *,
+    std: np.ndarray | None = None,
+) -> list[Registered]:
+    """One round: correct every frame's transform against a fused image.
+
+    The reference (``how == "reference"``) stays the identity: what its own pixels say about the image's place is
+    taken out of all the others.
+
+    Parameters
+    ----------
+    frames : PreparedFrames
+        Matched; gone through once. Their own `transform` is not looked at.
+    image : ndarray, ``target.shape``
+        The estimate, in the level of a native pixel; NaN where nothing is known.
+    target : Target
+    current : sequence of Registered
+        One per frame of `frames`, in the same order.
+    std : ndarray, optional
+        One standard deviation of `image`: an uncertain estimate counts less.
+
+    Returns
+    -------
+    list of Registered
+        With new transforms and covariances. A frame with too little structure, or whose correction makes no
+        sense, keeps what it has and says so in `note`.
+
+    Raises
+    ------
+    UsageError
+        The numbers of frames differ, or the image does not fit the target.
+    """
+    if len(frames) != len(current):
+        raise UsageError(f"{len(frames)} frames, but {len(current)} registrations")
+    if tuple(image.shape) != target.shape:
+        raise UsageError(f"the fused image has shape {tuple(image.shape)}, the target {target.shape}")
+    scene = _Scene(image, target, std)
+    share = _share(target, len(frames))
+    gauge = next((k for k, known in enumerate(current) if known.how == "reference"), None)
+    fixed = _reference_model(current)
+    steps: list[_Step | None] = []
+    for k, (frame, known) in enumerate(zip(frames, current, strict=True)):
+        model = fixed if k == gauge else known.correction
+        steps.append(_step(scene, frame, known, model, share))
+    base = steps[gauge] if gauge is not None else None
+    return [
+        known if k == gauge else _moved(known, step, base, gauge, current)
+        for k, (known, step) in enumerate(zip(current, steps, strict=True))
+    ]
+
+
+def _share(target: Target, frames: int) -> float:
+    """A frame's part in the estimate: unknowns over data. What it pulls along, a round does not see."""
+    unknowns = float(target.factors[0] * target.factors[1])
+    return float(np.clip(0.5 * (1 + unknowns) / max(frames, 1), 0, 0.9))
+
+
+def _reference_model(current: Sequence[Registered]) -> str:
+    """The simplest of the frames' models: frames that share the reference's rotation share it to the end."""
+    used = [ORDER.index(f.correction) for f in current if f.how != "reference"]
+    return ORDER[min(used, default=0)]
+
+
+class _Scene:
+    """The estimate as native pixels see it, ready to be sampled with its slopes."""
+
+    def __init__(self, image: np.ndarray, target: Target, std: np.ndarray | None) -> None:
+        import torch
+
+        from sciSR.fusion.forward import Canvas, Predictor
+
+        self.canvas: Canvas = Canvas.around(target)
+        self.predictor = Predictor(self.canvas)
+        known = np.isfinite(image)
+        padded = self._on_canvas(np.where(known, image, 0))
+        with torch.no_grad():
+            self.coefficients = self.predictor.coefficients(torch.from_numpy(padded))
+            seen = self.canvas.filter(self.coefficients, self.canvas.spline_response()).numpy()
+        steps = [np.gradient(seen, axis=k) * self.canvas.factors[k] for k in (0, 1)]
+        self.slope = np.hypot(*steps).astype(np.float32)
+        # A pixel must lie well inside what is known, or the prediction there is made of the fill.
+        from scipy.ndimage import binary_erosion
+
+        reach = int(np.ceil(max(self.canvas.factors))) + 2
+        solid = binary_erosion(known, iterations=reach, border_value=0)
+        self.solid = self._on_canvas(solid.astype(np.float32)) > 0.5
+        self.slope[~self.solid] = 0
+        self.variance = None if std is None else self._on_canvas(np.square(np.where(known, std, 0)))
+
+    def _on_canvas(self, image: np.ndarray) -> np.ndarray:
+        """Mirrored beyond the border: no step there for the Fourier filter to ring at."""
+        before = [-s for s in self.canvas.start]
+        after = [n - b - m for n, b, m in zip(self.canvas.shape, before, image.shape, strict=True)]
+        return np.pad(
+            np.asarray(image, dtype=np.float32),
+            list(zip(before, after, strict=True)),
+            mode="symmetric",
+        )
+
+    def nearest(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Flat canvas index of the nearest fine pixel of reference positions, and which are on the canvas."""
+        where = (positions + 0.5) * self.canvas.factors - 0.5 - np.array(self.canvas.start)
+        index = np.rint(where).astype(np.int64)
+        inside = ((index >= 2) & (index < np.array(self.canvas.shape) - 3)).all(axis=-1)
+        return np.where(inside, index[..., 0] * self.canvas.shape[1] + index[..., 1], 0), inside
+
+    def sample(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted values (n,), and their slopes (n, 2) per native reference pixel, at reference positions."""
+        import torch
+
+        from sciSR.fusion.forward import Footprint
+
+        where = (positions + 0.5) * self.canvas.factors - 0.5 - np.array(self.canvas.start)
+        whole = np.floor(where)
+        fraction = torch.from_numpy((where - whole).astype(np.float32))
+        first = whole.astype(np.int64) - 1
+        base = torch.from_numpy(first[:, 0] * self.canvas.shape[1] + first[:, 1])
+        place = Footprint(slice(0), slice(0), base, (fraction[:, 0], fraction[:, 1]), torch.ones(0))
+        with torch.no_grad():
+            value = self.predictor.sample(self.coefficients, place).numpy()
+            slopes = self.predictor.slopes(self.coefficients, place)
+        return value.astype(np.float64), np.stack([s.numpy() for s in slopes], axis=-1).astype(np.float64)
+
+
+class _Step:
+    """A frame's correction: parameters, covariance, and the model they belong to."""
+
+    def __init__(self, parameters: np.ndarray, covariance: np.ndarray, model: str, pixels: int) -> None:
+        self.parameters, self.covariance, self.model, self.pixels = parameters, covariance, model, pixels
+
+
+def _step(scene: _Scene, frame: PreparedFrame, known: Registered, model: str, share: float) -> _Step | None:
+    """Gauss-Newton for one frame; None where it holds too little."""
+    shape = frame.values.shape
+    positions = frame_positions(known.transform, range(shape[0]), shape[1])
+    index, inside = scene.nearest(positions)
+    usable = inside & ~frame.bad & np.isfinite(frame.variance) & (frame.variance > 0)
+    information = np.where(
+        usable, np.square(scene.slope.ravel()[index]) / np.maximum(frame.variance, 1e-30), 0
+    )
+    chosen = _informative(information)
+    if chosen.size < FEWEST:
+        return None
+    where = positions.reshape(-1, 2)[chosen]
+    value, slope = scene.sample(where)
+    variance = frame.variance.ravel()[chosen].astype(np.float64)
+    if scene.variance is not None:
+        variance = variance + scene.variance.ravel()[index.ravel()[chosen]]
+    residual = frame.values.ravel()[chosen].astype(np.float64) - value
+    pixel = np.stack(np.unravel_index(chosen, shape), axis=-1) - frame_centre(shape)
+    jacobian = _jacobian(known.transform, where, slope, pixel, model)
+    return _solve(residual, variance, value, slope, jacobian, model, share)
+
+
+def _informative(information: np.ndarray) -> np.ndarray:
+    """Flat indices of the pixels whose slope stands out of the estimate's noise, the best `PIXELS` of them."""
+    flat = information.ravel()
+    positive = flat[flat > 0]
+    if positive.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    # The slope's noise has no preferred direction: its square is exponential, with this median, where nothing is.
+    floor = 4 * np.median(positive[:: max(1, positive.size // 20_000)])
+    chosen = np.flatnonzero(flat > floor)
+    if chosen.size > PIXELS:
+        chosen = chosen[np.argpartition(-flat[chosen], PIXELS)[:PIXELS]]
+    return chosen
+
+
+def _jacobian(
+    transform: Transform, where: np.ndarray, slope: np.ndarray, pixel: np.ndarray, model: str
+) -> np.ndarray:
+    """Derivatives (n, k) of the predictions by the model's parameters.
+
+    A correction moves the frame's position of a scene point by ``design @ parameters``; the frame's pixel then sees
+    the scene at a place that is moved the other way: by the inverse of the transform's local linear part.
+    """
+    if isinstance(transform, Affine):
+        linear = transform.linear
+        by_frame = slope @ np.linalg.inv(linear)
+    else:
+        few = max(1, len(where) // 200)
+        steps = [np.array([0.5, 0]), np.array([0, 0.5])]
+        local = np.stack(
+            [(transform(where[::few] + s) - transform(where[::few] - s)) for s in steps], axis=-1
+        )
+        # Distortions change so little over a frame that one matrix serves the derivative (not the positions).
+        by_frame = slope @ np.linalg.inv(local.mean(axis=0))
+    return -np.einsum("ni,nik->nk", by_frame, design(pixel, model))
+
+
+def _solve(
+    residual: np.ndarray,
+    variance: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    jacobian: np.ndarray,
+    model: str,
+    share: float,
+) -> _Step | None:
+    """Robust weighted least squares for the correction, a gain and an offset."""
+    k = MODELS[model]
+    columns = np.column_stack([jacobian, value - np.median(value), np.ones_like(value)])
+    # Far from a unit matrix otherwise: rotations multiply slopes by hundreds of pixels.
+    unit = np.sqrt(np.mean(np.square(columns), axis=0)) + 1e-30
+    columns = columns / unit
+    steep = np.square(slope).sum(axis=-1)
+    left = residual.copy()
+    solution = np.zeros(k + 2)
+    weights = 1 / variance
+    for turn in range(8):
+        extra = _looseness(left, variance, steep) if turn else _looseness(residual, variance, steep)
+        total = variance + extra**2 * steep
+        ratio = left / np.sqrt(total)
+        scale = max(robust_sigma(ratio), 0.1)
+        weights = tukey(ratio / scale, 4.7) / total
+        normal = columns.T @ (weights[:, None] * columns)
+        new = np.linalg.lstsq(normal, columns.T @ (weights * residual), rcond=1e-12)[0]
+        left = residual - columns @ new
+        done = np.abs(new - solution).max() < 1e-6 * max(np.abs(new).max(), 1e-12)
+        solution = new
+        if done:
+            break
+    inverse = np.linalg.pinv(columns.T @ (weights[:, None] * columns), hermitian=True)
+    scores = columns.T @ (np.square(weights * left)[:, None] * columns)
+    covariance = (inverse @ scores @ inverse)[:k, :k] / np.outer(unit[:k], unit[:k])
+    free = 1 - share
+    parameters = solution[:k] / unit[:k] / free
+    if not (np.isfinite(parameters).all() and np.isfinite(covariance).all()):
+        return None
+    return _Step(parameters, covariance / free**2, model, len(residual))
+
+
+def _looseness(left: np.ndarray, variance: np.ndarray, steep: np.ndarray) -> float:
+    """Pixels of disagreement beyond noise on steep slopes: errors of place and of the star's shape.
+
+    Bright stars' cores then count as what they are, a few pixels with one error of place each.
+    """
+    shiny = steep > 25 * variance
+    if shiny.sum() < 20:
+        return 0.0
+    squares, variance, steep = np.square(left[shiny]), variance[shiny], steep[shiny]
+    if np.median(squares / variance) <= 0.455:
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        # The median of the square of a standard normal variable is 0.455.
+        if np.median(squares / (variance + middle**2 * steep)) > 0.455:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _moved(
+    known: Registered,
+    step: _Step | None,
+    base: _Step | None,
+    gauge: int | None,
+    current: Sequence[Registered],
+) -> Registered:
+    """The frame's transform with its correction, less the reference's."""
+    if step is None:
+        return known.replace(note=known.note or "too little structure to refine its place")
+    centre = frame_centre(known.shape)
+    transform = corrected(known.transform, correction(step.parameters, step.model, centre))
+    covariance = step.covariance
+    if base is not None and gauge is not None:
+        shape = current[gauge].shape
+        back = correction(base.parameters, base.model, frame_centre(shape)).inverted()
+        transform = _preceded(back, transform)
+        covariance = covariance + _carried(base, known, shape)
+    nodes = _corners(known.shape)
+    moved = np.abs(transform(known.transform.inverse(nodes)) - nodes).max()
+    if not np.isfinite(moved) or moved > LARGEST:
+        return known.replace(note=known.note or "the refinement did not converge; place from the first guess")
+    return known.replace(transform=transform, covariance=covariance)
+
+
+def _corners(shape: tuple[int, int]) -> np.ndarray:
+    r, c = shape[0] - 1.0, shape[1] - 1.0
+    return np.array([[0, 0], [0, c], [r, 0], [r, c], [r / 2, c / 2]])
+
+
+def _preceded(first: Affine, transform: Transform) -> Transform:
+    """`first`, then `transform`, as one affine map wherever it is one."""
+    if isinstance(transform, Affine):
+        return first.then(transform)
+    if isinstance(transform, Chain):
+        if isinstance(transform.steps[0], Affine):
+            return Chain((first.then(transform.steps[0]), *transform.steps[1:]))
+        return Chain((first, *transform.steps))
+    return Chain((first, transform))
+
+
+def _carried(base: _Step, known: Registered, shape: tuple[int, int]) -> np.ndarray:
+    """The reference's covariance in the terms of the frame's model: what it does to the frame's positions.
+
+    Least squares over a lattice of points of the frame: a shift of the reference, seen from a turned frame, is
+    another shift; a rotation about another centre is a rotation and a shift.
+    """
+    linear = known.matrix.linear
+    rows, columns = (np.linspace(0, n - 1, 5) for n in known.shape)
+    nodes = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+    here: Any = design(nodes - frame_centre(known.shape), known.correction)
+    there: Any = linear @ design(known.transform.inverse(nodes) - frame_centre(shape), base.model)
+    here, there = here.reshape(-1, here.shape[-1]), there.reshape(-1, there.shape[-1])
+    change = np.linalg.lstsq(here, there, rcond=None)[0]
+    return change @ base.covariance @ change.T
