@@ -60,7 +60,9 @@ def parse_ser(path: Path) -> dict[str, Any]:
     return found
 
 
-def planet(frames: int = 4, rows: int = 24, columns: int = 32, *, peak: int = 3000, seed: int = 5) -> np.ndarray:
+def planet(
+    frames: int = 4, rows: int = 24, columns: int = 32, *, peak: int = 3000, seed: int = 5
+) -> np.ndarray:
     """A disc with bands on a dark sky, with noise, drifting by fractions of a pixel; uint16."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:rows, :columns].astype(float)
