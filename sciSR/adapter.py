@@ -67,6 +67,19 @@ class Writer(Protocol):
 class Adapter(Protocol):
     """One file format.
 
+    Some methods are optional; an adapter without them is complete:
+
+    ``read_files(paths, **options) -> list[Image]``
+        For a format whose images are spread over several files (a DICOM series).
+    ``read_frames(path, *, strict=False, **options) -> list[Frame]``
+        The exposures that one file holds, lazily, for :func:`sciSR.read_sequence`: planes of a cube, images of a
+        video, several detectors, each with what the file tells of exposure, time, filter and noise. `strict`
+        refuses what else is only a warning. Without it, each image of :meth:`read` is a frame, and so is each plane
+        along its one further axis.
+    ``frame_files(paths) -> list[(path, options)]``
+        Which of some files are exposures, in order, and additional keyword arguments of ``read_frames`` for each:
+        masks and weights in files of their own belong to an exposure and are none.
+
     Attributes
     ----------
     name : str

@@ -76,6 +76,10 @@ def read_sequence(
     paths: str | Path | Iterable[str | Path],
     *,
     strict: bool = False,
+    dark: str | Path | Iterable[str | Path] | None = None,
+    flat: str | Path | Iterable[str | Path] | None = None,
+    bias: str | Path | Iterable[str | Path] | None = None,
+    bad_pixels: str | Path | None = None,
     **options: Any,
 ) -> FrameSequence:
     """Read many exposures of one field as a sequence of frames, lazily.
@@ -87,6 +91,12 @@ def read_sequence(
         a pattern or folder come by name.
     strict : bool
         Stop at the first file that can't be read or looks damaged, instead of leaving it out.
+    dark, flat, bias : path, or iterable of paths, optional
+        Calibration exposures for raw frames, or masters; several of a kind are combined by a clipped average. Needs
+        ccdproc (``pip install 'sciSR[ccd]'``). Darks of another exposure are scaled if `bias` is given too; flats
+        are chosen by filter. Raw frames, so: ``(frame - bias - dark * t_frame / t_dark) / flat``.
+    bad_pixels : path, optional
+        A mask image (not 0: bad), or a text with ``x y`` a line, from 1; see :class:`sciSR.bad_pixels.BadPixels`.
     **options
         Options of the format, as for :func:`read_all`.
 
@@ -102,7 +112,9 @@ def read_sequence(
     """
     from sciSR.reading import read_frames
 
-    return read_frames(paths, strict=strict, **options)
+    return read_frames(
+        paths, strict=strict, dark=dark, flat=flat, bias=bias, bad_pixels=bad_pixels, **options
+    )
 
 
 def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import inspect
 import itertools
 import warnings
 from collections import Counter
@@ -108,15 +109,38 @@ class _Gathered:
         self.said.setdefault(text, []).append(name)
 
 
-def read_frames(paths: Paths, *, strict: bool = False, **options: Any) -> FrameSequence:
+def frames_in(paths: Paths, **options: Any) -> list[Frame]:
+    """The frames of all files, each of which must be readable."""
+    state = _Gathered()
+    planned = _planned(gather(paths), state, strict=True)
+    return [
+        frame for adapter, path, extra in planned for frame in frames_of(adapter, path, **options, **extra)
+    ]
+
+
+def read_frames(
+    paths: Paths,
+    *,
+    strict: bool = False,
+    dark: Paths | None = None,
+    flat: Paths | None = None,
+    bias: Paths | None = None,
+    bad_pixels: str | Path | None = None,
+    **options: Any,
+) -> FrameSequence:
     """Frames of all files, lazily; see :func:`sciSR.read_sequence`."""
-    files = gather(paths)
+    files = _without(gather(paths), dark, flat, bias)
+    finish = _Finish(dark, flat, bias, bad_pixels)
+    from sciSR.api import _check_options as check_options
+
     state = _Gathered()
     for adapter, path, extra in _planned(files, state, strict=strict):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
+                check_options(adapter, path, options, writes=False)
                 frames = frames_of(adapter, path, strict=strict, **options, **extra)
+                frames = [finish(frame) for frame in frames]
             except SciSRError as error:
                 state.fail(path, error, strict=strict)
                 frames = []
@@ -130,7 +154,42 @@ def read_frames(paths: Paths, *, strict: bool = False, **options: Any) -> FrameS
     for note in notes:
         warnings.warn(note, SciSRWarning, stacklevel=3)
     frames = _distinct_names(state.frames, state.sources)
-    return FrameSequence(tuple(frames), tuple(state.left_out), (*notes, *_shapes(frames)))
+    return FrameSequence(tuple(frames), tuple(state.left_out), (*notes, *finish.notes, *_shapes(frames)))
+
+
+def _without(files: list[Path], *calibration: Paths | None) -> list[Path]:
+    """Files that are given as dark, flat or bias are no frames, though a pattern may fit them too."""
+    taken = {path.resolve() for paths in calibration if paths is not None for path in gather(paths)}
+    left = [path for path in files if path.resolve() not in taken]
+    if not left:
+        raise UsageError("all frames are also given as dark, flat or bias")
+    return left
+
+
+class _Finish:
+    """What is done to each frame after reading: calibration and known bad pixels."""
+
+    def __init__(
+        self, dark: Paths | None, flat: Paths | None, bias: Paths | None, bad_pixels: str | Path | None
+    ) -> None:
+        self._calibration = self._bad = None
+        if any(kind is not None for kind in (dark, flat, bias)):
+            from sciSR.calibration import Calibration
+
+            self._calibration = Calibration(bias=bias, dark=dark, flat=flat)
+        if bad_pixels is not None:
+            from sciSR.bad_pixels import BadPixels
+
+            self._bad = BadPixels(bad_pixels)
+
+    @property
+    def notes(self) -> list[str]:
+        return [] if self._calibration is None else self._calibration.notes
+
+    def __call__(self, frame: Frame) -> Frame:
+        if self._bad is not None:
+            frame = frame.replace(bad=self._bad.of(frame))
+        return frame if self._calibration is None else self._calibration.apply(frame)
 
 
 def _pass_on(warning: warnings.WarningMessage, path: Path, state: _Gathered) -> None:
@@ -168,7 +227,9 @@ def frames_of(adapter: Adapter, path: Path, *, strict: bool = False, **options: 
     """
     own = getattr(adapter, "read_frames", None)
     if own is not None:
-        return list(own(path, strict=strict, **options))
+        if strict and "strict" in inspect.signature(own).parameters:
+            options["strict"] = True
+        return list(own(path, **options))
     return [frame for image in adapter.read(path, **options) for frame in _planes(image)]
 
 

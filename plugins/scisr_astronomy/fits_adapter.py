@@ -97,7 +97,7 @@ class FitsAdapter:
         pairs = [(path, with_neighbours(path, found)) for path, found in pair_files([Path(p) for p in paths])]
         return [(path, {"companions": found} if found else {}) for path, found in pairs]
 
-    def read_frames(self, path: Path, **options: Any) -> list[Frame]:
+    def read_frames(self, path: Path, *, strict: bool = False, **options: Any) -> list[Frame]:
         """The exposures of one file, lazily: its science images, or the planes of a cube along time.
 
         Parameters
@@ -121,7 +121,7 @@ class FitsAdapter:
         with _only_our_errors(path):
             from scisr_astronomy.frames import read_fits_frames
 
-            return read_fits_frames(path, **options)
+            return read_fits_frames(path, strict=strict, **options)
 
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any

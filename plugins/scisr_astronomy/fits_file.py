@@ -81,6 +81,14 @@ class FitsFile:
         """
         return self._parsed(index).copy()
 
+    def peek(self, index: int) -> Any:
+        """The header itself, for reading only: copies of long headers take longer than anything else here."""
+        return self._parsed(index)
+
+    def forget(self) -> None:
+        """Drop the parsed headers, which are parsed again when needed: those of hundreds of files add up."""
+        self._cache.clear()
+
     @functools.cached_property
     def _cache(self) -> dict[int, Any]:
         return {}

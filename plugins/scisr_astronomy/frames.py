@@ -51,7 +51,7 @@ def read_fits_frames(
     if not ignore_checksum:
         _look_at_sums(file, strict=strict)
     bits = -1 if dq_bits is None else parse_bits(dq_bits, path)
-    if dq_bits is None and str(file.header(0).get("TELESCOP", "")).strip().upper() == "JWST":
+    if dq_bits is None and str(file.peek(0).get("TELESCOP", "")).strip().upper() == "JWST":
         # Most of JWST's flags tell a pixel's history (a jump was found and taken out); one says not to use it.
         bits = _JWST_DO_NOT_USE
         images = [image.replace(mask=_mask(image.metadata, bits)) for image in images]
@@ -61,7 +61,7 @@ def read_fits_frames(
         limit = parse_size(options.get("max_inflated"), path)
         image = _with_companions(image, companions or {}, bits, limit=limit, strict=strict)
         frames += _frames(image, weighted="weight" in (companions or {}))
-    file._cache.clear()  # parsed headers of hundreds of files add up; they are parsed again when needed
+    file.forget()
     return frames
 
 
@@ -112,7 +112,7 @@ def _with_companions(
 
 def _frames(image: Image, *, weighted: bool) -> list[Frame]:
     file, hdu = image.metadata.file, image.metadata.hdu
-    headers = [file.header(hdu), *([file.header(0)] if hdu else [])]
+    headers = [file.peek(hdu), *([file.peek(0)] if hdu else [])]
     exposure = exposure_of(headers)
     _look_at_kind(image, headers)
     others = [axis for axis, name in enumerate(image.axes) if name not in image.spatial]

@@ -180,7 +180,7 @@ def section_of(file: FitsFile, index: int) -> LazyArray:
     record = file.records[index]
     if record.kind == "compressed":
         return CompressedSection(file.plain, record, where=file.where(index), owner=file)
-    header = file.header(index)
+    header = file.peek(index)
     stored = stored_of(file, index)
     blank = "unparsable" if "BLANK" in unparsable(header) else header.get("BLANK")
     if blank is not None and record.bitpix > 0 and (isinstance(blank, bool) or not isinstance(blank, int)):
@@ -201,7 +201,7 @@ def stored_of(file: FitsFile, index: int) -> StoredSection:
 
 
 def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
-    header = file.header(index)
+    header = file.peek(index)
     if key in unparsable(header):
         raise UnreadableError(f"the value of {key} can't be parsed", where=file.where(index))
     value = header.get(key, default)
@@ -214,12 +214,12 @@ def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
 
 def _image(metadata: FitsMetadata, asked: str | None, bits: int | None, as_labels: bool) -> Image:
     file, index = metadata.file, metadata.hdu
-    header = file.header(index)
+    header = file.peek(index)
     where = file.where(index)
     data = section_of(file, index)
     unit = header.get("BUNIT")
     if unit is None and header.get("INHERIT") is True:
-        unit = file.header(0).get("BUNIT")
+        unit = file.peek(0).get("BUNIT")
     unit = str(unit).strip() or None if unit is not None else None
     axes, spatial = axes_of(header, file.records[index].shape)
     whole = data.dtype.kind in "iu"
