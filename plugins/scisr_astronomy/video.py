@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sciSR.errors import SciSRError, UnreadableError, UnsupportedError
 from sciSR.files import check_regular_file
@@ -207,7 +207,8 @@ def open_video(path: Path) -> VideoFile:
     with contextlib.closing(opened):
         with decoding(path):
             packets = _packets(opened, stream)
-        times, keys = _timetable(packets)
+        cut = _segment_is_cut(path) or not all(packet.whole for packet in packets)
+        times, keys = _timetable(packets, cut=cut)
         frame = _first_frame(path, container)
         count = len(times) if times is not None else _count_by_decoding(path, container)
         if count == 0:
@@ -231,30 +232,38 @@ def open_video(path: Path) -> VideoFile:
                 colour=_colour(frame, stream),
                 tags={str(k): str(v) for k, v in opened.metadata.items()},
                 notes=_notes(opened, frame),
-                lost=_lost(path, stream, packets, count),
+                lost=_lost(stream, packets, count, cut=cut),
             )
 
 
-def _packets(opened: Any, stream: Any) -> list[tuple[int | None, bool, bool]]:
-    """Time, whether decoding can begin there, and whether it is whole, of each packet of the stream."""
+class Packet(NamedTuple):
+    """A packet of the stream: its times, whether decoding can begin there, whether all of it is there."""
+
+    shown: int | None
+    decoded: int | None
+    key: bool
+    whole: bool
+
+
+def _packets(opened: Any, stream: Any) -> list[Packet]:
     return [
-        (packet.pts, packet.is_keyframe, not packet.is_corrupt)
+        Packet(packet.pts, packet.dts, packet.is_keyframe, not packet.is_corrupt)
         for packet in opened.demux(stream)
         if packet.size and not packet.is_discard
     ]
 
 
-def _timetable(
-    packets: list[tuple[int | None, bool, bool]],
-) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+def _timetable(packets: list[Packet], *, cut: bool) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
     """Times of the whole packets in order, and the numbers of the keyframes; None where times are of no use."""
-    first = next((time for time, key, _ in packets if key), None)
-    good = [(time, key) for time, key, whole in packets if whole]
-    times = [time for time, _ in good if time is not None]
-    if first is None or len(times) < len(good) or len(set(times)) < len(times):
+    first = next((packet.shown for packet in packets if packet.key), None)
+    good = [packet for packet in packets if packet.whole]
+    times = {packet.shown for packet in good}
+    if first is None or None in times or len(times) < len(good):
         return None, (0,)
-    # What comes before the first keyframe can't be decoded.
-    shown = sorted((time, key) for time, key in good if time is not None and time >= first)
+    # What comes before the first keyframe can't be decoded. Where the file was cut, a frame that is shown after the
+    # last one was decoded may follow others that are lost: the numbers of frames would be wrong from there on.
+    end = good[-1].decoded if cut else None
+    shown = sorted((p.shown, p.key) for p in good if p.shown >= first and (end is None or p.shown <= end))
     return tuple(time for time, _ in shown), tuple(n for n, (_, key) in enumerate(shown) if key)
 
 
@@ -306,16 +315,12 @@ def _notes(opened: Any, frame: Any) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _lost(
-    path: Path, stream: Any, packets: list[tuple[int | None, bool, bool]], count: int
-) -> tuple[str, ...]:
-    """What the file promises and does not hold: its own count of frames, packets cut short, a segment cut short."""
-    expected = max(stream.frames, 0 if all(whole for _, _, whole in packets) else len(packets))
+def _lost(stream: Any, packets: list[Packet], count: int, *, cut: bool) -> tuple[str, ...]:
+    """What the file promises and does not hold: its own count of frames, or more than its end."""
+    expected = max(stream.frames, len(packets) if cut else 0)
     if expected > count:
         return (f"truncated: {count} of {expected} frames are whole and read",)
-    if _segment_is_cut(path):
-        return (f"truncated: {count} frames are whole and read",)
-    return ()
+    return (f"truncated: {count} frames are whole and read",) if cut else ()
 
 
 def _segment_is_cut(path: Path) -> bool:
