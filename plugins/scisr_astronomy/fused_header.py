@@ -87,6 +87,7 @@ def combined_headers(fused: Fused) -> Headers:
     if fused.image.unit:
         headers.science["BUNIT"] = card_text(fused.image.unit)
     _level(headers.science, reference, total=total)
+    _gain(headers.science, frames, reference, total=total)
     _filters(headers, frames)
     add_history(headers.science, [*map(card_text, notes), "how it was made stands in the primary header"])
     add_history(headers.primary, [card_text(text) for text in _history(fused, used, [*times.notes, *gone])])
@@ -142,7 +143,16 @@ def _drop(headers: Headers, metadata: Any, frames: Sequence[Frame]) -> list[str]
     keywords = [*dict.fromkeys([*headers.primary, *headers.science])]
     merged = headers.primary.copy()
     merged.update(headers.science)
-    gone = differing(merged, _other_headers(metadata, frames), keywords)
+    airmass = [_whole_header(metadata).get("AIRMASS")]
+
+    def others() -> Iterator[Any]:
+        for header in _other_headers(metadata, frames):
+            airmass.append(header.get("AIRMASS"))
+            yield header
+
+    gone = differing(merged, others(), keywords)
+    if len(airmass) == len(frames) and all(isinstance(value, float) for value in airmass):
+        headers.primary["AIRMASS"] = (round(math.fsum(airmass) / len(airmass), 6), "mean of the frames")
     for header in (headers.primary, headers.science):
         remove(header, gone)
     if gone:
@@ -161,11 +171,16 @@ def _other_headers(reference: FitsMetadata, frames: Sequence[Frame]) -> Iterator
         if key in seen:
             continue
         seen.add(key)
-        header = metadata.file.header(0)
-        if metadata.hdu:
-            header.update(metadata.file.header(metadata.hdu))
-        metadata.file._cache.clear()  # hundreds of parsed headers add up
-        yield header
+        yield _whole_header(metadata)
+
+
+def _whole_header(metadata: FitsMetadata) -> Any:
+    """A frame's primary and own header as one; nothing stays parsed, since hundreds of headers add up."""
+    header = metadata.file.header(0)
+    if metadata.hdu:
+        header.update(metadata.file.header(metadata.hdu))
+    metadata.file._cache.clear()
+    return header
 
 
 def _describe(
@@ -200,6 +215,18 @@ def _level(header: Any, reference: Frame | None, *, total: bool) -> None:
         header.add_comment("The fine pixels of a native pixel sum to its value in that frame.")
     else:
         header.add_comment("A fine pixel has the level of the native pixel it lies in.")
+
+
+def _gain(header: Any, frames: Sequence[Frame], reference: Frame | None, *, total: bool) -> None:
+    """Electrons that all frames together counted, per unit of the result: for the shot noise of sums over pixels."""
+    noise = None if reference is None else reference.noise
+    if not total or noise is None or reference is None or not reference.exposure:
+        return
+    if any(frame.noise is None or not frame.exposure for frame in frames):
+        return
+    # A frame of exposure t adds electrons in proportion to t, whatever its own gain.
+    share = math.fsum(frame.exposure or 0.0 for frame in frames) / reference.exposure
+    header["EFFGAIN"] = (noise.gain * share, "[electron] of all frames per unit of BUNIT")
 
 
 def _filters(headers: Headers, frames: Sequence[Frame]) -> None:

@@ -102,7 +102,7 @@ def without_structure(header: Any) -> Any:
 
 
 def tidy(header: Any) -> None:
-    """Drop blank cards and values that FITS can't hold, in place."""
+    """Drop blank cards and values that FITS can't hold, and put WCSAXES first, as the standard wants; in place."""
     from astropy.io import fits
 
     good = fits.Header()
@@ -112,5 +112,7 @@ def tidy(header: Any) -> None:
         if isinstance(card.value, fits.card.Undefined) and card.keyword in _COMMENTARY:
             continue
         good.append(card, end=True)
+    axes = [card for card in good.cards if re.match(r"WCSAXES[A-Z]?$", card.keyword)]
     header.clear()
-    header.extend(good.cards, end=True, strip=False, bottom=True)
+    header.extend(axes, end=True)
+    header.extend([c for c in good.cards if c not in axes], end=True, strip=False, bottom=True)
