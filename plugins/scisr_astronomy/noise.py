@@ -29,9 +29,9 @@ class Sky:
     """Attributes
     ----------
     level : float
-        Median of the good pixels.
+        Mean of the darker three quarters of the good pixels; NaN where too few are good.
     noise : float
-        One standard deviation from pixel to pixel, of the darker half of the frame; NaN where too few are good.
+        One standard deviation from pixel to pixel, of the same.
     """
 
     level: float
@@ -62,8 +62,9 @@ def sample_sky(image: Image, *, step: int = 1) -> Sky:
     if good.sum() < 64:
         return Sky(float("nan"), float("nan"))
     difference, mean = difference[good], mean[good]
-    level = float(np.median(mean))
-    dark = difference[mean <= np.quantile(mean, 0.75)]
+    darker = mean <= np.quantile(mean, 0.75)
+    level = float(np.mean(mean[darker]))
+    dark = difference[darker]
     limit = 4 * max(1.4826 * float(np.median(np.abs(dark))), 0.5 * float(np.std(dark)) * 0.1)
     for _ in range(5):
         inside = dark[np.abs(dark) <= limit] if limit > 0 else dark
@@ -95,15 +96,13 @@ def noise_of(image: Image, exposure: Exposure, sky: Sky) -> tuple[NoiseModel | N
     pedestal = (exposure.pedestal or 0.0) if exposure.gain else 0.0
     model = NoiseModel(gain, read, pedestal)
     predicted = float(model.variance(sky.level)) + rounding
+    if image.dtype.kind in "iu" and not pedestal and measured * _AGREES_RAW < predicted:
+        # Light alone makes noise; what stands on the pixels beside it (the bias) raises the level only.
+        level = float(sky.level - max(measured - rounding - (read / gain) ** 2, 0.0) * gain)
+        note = "the level without light is not told; found from the sky's noise"
+        return NoiseModel(gain, read, level), note
     if 1 / _AGREES <= measured / predicted <= _AGREES:
         return model, None
-    if measured < predicted:
-        # Light alone makes noise; what stands on the pixels beside it (bias, dark current) raises the level only.
-        level = sky.level - (measured - rounding - (read / gain) ** 2) * gain
-        if image.dtype.kind in "iu" and 0 < level <= sky.level and not pedestal:
-            return NoiseModel(
-                gain, read, level
-            ), "the level without light is not told; found from the sky's noise"
     return None, (
         "gain and read noise in the header do not fit the noise of the pixels (sky subtracted, scaled, combined or "
         "resampled?); noise is measured instead"
@@ -119,9 +118,8 @@ def _without_read_noise(gain: float, exposure: Exposure, sky: Sky) -> tuple[Nois
             "the gain in the header does not fit the noise of the pixels (sky subtracted, scaled, combined or "
             "resampled?); noise is measured instead"
         )
-    return NoiseModel(
-        gain, read, exposure.pedestal or 0.0
-    ), "the read noise is not told; found from the sky's noise"
+    model = NoiseModel(gain, read, exposure.pedestal or 0.0)
+    return model, "the read noise is not told; found from the sky's noise"
 
 
 def _gain(image: Image, exposure: Exposure) -> float | None:
