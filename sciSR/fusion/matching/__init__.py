@@ -13,7 +13,10 @@ from sciSR.fusion.matching.noise import (
     frame_variance,
     sky_noise,
 )
+from sciSR.fusion.matching.persistent import PersistentResiduals
 from sciSR.fusion.matching.rejection import FIRST, MODEL, Thresholds, find_outliers, gradient_magnitude
+from sciSR.fusion.matching.saturation import SaturationCensus, guess_saturation, saturated_pixels
+from sciSR.fusion.matching.stack import Stack, first_pass_outliers, median_stack, sample_image
 from sciSR.fusion.matching.static import StaticPixels, rough_offsets, static_bad_pixels
 
 __all__ = [
@@ -23,17 +26,25 @@ __all__ = [
     "Match",
     "NoiseFit",
     "NoiseScale",
+    "PersistentResiduals",
+    "SaturationCensus",
+    "Stack",
     "StaticPixels",
     "Thresholds",
     "calibrate_noise",
     "estimate_background",
     "find_outliers",
+    "first_pass_outliers",
     "fit_background",
     "fit_noise",
     "frame_variance",
     "gradient_magnitude",
+    "guess_saturation",
     "match_frame",
+    "median_stack",
     "rough_offsets",
+    "sample_image",
+    "saturated_pixels",
     "sky_level",
     "sky_noise",
     "static_bad_pixels",

@@ -13,7 +13,7 @@ from sciSR.fusion.matching.robust import location, mad_std, sample
 _BIN = 3  # both images are summed over 3 x 3 pixels and smoothed by (1, 2, 1) / 4 before they are compared
 _KERNEL = np.repeat([1.0, 2.0, 1.0], _BIN) / (4 * _BIN)
 _QUIET = float(np.sum(_KERNEL**2) ** 2)  # variance of smoothed white noise
-_CORRELATED = 1 / (_QUIET * _BIN**4)  # how many points of the comparison share one noise value
+_CORRELATED = 1 / (_QUIET * _BIN**2)  # how many points of the comparison share one noise value
 _JACK = 4  # jackknife over this many tiles a side
 _PRIOR = 0.02  # how well the ratio of exposures is trusted where the frames say little
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -191,12 +192,14 @@ def calibrate_noise(
     overall = max(mad_std(sample(pull, 200_000)) ** 2, 1e-6)
     if level is None or pull.size < 5000:
         return NoiseScale(overall, np.empty(0), np.empty(0))
-    x, factors, _ = _binned_variance(pull, level[good])
+    x, factors, _ = _binned_variance(pull, level[good], smallest=400)
     rising = np.concatenate([[True], np.diff(x) > 0])
     return NoiseScale(overall, x[rising], np.maximum(factors[rising], 1e-6))
 
 
-def _binned_variance(values: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binned_variance(
+    values: np.ndarray, level: np.ndarray, smallest: int = 60
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean level, robust variance and its error in bins of level: half the pixels in the first, and so on."""
     if values.size > 200_000:
         order = np.argsort(level, kind="stable")
@@ -205,12 +208,12 @@ def _binned_variance(values: np.ndarray, level: np.ndarray) -> tuple[np.ndarray,
         order = np.concatenate([order[:-50_000][:: max(1, (values.size - 50_000) // 150_000)], bright])
     else:
         order = np.argsort(level, kind="stable")
-    # Bins shrink by a constant factor towards the bright end, down to 60 pixels.
+    # Bins shrink by a constant factor towards the bright end, down to `smallest` pixels.
     shares = 0.7 ** np.arange(_BINS)
     edges = np.unique((order.size * (1 - shares)).astype(int))
-    edges = np.append(edges[order.size - edges >= 60], order.size)
+    edges = np.append(edges[order.size - edges >= smallest], order.size)
     x, v, e = [], [], []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         inside = order[first:last]
         if inside.size < 30:
             continue
