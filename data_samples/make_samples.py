@@ -1,8 +1,10 @@
-"""Write the samples: a FITS star field, a NIfTI head phantom, and a DICOM series of it. No patient data.
+"""Write the samples: a FITS star field, dithered FITS frames, a NIfTI head phantom and a DICOM series of it.
+
+No patient data.
 
     python data_samples/make_samples.py [FOLDER]
 
-Everything follows from fixed seeds and dates, so that a second run gives the same files.
+No patient data. Everything follows from fixed seeds and dates, so that a second run gives the same files.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import struct
 import sys
 import uuid
 from pathlib import Path
 
 import numpy as np
 import phantom
+import planet
+import sequence
 import stars
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +32,8 @@ def main(folder: Path = HERE) -> None:
     """Make all samples in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_fits(folder / "star_field.fits")
+    write_ser(folder / "planet.ser")
+    write_sequence(folder / "frames")
     _, acquired = phantom.make_phantom()
     write_nifti(folder / "phantom.nii.gz", acquired)
     write_dicom(folder / "phantom_dicom", acquired)
@@ -101,6 +108,64 @@ def sip_header() -> object:
     for keyword, value in terms.items():
         header[keyword] = value
     return header
+
+
+def write_sequence(folder: Path) -> None:
+    """Six exposures in counts, a minute each. Their world coordinates are right to a pixel or so, as in life."""
+    from astropy.io import fits
+
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    made = sequence.make_sequence()
+    pointing = np.random.RandomState(sequence.SEED + 1)
+    for number, (counts, matrix) in enumerate(zip(made.frames, made.matrices, strict=True)):
+        header = frame_header(matrix, 2 * pointing.random_sample(2) - 1)
+        header["EXPTIME"] = (sequence.EXPOSURE, "[s] exposure time")
+        header["DATE-OBS"] = (f"2026-01-01T00:{2 * number:02d}:00.000", "start of the exposure, UTC")
+        header["FILTER"] = "r"
+        header["OBJECT"] = ("sciSR sample", "a simulated field")
+        header["INSTRUME"] = "simulation"
+        header["BUNIT"] = "adu"
+        header["GAIN"] = (sequence.GAIN, "[electron/adu]")
+        header["RDNOISE"] = (sequence.READ_NOISE, "[electron]")
+        header["PEDESTAL"] = (-sequence.BIAS, "[adu] to add for zero without light")
+        hdu = fits.PrimaryHDU(counts, header)
+        hdu.add_checksum(when=WHEN)
+        hdu.writeto(folder / f"frame_{number + 1}.fits")
+
+
+def frame_header(matrix: np.ndarray, error: np.ndarray) -> object:
+    """A gnomonic projection, 0.6 arcsec per pixel, for a frame that lies at `matrix`, wrong by `error` pixels."""
+    from astropy.io import fits
+
+    scale = 0.6 / 3600
+    # FITS counts (x, y) where the matrix has (row, column). The sky's direction in the first frame, then in this one.
+    sky = np.array([[-scale, 0.0], [0.0, scale]])
+    turned = sky @ np.linalg.inv(matrix[::-1, 1::-1])
+    middle = (np.array(sequence.SHAPE) - 1) / 2
+    place = matrix[:, :2] @ middle + matrix[:, 2] + error
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN", "DEC--TAN"
+    header["CRPIX1"], header["CRPIX2"] = place[1] + 1, place[0] + 1
+    header["CRVAL1"], header["CRVAL2"] = 202.469575, 47.1952583
+    header["CUNIT1"], header["CUNIT2"] = "deg", "deg"
+    header["CD1_1"], header["CD1_2"] = turned[0]
+    header["CD2_1"], header["CD2_2"] = turned[1]
+    header["RADESYS"] = "ICRS"
+    return header
+
+
+def write_ser(path: Path) -> None:
+    """The planet at 50 frames per second: SER version 3, 12 bits low byte first, with time stamps."""
+    frames = planet.make_planet().frames
+    second = 10_000_000  # ticks
+    start = 739_616 * 86_400 * second  # days from 0001-01-01 to 2026-01-01
+    ticks = [start + n * second // 50 for n in range(len(frames))]
+    names = (b"sciSR sample", b"simulation", b"simulated 200 mm telescope")
+    numbers = (0, 0, 0, frames.shape[2], frames.shape[1], 12, len(frames))
+    header = struct.pack("<14s7i40s40s40s2q", b"LUCAM-RECORDER", *numbers, *names, ticks[0], ticks[0])
+    path.write_bytes(header + frames.astype("<u2").tobytes() + struct.pack(f"<{len(ticks)}q", *ticks))
 
 
 def write_nifti(path: Path, acquired: np.ndarray) -> None:

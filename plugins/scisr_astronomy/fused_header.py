@@ -195,7 +195,7 @@ def _describe(
         "defines grid and level",
     )
     if settings.get("deconvolve"):
-        header["DECONV"] = (True, "blur of the optics reduced: not what a camera sees")
+        header["DECONV"] = (True, "blur of the optics was reduced")
     header["ORIGIN"] = (f"sciSR {__version__}", "written by")
     header["DATE"] = (datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "this file was written, UTC")
 

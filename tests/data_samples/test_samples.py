@@ -31,6 +31,40 @@ def test_star_field_is_remade_the_same(remade: Path) -> None:
         assert difference.identical, difference.report()
 
 
+def test_frames_are_remade_the_same(remade: Path) -> None:
+    from astropy.io import fits
+
+    names = [sorted(p.name for p in (folder / "frames").iterdir()) for folder in (SAMPLES, remade)]
+    assert names[0] == names[1] == [f"frame_{k}.fits" for k in range(1, 7)]
+    for name in names[0]:
+        with fits.open(SAMPLES / "frames" / name) as committed, fits.open(remade / "frames" / name) as fresh:
+            ignored = ["CHECKSUM", "DATASUM"]
+            # Rounding to whole counts may fall either way in the last digit.
+            difference = fits.FITSDiff(committed, fresh, ignore_keywords=ignored, rtol=1e-9, atol=1)
+            assert difference.identical, difference.report()
+
+
+def test_the_frames_world_coordinates_are_those_of_their_transforms_to_a_pixel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    monkeypatch.syspath_prepend(str(SAMPLES))
+    import sequence
+
+    made = sequence.make_sequence()
+    rows, columns = np.meshgrid([0.0, 87.0], [0.0, 95.0], indexing="ij")
+    points = np.stack([rows.ravel(), columns.ravel()], axis=-1)
+    worlds = [WCS(fits.getheader(SAMPLES / "frames" / f"frame_{k}.fits")) for k in range(1, 7)]
+    for world, matrix in zip(worlds, made.matrices, strict=True):
+        sky = worlds[0].all_pix2world(points[:, ::-1], 0)
+        off = world.all_world2pix(sky, 0)[:, ::-1] - (points @ matrix[:, :2].T + matrix[:, 2])
+        assert np.abs(off).max() < 2.1
+        # One error of pointing for the whole frame: rotation and scale are right.
+        assert np.abs(off - off.mean(axis=0)).max() < 2e-3
+
+
 def test_phantom_is_remade_the_same(remade: Path) -> None:
     import nibabel
 
