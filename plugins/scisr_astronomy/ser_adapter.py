@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sciSR.adapter import Writer
     from sciSR.image import Image
     from sciSR.sequence import Frame
+    from scisr_astronomy.ser_clip import SerClip, SerMetadata
 
 CHANNEL = Option(
     "channel",
@@ -72,8 +73,15 @@ class SerAdapter:
             clip, metadata = _open(path)
             return clip_images(clip, channel=channel, metadata=metadata, record=read_record(path))
 
-    def read_frames(self, path: Path, *, channel: str | None = None) -> list[Frame]:
+    def read_frames(self, path: Path, *, strict: bool = False, channel: str | None = None) -> list[Frame]:
         """One frame per exposure, lazily, with its time stamp as start; Y of a colour clip by default.
+
+        Parameters
+        ----------
+        path : Path
+        strict : bool
+            Refuse a clip that was cut short.
+        channel : {"Y", "R", "G", "B"}, optional
 
         Raises
         ------
@@ -85,6 +93,8 @@ class SerAdapter:
         path = Path(path)
         with only_our_errors(path):
             clip, metadata = _open(path)
+            if strict:
+                refuse_lost(path, metadata.file.lost)
             starts = iso_times(metadata.file.ticks, clip.frames)
             return clip_frames(clip, channel=channel, metadata=metadata, starts=starts)
 
@@ -125,7 +135,7 @@ class SerAdapter:
                 "start": min(starts, default=None),
                 "end": max(starts, default=None),
                 "provenance": list(images[0].provenance.steps),
-                "notes": [*file.lost, *metadata.notes],
+                "notes": [*metadata.warnings, *metadata.notes],
             }
 
     def default_output(self, path: Path, scale: str) -> Path:
@@ -135,16 +145,28 @@ class SerAdapter:
         return path.with_name(f"{stem}_x{scale}.ser")
 
 
-def _open(path: Path, *, warn: bool = True) -> tuple[Any, Any]:
+def _open(path: Path, *, warn: bool = True) -> tuple[SerClip, SerMetadata]:
     from scisr_astronomy.ser import open_ser
     from scisr_astronomy.ser_clip import open_clip
 
-    file = open_ser(path)
-    opened = open_clip(file)
+    clip, metadata = open_clip(open_ser(path))
     if warn:
-        for what in file.lost:
+        for what in metadata.warnings:
             warnings.warn(f"{path}: {what}", SciSRWarning, stacklevel=4)
-    return opened
+    return clip, metadata
+
+
+def refuse_lost(path: Path, lost: Sequence[str]) -> None:
+    """For strict reading: what is only a warning otherwise.
+
+    Raises
+    ------
+    UnreadableError
+    """
+    if lost:
+        raise UnreadableError(
+            "; ".join(lost), where=path, remedy="leave --strict out to use the frames that are whole"
+        )
 
 
 @contextlib.contextmanager

@@ -34,6 +34,11 @@ class SerMetadata:
     def notes(self) -> tuple[str, ...]:
         return (*self.file.notes, *self.storage.notes)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know even without asking."""
+        return (*self.file.lost, *self.storage.doubts)
+
 
 class SerClip:
     """A :class:`scisr_astronomy.clip.Clip`. No file stays open; one frame is kept in memory.

@@ -28,12 +28,15 @@ class Storage:
     right : bool
         Fewer than 16 bits stand in the low bits, so that `full` is ``2**depth - 1``.
     notes : tuple of str
+    doubts : tuple of str
+        What the user should know even without asking: the flag was not believed, or could not be checked.
     """
 
     order: str
     full: int
     right: bool
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def judge_storage(raw: np.ndarray, flag: int, depth: int, step: int = 1) -> Storage:
@@ -52,23 +55,23 @@ def judge_storage(raw: np.ndarray, flag: int, depth: int, step: int = 1) -> Stor
     """
     if raw.dtype == np.uint8:
         return Storage("<", *_full_scale(raw, depth, 8))
-    order, notes = _order(raw, flag, depth, step)
-    return Storage(order, *_full_scale(raw if order == "<" else raw.byteswap(), depth, 16), notes)
+    seen, usual = _seen_order(raw, depth, step), ">" if flag else "<"
+    order = seen or usual
+    full, right = _full_scale(raw if order == "<" else raw.byteswap(), depth, 16)
+    notes, doubts = _told(seen, usual, flag)
+    return Storage(order, full, right, notes, doubts)
 
 
-def _order(raw: np.ndarray, flag: int, depth: int, step: int) -> tuple[str, tuple[str, ...]]:
-    seen = _seen_order(raw, depth, step)
-    usual = ">" if flag else "<"
+def _told(seen: str | None, usual: str, flag: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Notes and doubts about the byte order."""
     name = {"<": "low byte first", ">": "high byte first"}
     if seen is None:
-        return usual, (
-            f"the pixels do not tell their byte order: {name[usual]}, as most programs mean LittleEndian {flag}",
-        )
+        text = f"the pixels do not tell their byte order: {name[usual]}, as most programs mean LittleEndian {flag}"
+        return ((), (text,)) if usual == ">" else ((text,), ())
+    text = f"LittleEndian is {flag}, the pixels are {name[seen]}: "
     if seen == usual:
-        return seen, (f"LittleEndian is {flag}, the pixels are {name[seen]}: as most programs write it",)
-    return seen, (
-        f"LittleEndian is {flag}, the pixels are {name[seen]}: as specified, but the reverse of most programs",
-    )
+        return (text + "as most programs write it",), ()
+    return (), (text + "as specified, but the reverse of most programs",)
 
 
 def _seen_order(raw: np.ndarray, depth: int, step: int) -> str | None:

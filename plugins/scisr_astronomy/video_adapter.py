@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciSR.errors import SciSRWarning
-from scisr_astronomy.ser_adapter import CHANNEL, only_our_errors
+from scisr_astronomy.ser_adapter import CHANNEL, only_our_errors, refuse_lost
 
 if TYPE_CHECKING:
     from sciSR.adapter import Writer
     from sciSR.image import Image
     from sciSR.sequence import Frame
+    from scisr_astronomy.video_clip import VideoClip
+    from scisr_astronomy.video_writer import VideoMetadata
 
 
 class VideoAdapter:
@@ -54,8 +56,15 @@ class VideoAdapter:
             clip, metadata = _open(path)
             return clip_images(clip, channel=channel, metadata=metadata, record=read_record(path))
 
-    def read_frames(self, path: Path, *, channel: str | None = None) -> list[Frame]:
+    def read_frames(self, path: Path, *, strict: bool = False, channel: str | None = None) -> list[Frame]:
         """One frame per picture, lazily; Y of a video in colour by default.
+
+        Parameters
+        ----------
+        path : Path
+        strict : bool
+            Refuse a video that was cut short.
+        channel : {"Y", "R", "G", "B"}, optional
 
         Raises
         ------
@@ -66,6 +75,8 @@ class VideoAdapter:
         path = Path(path)
         with only_our_errors(path):
             clip, metadata = _open(path)
+            if strict:
+                refuse_lost(path, metadata.file.lost)
             return clip_frames(clip, channel=channel, metadata=metadata, starts=clip.file.starts())
 
     def open_writer(
@@ -114,7 +125,7 @@ class VideoAdapter:
         return path.with_name(f"{stem}_x{scale}{suffix}")
 
 
-def _open(path: Path, *, warn: bool = True) -> tuple[Any, Any]:
+def _open(path: Path, *, warn: bool = True) -> tuple[VideoClip, VideoMetadata]:
     from scisr_astronomy.video import open_video
     from scisr_astronomy.video_clip import VideoClip
     from scisr_astronomy.video_writer import VideoMetadata
