@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sciSR.fusion.forward import Canvas, Footprint, Predictor, footprint, on_window, window_of
 from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
 from sciSR.fusion.solvers.mean import Sums, weighted_mean
-from sciSR.fusion.solvers.resample import fill
+from sciSR.fusion.solvers.resample import fill, gaussian
 from sciSR.fusion.solvers.window import Window
 
 SMOOTH = 4.0
@@ -117,24 +116,11 @@ def finish(
     other = prepare(replica, setting.target, device)
     unit = setting.mean.std.nan_to_num(0.0)
     ratio = torch.where(unit > 0, (again(replica, other) - scene) ** 2 / unit.clamp(min=1e-30) ** 2, 0.0)
-    factors = setting.canvas.factors
-    spread = _blur(ratio, factors) / _blur((unit > 0).to(ratio.dtype), factors).clamp(min=1e-6)
+    reach = (SMOOTH * setting.canvas.factors[0], SMOOTH * setting.canvas.factors[1])
+    spread = gaussian(ratio, reach) / gaussian((unit > 0).to(ratio.dtype), reach).clamp(min=1e-6)
     std = unit * spread.sqrt()
     nothing = setting.mean.weight == 0
     planes = [scene.masked_fill(nothing, torch.nan), std.masked_fill(nothing, torch.nan)]
     planes += [setting.mean.weight, setting.mean.coverage]
     image, std, weight, coverage = (p[setting.inside].cpu().numpy() for p in planes)
     return Solution(image, std, weight, coverage, extras={"frames": len(frames), **extras})
-
-
-def _blur(plane: Tensor, factors: tuple[float, float]) -> Tensor:
-    """Gaussian of `SMOOTH` native pixels."""
-    for axis, factor in enumerate(factors):
-        sigma = SMOOTH * factor
-        reach = int(3 * sigma)
-        t = torch.arange(-reach, reach + 1, dtype=plane.dtype, device=plane.device)
-        taps = torch.exp(-0.5 * (t / sigma) ** 2)
-        shape = (1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1)
-        padding = (reach, 0) if axis == 0 else (0, reach)
-        plane = F.conv2d(plane[None, None], (taps / taps.sum()).reshape(shape), padding=padding)[0, 0]
-    return plane

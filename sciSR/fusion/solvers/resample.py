@@ -216,6 +216,17 @@ def _smooth(product: Tensor, weight: Tensor) -> Tensor:
     return (top + little * coarse) / (bottom + little)
 
 
+def gaussian(plane: Tensor, sigmas: tuple[float, float]) -> Tensor:
+    """Gaussian mean, zero beyond the border."""
+    for axis, sigma in enumerate(sigmas):
+        reach = max(int(3 * sigma + 0.5), 1)
+        t = torch.arange(-reach, reach + 1, dtype=plane.dtype, device=plane.device)
+        taps = torch.exp(-0.5 * (t / sigma) ** 2)
+        shape, padding = ((1, 1, -1, 1), (reach, 0)) if axis == 0 else ((1, 1, 1, -1), (0, reach))
+        plane = F.conv2d(plane[None, None], (taps / taps.sum()).reshape(shape), padding=padding)[0, 0]
+    return plane
+
+
 def _local_range(values: Tensor, bad: Tensor) -> Tensor:
     """Largest difference among the good pixels around each pixel (5x5); 0 where there are fewer than two."""
     far = torch.finfo(values.dtype).max

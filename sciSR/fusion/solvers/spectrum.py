@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,11 @@ from torch import Tensor
 BINS = 96
 """Rings of frequency, at most."""
 
-_FLOOR = 1e-6
-"""Least power, as a share of the noise: a prior of zero would admit nothing at all."""
+BLOCK = 32
+"""Native pixels along a block of :func:`quiet_power_prior`."""
+
+AxisResponse = Callable[[Tensor, float], Tensor]
+"""Transfer along one axis: of the frequency in cycles per native pixel, and the fine pixels per native one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class PowerSpectrum:
     radius : ndarray, (bins,), float64
         Cycles per native pixel, ascending.
     power : ndarray, (bins,), float64
-        Variance per fine pixel and unit of spectrum: white noise of variance v has the power v everywhere.
+        Positive. White noise of variance v per fine pixel has the power v everywhere.
     """
 
     radius: np.ndarray
@@ -34,6 +38,119 @@ class PowerSpectrum:
         """Power at any radii (cycles per native pixel): linear in its logarithm, constant beyond the ends."""
         logs = np.interp(radius.cpu().numpy(), self.radius, np.log(self.power))
         return torch.from_numpy(np.exp(logs)).to(radius.device)
+
+    def towards(self, other: PowerSpectrum, share: float, most: float = np.inf) -> PowerSpectrum:
+        """The geometric mean ``self^(1 - share) other^share`` at `other`'s radii, with self at most `most` x other."""
+        goal = np.log(other.power)
+        own = np.interp(other.radius, self.radius, np.log(self.power))
+        own = np.minimum(own, goal + np.log(most))
+        return PowerSpectrum(other.radius, np.exp((1 - share) * own + share * goal))
+
+
+def power_spectrum_prior(
+    image: Tensor,
+    variance: float,
+    factors: tuple[float, float] = (1.0, 1.0),
+    response: AxisResponse | None = None,
+    noise_response: AxisResponse | None = None,
+) -> PowerSpectrum:
+    """Power spectrum of a scene from a noisy image of it.
+
+    The ring means of the periodogram, less the noise, over the squared response. Where that is not clearly above the
+    noise, or the response is weak, the logarithm goes on linearly (the optics' exponential fall), never upwards.
+
+    Parameters
+    ----------
+    image : Tensor, (rows, columns)
+        On the fine grid; finite. Its mean is taken off and its borders are tapered here.
+    variance : float
+        Power of the noise in `image`: its variance per fine pixel, were it white.
+    factors : (float, float)
+        Fine pixels per native pixel.
+    response : callable, optional
+        From the scene to the image.
+    noise_response : callable, optional
+        From white noise to the image's.
+
+    Returns
+    -------
+    PowerSpectrum
+        Never zero: at least 1e-9 of its largest value.
+    """
+    window = _tukey(image.shape[0], image)[:, None] * _tukey(image.shape[1], image)[None, :]
+    tile = (image - image.mean()).to(torch.float64)[None]
+    return _from_tiles(tile, window, variance, factors, response, noise_response)
+
+
+def quiet_power_prior(
+    image: Tensor,
+    variance: float,
+    factors: tuple[float, float] = (1.0, 1.0),
+    response: AxisResponse | None = None,
+    noise_response: AxisResponse | None = None,
+) -> PowerSpectrum:
+    """Power spectrum of most of a scene: the median over blocks, so that stars in some of them do not count.
+
+    Parameters and result as for :func:`power_spectrum_prior`.
+    """
+    size = [min(max(round(BLOCK * f), 8), n) for f, n in zip(factors, image.shape, strict=True)]
+    step = [max(n // 2, 1) for n in size]
+    tiles = image.unfold(0, size[0], step[0]).unfold(1, size[1], step[1]).reshape(-1, *size)
+    tiles = (tiles - tiles.mean(dim=(1, 2), keepdim=True)).to(torch.float64)
+    hann = [
+        torch.hann_window(n + 2, periodic=False, dtype=torch.float64, device=image.device)[1:-1] for n in size
+    ]
+    return _from_tiles(tiles, hann[0][:, None] * hann[1][None], variance, factors, response, noise_response)
+
+
+def _from_tiles(
+    tiles: Tensor,
+    window: Tensor,
+    variance: float,
+    factors: tuple[float, float],
+    response: AxisResponse | None,
+    noise_response: AxisResponse | None,
+) -> PowerSpectrum:
+    """From the median of the tiles' periodograms."""
+    shape = (int(tiles.shape[1]), int(tiles.shape[2]))
+    radius, multiplicity = radii(shape, factors, tiles.device)
+    size = min(shape)
+    found = []
+    for tile in tiles:
+        periodogram = torch.fft.rfft2(tile * window).abs() ** 2 / float((window**2).sum())
+        where, power = ring_means(periodogram, radius, multiplicity, size)
+        found.append(power)
+    passed, noise = (
+        ring_means(_squared(r, shape, factors, tiles.device), radius, multiplicity, size)[1]
+        for r in (response, noise_response)
+    )
+    return _fitted(where, np.median(found, axis=0), passed, variance * noise)
+
+
+def _squared(
+    response: AxisResponse | None, shape: tuple[int, int], factors: tuple[float, float], device: torch.device
+) -> Tensor:
+    if response is None:
+        return torch.ones((), dtype=torch.float64, device=device)
+    rows, columns = _frequencies(shape, factors, device)
+    return (response(rows, factors[0]) * response(columns, factors[1])) ** 2
+
+
+def _fitted(where: np.ndarray, power: np.ndarray, passed: np.ndarray, noise: np.ndarray) -> PowerSpectrum:
+    """The scene's power where it stands clear of the noise, and its continuation."""
+    signal = power - noise
+    trusted = (signal > noise) & (signal > 0) & (passed > 0.2)
+    clear = len(trusted) if trusted.all() else int(np.argmin(trusted))
+    if clear < 3:
+        # Hardly a scene to speak of: as much power as could hide in the noise of a few rings.
+        level = max(float(np.max(np.abs(signal[:4]) / np.maximum(passed[:4], 0.2))), 1e-30)
+        return PowerSpectrum(where, np.full_like(where, level))
+    scene = signal[:clear] / passed[:clear]
+    last = max(clear - max(clear // 2, 3), 0)
+    slope = np.polyfit(where[last:clear], np.log(scene[last:]), 1)[0]
+    beyond = scene[-1] * np.exp(min(slope, 0.0) * (where[clear:] - where[clear - 1]))
+    scene = np.concatenate([scene, beyond])
+    return PowerSpectrum(where, np.maximum(scene, 1e-9 * scene.max()))
 
 
 def ring_means(
@@ -70,61 +187,20 @@ def ring_means(
     return of_radius, of_values
 
 
-def power_spectrum_prior(
-    image: Tensor,
-    variance: float,
-    factors: tuple[float, float] = (1.0, 1.0),
-    response: Tensor | None = None,
-) -> PowerSpectrum:
-    """Power spectrum of a scene from a noisy image of it.
-
-    The ring means of the periodogram, less the noise, over the squared response. Where that is not clearly above the
-    noise, or the response is weak, the logarithm goes on linearly (the optics' exponential fall), never upwards.
-
-    Parameters
-    ----------
-    image : Tensor, (rows, columns)
-        On the fine grid, without its background. Its borders are tapered here.
-    variance : float
-        Power of the noise in `image` (its variance per fine pixel, where it is white), in the band used.
-    factors : (float, float)
-        Fine pixels per native pixel.
-    response : Tensor, (rows, columns // 2 + 1), optional
-        Transfer function from the scene to the image, on the frequencies of ``rfft2``; 1 if not given.
-
-    Returns
-    -------
-    PowerSpectrum
-    """
-    rows, columns = image.shape
-    radius, multiplicity = radii((rows, columns), factors, image.device)
-    taper = _tukey(rows, image)[:, None] * _tukey(columns, image)[None, :]
-    image = image.to(torch.float64)
-    spectrum = torch.fft.rfft2((image - image.mean()) * taper)
-    periodogram = (spectrum.abs() ** 2) / float((taper**2).sum())
-    squared = torch.ones_like(periodogram) if response is None else response.to(torch.float64).abs() ** 2
-    where, power = ring_means(periodogram, radius, multiplicity, min(rows, columns))
-    _, passed = ring_means(squared, radius, multiplicity, min(rows, columns))
-    signal = power - variance
-    trusted = (signal > 3 * variance) & (passed > 0.2)
-    clear = len(trusted) if trusted.all() else int(np.argmin(trusted))
-    floor = max(_FLOOR * variance, np.finfo(np.float64).tiny * 1e10)
-    if clear < 4:
-        level = max(float(np.mean(np.clip(signal[:4] / np.maximum(passed[:4], 0.2), 0, None))), floor)
-        return PowerSpectrum(where, np.full_like(where, level))
-    power = np.maximum(signal[:clear] / passed[:clear], floor)
-    slope = np.polyfit(where[clear // 2 : clear], np.log(power[clear // 2 :]), 1)[0]
-    beyond = np.exp(np.log(power[-1]) + min(slope, 0.0) * (where[clear:] - where[clear - 1]))
-    return PowerSpectrum(where, np.maximum(np.concatenate([power, beyond]), floor))
+def _frequencies(
+    shape: tuple[int, int], factors: tuple[float, float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Cycles per native pixel of ``rfft2`` on a fine grid: (rows, 1) and (1, columns // 2 + 1)."""
+    r = torch.fft.fftfreq(shape[0], dtype=torch.float64, device=device)[:, None] * factors[0]
+    c = torch.fft.rfftfreq(shape[1], dtype=torch.float64, device=device)[None, :] * factors[1]
+    return r, c
 
 
 def radii(
     shape: tuple[int, int], factors: tuple[float, float], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Radius (cycles per native pixel) of ``rfft2``'s frequencies on a fine grid, and how often each counts."""
-    r = torch.fft.fftfreq(shape[0], dtype=torch.float64, device=device)[:, None] * factors[0]
-    c = torch.fft.rfftfreq(shape[1], dtype=torch.float64, device=device)[None, :] * factors[1]
-    return torch.hypot(r, c), half_multiplicity(shape[1], device)
+    return torch.hypot(*_frequencies(shape, factors, device)), half_multiplicity(shape[1], device)
 
 
 def half_multiplicity(columns: int, device: torch.device) -> Tensor:
