@@ -18,6 +18,7 @@ from sciSR.fusion.matching.rejection import FIRST, MODEL, Thresholds, find_outli
 from sciSR.fusion.matching.saturation import SaturationCensus, guess_saturation, saturated_pixels
 from sciSR.fusion.matching.stack import Stack, first_pass_outliers, median_stack, sample_image
 from sciSR.fusion.matching.static import StaticPixels, rough_offsets, static_bad_pixels
+from sciSR.fusion.matching.trails import Trail, find_trails
 
 __all__ = [
     "FIRST",
@@ -31,9 +32,11 @@ __all__ = [
     "Stack",
     "StaticPixels",
     "Thresholds",
+    "Trail",
     "calibrate_noise",
     "estimate_background",
     "find_outliers",
+    "find_trails",
     "first_pass_outliers",
     "fit_background",
     "fit_noise",

@@ -63,7 +63,7 @@ class PersistentResiduals:
             np.maximum(self._square / number - mean * mean, 0) * number / np.maximum(number - 1, 1)
         )
         # A pixel whose residual comes from one frame alone scatters; a steady defect does not.
-        error = np.maximum(scatter, np.float32(0.7)) / np.sqrt(number)
+        error = np.maximum(scatter, np.float32(1)) / np.sqrt(number)
         return (np.abs(mean) > np.maximum(sigma * error, least)) & (self._number >= 4)
 
     def lines(self, axis: int, *, sigma: float = 6.0, least: float = 0.3) -> np.ndarray:
