@@ -1,6 +1,4 @@
-"""Write the samples: a FITS star field, dithered FITS frames, a NIfTI head phantom and a DICOM series of it.
-
-No patient data.
+"""Write the samples: a FITS star field, dithered FITS frames, a SER clip, a NIfTI phantom and a DICOM series of it.
 
     python data_samples/make_samples.py [FOLDER]
 
