@@ -79,6 +79,9 @@ class Adapter(Protocol):
     ``frame_files(paths) -> list[(path, options)]``
         Which of some files are exposures, in order, and additional keyword arguments of ``read_frames`` for each:
         masks and weights in files of their own belong to an exposure and are none.
+    ``write_fused(path, fused, *, overwrite=False) -> Path``
+        Write what :func:`sciSR.fuse` returns, a :class:`sciSR.fusion.product.Fused`: image, error, weight, coverage,
+        context and the record of each frame, atomically.
 
     Attributes
     ----------

@@ -149,6 +149,8 @@ def _print_outcome(outcome: Any) -> None:
     for name, reason in outcome.left_out:
         click.echo(f"  left out: {name}: {reason}", err=True)
     for note in outcome.notes:
+        if note in outcome.warnings:  # told already
+            continue
         click.echo(f"  {note}", err=True)
     found = (outcome.report.get("frc") or {}).get("resolution", {}).get("1/7", {})
     if found.get("period_px"):
@@ -173,14 +175,19 @@ def choice(*words: str) -> click.Choice:
 
 
 # fmt: off
-REGISTRATION = [
-    _option("Registration", "--reference", default="auto", metavar="FRAME",
-            help="Frame that defines grid and level: auto (a sharp one), its number from 0, or its name."),
-    _option("Registration", "--register", type=choice("auto", "wcs", "stars", "phase", "planetary"), default="auto",
-            help="First guess from world coordinates, star patterns, or correlation; planetary: a lattice of points."),
-    _option("Registration", "--model", type=choice("auto", "shift", "euclidean", "similarity", "affine", "wcs"),
-            default="auto", help="What may differ between frames; auto: the simplest that the stars allow."),
-]
+def registration_options(*guesses: str) -> list[GroupedOption]:
+    """Options that both commands have; `guesses` are the words of ``--register``."""
+    return [
+        _option("Registration", "--reference", default="auto", metavar="FRAME",
+                help="Frame that defines grid and level: auto (a sharp one), its number from 0, or its name."),
+        _option("Registration", "--register", type=choice(*guesses), default="auto",
+                help="First guess from world coordinates, star patterns, or correlation"
+                     + ("; planetary: a lattice of points." if "planetary" in guesses else ".")),
+        _option("Registration", "--model", type=choice("auto", "shift", "euclidean", "similarity", "affine", "wcs"),
+                default="auto", help="What may differ between frames; auto: the simplest that the stars allow."),
+    ]
+
+
 OPTIONS = [
     _option("Method", "-s", "--scale", default="2", metavar="S", help="Factor: 2, 1.5, 3/2, or rows,columns: 2,1."),
     _option("Method", "-m", "--method", type=choice(*METHODS), default="map",
@@ -196,7 +203,7 @@ OPTIONS = [
     _option("Method", "--psf", type=click.Path(), metavar="FILE",
             help="Image of a star, sampled like the result, for --deconvolve; measured from stars by default."),
     _option("Method", "--device", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
-    *REGISTRATION,
+    *registration_options("auto", "wcs", "stars", "phase", "planetary"),
     _option("Frames", "--keep-best", metavar="SHARE", help="Use the sharpest frames only: 30%."),
     _option("Frames", "--background", type=choice("auto", "offset", "plane", "mesh", "none"), default="auto",
             help="What is matched between frames and taken off."),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sciSR import __version__
-from sciSR.cli.fuse import REGISTRATION, build, parse_reference
+from sciSR.cli.fuse import build, parse_reference, registration_options
 from sciSR.cli.options import GroupedOption, explain, given_format_options
 from sciSR.cli.output import configure, print_json, print_line, print_warning
 
@@ -76,6 +76,8 @@ def _print_table(found: Mapping[str, Any]) -> None:
     for entry in found["unread"]:
         print_warning(f"{entry['name']}: {entry['reason']}")
     for note in found["notes"]:
+        if note in found["warnings"]:  # told already
+            continue
         click.echo(f"  {note}", err=True)
 
 
@@ -101,7 +103,7 @@ def _number(value: float | None, digits: int) -> str:
 
 # fmt: off
 OPTIONS = [
-    *REGISTRATION,
+    *registration_options("auto", "wcs", "stars", "phase"),
     GroupedOption(["--strict"], group="Frames", is_flag=True, help="Stop at the first frame that can't be used."),
     GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON document on stdout, all else on stderr."),
     GroupedOption(["-q", "--quiet"], group="Output", is_flag=True, help="Only warnings and errors."),

@@ -38,7 +38,7 @@ def register_files(
     Returns
     -------
     dict
-        JSON-ready: as :meth:`sciSR.fusion.registration.Registration.as_dict`, and ``unread``.
+        JSON-ready: as :meth:`sciSR.fusion.registration.Registration.as_dict`, ``unread`` and ``warnings``.
 
     Raises
     ------
@@ -46,8 +46,11 @@ def register_files(
     """
     from sciSR.api import read_sequence
     from sciSR.fusion.registration import register as run
+    from sciSR.workflow.run import overheard
 
-    sequence = read_sequence(paths, strict=strict, **(options or {}))
+    said: list[str] = []
+    with overheard(said):
+        sequence = read_sequence(paths, strict=strict, **(options or {}))
     chosen = reference_index(sequence, reference)
     found = dict(run(sequence, reference=chosen, model=model, method=register).as_dict())  # type: ignore[arg-type]
     if strict and found["left_out"]:
@@ -57,6 +60,7 @@ def register_files(
         )
     found["unread"] = [{"name": each.name, "reason": each.reason} for each in sequence.left_out]
     found["notes"] = list(dict.fromkeys([*sequence.notes, *found["notes"]]))
+    found["warnings"] = said
     return found
 
 

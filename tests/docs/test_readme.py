@@ -42,6 +42,20 @@ def test_every_option_of_upscale_is_described() -> None:
         assert all(flag in text or flag in ("--quiet", "--verbose") for flag in flags), flags
 
 
+def test_every_option_of_fuse_is_described_and_every_described_one_exists() -> None:
+    from sciSR.cli.fuse import command
+
+    text = (ROOT / "docs" / "fuse.md").read_text(encoding="utf-8")
+    own = [p for p in command.params if not getattr(p, "group", "").startswith("Options")]
+    flags = [name for parameter in own for name in parameter.opts if name.startswith("--")]
+    assert [f for f in flags if f"`{f}`" not in text and f not in ("--quiet", "--verbose")] == []
+    every = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    for page in (text, README):
+        for line in re.findall(r"scisr fuse[^\n#`]*", page):
+            assert set(re.findall(r"\s(--?[a-z-]+)", line)) <= every, line
+    assert set(re.findall(r"^\| (?:`-\w`, )?`(--[a-z-]+)", text, re.M)) <= every
+
+
 def test_research_use_is_said() -> None:
     for name in ("README.md", "docs/index.md", "docs/upscale.md", "SECURITY.md"):
         assert "not for diagnosis" in (ROOT / name).read_text(encoding="utf-8")
