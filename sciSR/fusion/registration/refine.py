@@ -81,14 +81,14 @@ def refine(
         raise UsageError(f"{len(frames)} frames, but {len(current)} registrations")
     if tuple(image.shape) != target.shape:
         raise UsageError(f"the fused image has shape {tuple(image.shape)}, the target {target.shape}")
-    scene = _Scene(image, target, std)
+    scene = Scene(image, target, std)
     share = _share(target, len(frames))
     gauge = next((k for k, known in enumerate(current) if known.how == "reference"), None)
     fixed = _reference_model(current)
-    steps: list[_Step | None] = []
+    steps: list[Step | None] = []
     for k, (frame, known) in enumerate(zip(frames, current, strict=True)):
         model = fixed if k == gauge else known.correction
-        steps.append(_step(scene, frame, known, model, share))
+        steps.append(step_of(scene, frame, known, model, share))
     base = steps[gauge] if gauge is not None else None
     return [
         known if k == gauge else _moved(known, step, base, gauge, current)
@@ -108,7 +108,7 @@ def _reference_model(current: Sequence[Registered]) -> str:
     return ORDER[min(used, default=0)]
 
 
-class _Scene:
+class Scene:
     """The estimate as native pixels see it, ready to be sampled with its slopes."""
 
     def __init__(self, image: np.ndarray, target: Target, std: np.ndarray | None) -> None:
@@ -169,14 +169,14 @@ class _Scene:
         return value.astype(np.float64), np.stack([s.numpy() for s in slopes], axis=-1).astype(np.float64)
 
 
-class _Step:
+class Step:
     """A frame's correction: parameters, covariance, and the model they belong to."""
 
     def __init__(self, parameters: np.ndarray, covariance: np.ndarray, model: str, pixels: int) -> None:
         self.parameters, self.covariance, self.model, self.pixels = parameters, covariance, model, pixels
 
 
-def _step(scene: _Scene, frame: PreparedFrame, known: Registered, model: str, share: float) -> _Step | None:
+def step_of(scene: Scene, frame: PreparedFrame, known: Registered, model: str, share: float) -> Step | None:
     """Gauss-Newton for one frame; None where it holds too little."""
     shape = frame.values.shape
     positions = frame_positions(known.transform, range(shape[0]), shape[1])
@@ -243,7 +243,7 @@ def _solve(
     jacobian: np.ndarray,
     model: str,
     share: float,
-) -> _Step | None:
+) -> Step | None:
     """Robust weighted least squares for the correction, a gain and an offset."""
     k = MODELS[model]
     columns = np.column_stack([jacobian, value - np.median(value), np.ones_like(value)])
@@ -274,7 +274,7 @@ def _solve(
     parameters = solution[:k] / unit[:k] / free
     if not (np.isfinite(parameters).all() and np.isfinite(covariance).all()):
         return None
-    return _Step(parameters, covariance / free**2, model, len(residual))
+    return Step(parameters, covariance / free**2, model, len(residual))
 
 
 def _looseness(left: np.ndarray, variance: np.ndarray, steep: np.ndarray) -> float:
@@ -301,8 +301,8 @@ def _looseness(left: np.ndarray, variance: np.ndarray, steep: np.ndarray) -> flo
 
 def _moved(
     known: Registered,
-    step: _Step | None,
-    base: _Step | None,
+    step: Step | None,
+    base: Step | None,
     gauge: int | None,
     current: Sequence[Registered],
 ) -> Registered:
@@ -340,7 +340,7 @@ def _preceded(first: Affine, transform: Transform) -> Transform:
     return Chain((first, transform))
 
 
-def _carried(base: _Step, known: Registered, shape: tuple[int, int]) -> np.ndarray:
+def _carried(base: Step, known: Registered, shape: tuple[int, int]) -> np.ndarray:
     """The reference's covariance in the terms of the frame's model: what it does to the frame's positions.
 
     Least squares over a lattice of points of the frame: a shift of the reference, seen from a turned frame, is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,7 +11,9 @@ import numpy as np
 from sciSR.errors import GeometryError, SciSRError, UsageError
 from sciSR.fusion.registration import models
 from sciSR.fusion.registration.asterisms import match, pair_up
+from sciSR.fusion.registration.direct import register_images
 from sciSR.fusion.registration.models import frame_centre
+from sciSR.fusion.registration.phase import Plane, plane
 from sciSR.fusion.registration.results import Registered, Registration
 from sciSR.fusion.registration.stars import Catalogue, find_stars
 from sciSR.fusion.registration.wcs import warp
@@ -77,6 +80,7 @@ def register(
     chosen, notes = _reference(catalogues, reference, sequence)
     start = catalogues[chosen]
     assert start is not None
+    anchor = _Anchor(sequence[chosen], start)
     frames: list[Registered | None] = []
     for k, (frame, seen) in enumerate(zip(sequence, catalogues, strict=True)):
         if seen is None:
@@ -85,7 +89,7 @@ def register(
             frames.append(_identity(frame, seen))
         else:
             try:
-                frames.append(_one(sequence[chosen], start, frame, seen, model, method))
+                frames.append(_one(anchor, frame, seen, model, method))
             except Unregistered as error:
                 frames.append(None)
                 left_out[k] = error.what
@@ -161,38 +165,91 @@ def _identity(frame: Frame, seen: Catalogue) -> Registered:
     )
 
 
-def _one(
-    reference: Frame, start: Catalogue, frame: Frame, seen: Catalogue, model: str, method: str
-) -> Registered:
+class _Anchor:
+    """The reference: its stars, and its pixels for those frames that stars do not register."""
+
+    def __init__(self, frame: Frame, stars: Catalogue) -> None:
+        self.frame, self.stars = frame, stars
+
+    @functools.cached_property
+    def plane(self) -> Plane:
+        return _plane(self.frame)
+
+
+def _plane(frame: Frame) -> Plane:
+    pixels = frame.read()
+    return plane(pixels.values, pixels.bad)
+
+
+def _one(anchor: _Anchor, frame: Frame, seen: Catalogue, model: str, method: str) -> Registered:
     """Register one frame, or raise Unregistered with the reason."""
     if seen.usable == 0:
         raise Unregistered("every pixel is bad")
     if not seen.noise > 0:
         raise Unregistered("the frame is constant: there is nothing to register")
     reasons: list[str] = []
-    guess = None
-    if method in ("auto", "wcs"):
-        guess = _world_guess(reference, frame)
-        if guess is None and (method == "wcs" or model == "wcs"):
-            raise Unregistered("no world coordinates in common with the reference")
-    if guess is not None:
-        if not _overlaps(guess, reference.shape, frame.shape):
-            if method == "wcs":
-                raise Unregistered("no overlap with the reference, by the world coordinates")
-            reasons.append("no overlap by the world coordinates")
-        else:
-            found = _from_world(guess, start, frame, seen, model)
-            if found is not None:
-                return found
-            reasons.append("the stars do not confirm the world coordinates")
-            if method == "wcs":
-                return _trusted(guess, frame, seen)
-    if method in ("auto", "stars"):
-        found = _from_stars(start, frame, seen, model)
+    guess = _world_guess(anchor.frame, frame) if method in ("auto", "wcs") else None
+    if guess is None and "wcs" in (method, model):
+        raise Unregistered("no world coordinates in common with the reference")
+    if guess is not None and not _overlaps(guess, anchor.frame.shape, frame.shape):
+        if method == "wcs":
+            raise Unregistered("no overlap with the reference, by the world coordinates")
+        reasons.append("no overlap by the world coordinates")
+        guess = None
+    if guess is not None and method in ("auto", "wcs"):
+        found = _from_world(guess, anchor.stars, frame, seen, model)
+        found = found or _from_images(anchor, frame, seen, model, guess, reasons)
         if found is not None:
             return found
-        reasons.append(f"no star pattern in common ({len(start)} and {len(seen)} stars)")
-    raise Unregistered("; ".join(reasons) or "not registered")
+        if method == "wcs":
+            return _trusted(guess, frame, seen)
+        reasons.append("nothing in the image confirms the world coordinates (--registration wcs trusts them)")
+    if method in ("auto", "stars"):
+        found = _from_stars(anchor.stars, frame, seen, model)
+        if found is not None:
+            return found
+        reasons.append(f"no star pattern in common ({len(anchor.stars)} and {len(seen)} stars)")
+    if method in ("auto", "phase"):
+        found = _from_images(anchor, frame, seen, model, None, reasons)
+        if found is not None:
+            return found
+    raise Unregistered("; ".join(reasons))
+
+
+def _from_images(
+    anchor: _Anchor, frame: Frame, seen: Catalogue, model: str, guess: Transform | None, reasons: list[str]
+) -> Registered | None:
+    """By correlation, after the world coordinates where there are any."""
+    found, why = register_images(
+        anchor.plane,
+        _plane(frame),
+        guess=guess,
+        reach=None if guess is None else WCS_REACH,
+        model="auto" if model == "wcs" else model,
+    )
+    if found is None:
+        if guess is None:
+            reasons.append(why)
+        return None
+    return Registered(
+        found.transform,
+        found.covariance,
+        found.model if guess is None else f"wcs+{found.model}",
+        "phase" if guess is None else "wcs",
+        frame.shape,
+        fwhm_px=seen.fwhm,
+        background=seen.background,
+        noise=seen.noise,
+        name=frame.name,
+        note="" if guess is None else _offset(guess, found.transform, frame.shape, "a correlation"),
+    )
+
+
+def _offset(guess: Transform, transform: Transform, shape: tuple[int, int], by: str) -> str:
+    """What to say where the world coordinates are wrong by more than two pixels."""
+    middle = frame_centre(shape)
+    off = float(np.hypot(*(transform(guess.inverse(middle)) - middle)))
+    return f"the world coordinates are off by {off:.1f} px; corrected by {by}" if off > 2 else ""
 
 
 def _world_guess(reference: Frame, frame: Frame) -> Transform | None:
@@ -228,9 +285,7 @@ def _from_world(
     if fitted is None:
         return None
     fit, n = fitted
-    middle = frame_centre(frame.shape)
-    off = float(np.hypot(*(fit.transform(guess.inverse(middle)) - middle)))
-    note = f"the world coordinates are off by {off:.1f} px; corrected by {n} stars" if off > 2 else ""
+    note = _offset(guess, fit.transform, frame.shape, f"{n} stars")
     return _result(fit, n, frame, seen, "wcs", f"wcs+{fit.model}", note)
 
 
