@@ -103,7 +103,7 @@ def title(fused: Fused) -> str:
     scale = pixel_arcsec(fused)
     if scale:
         lines.append(f'{scale * factor:.3g}" to {scale:.3g}" per pixel')
-    return f"{first}\n" + "   ".join(lines)
+    return f"{first}\n" + ", ".join(lines)
 
 
 def pixel_arcsec(fused: Fused) -> float | None:

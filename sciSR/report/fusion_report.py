@@ -115,13 +115,13 @@ def render(fused: Fused, document: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
     template = files("sciSR.report").joinpath("templates/fusion.html.j2").read_text(encoding="utf-8")
-    frames = document["frames"]
+    frames, native = document["frames"], native_shape(fused)
     sheet = io.BytesIO()
     draw(fused).savefig(sheet, format="png", dpi=100, metadata={"Software": None})
     frc = document["measured"].get("frc")
     pictures = {"sheet": sheet.getvalue()}
     if any(frame["used"] for frame in frames):
-        pictures |= {"residuals": plots.residuals(frames), "placements": plots.placements(frames)}
+        pictures |= {"residuals": plots.residuals(frames), "placements": plots.placements(frames, native)}
     if frc:
         pictures["frc"] = plots.ring_correlation(frc)
     others = {key: value for key, value in document["measured"].items() if key != "frc"}
@@ -133,7 +133,7 @@ def render(fused: Fused, document: Mapping[str, Any]) -> str:
         left_out=[frame for frame in frames if not frame["used"]],
         frc=frc,
         measured=dict(_flat(others)),
-        shift=plots.shift_of,
+        shift=lambda frame: plots.shift_of(frame, native),
         pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
     )
 

@@ -44,12 +44,12 @@ def ring_correlation(frc: Mapping[str, Any]) -> bytes:
     return png(figure)
 
 
-def placements(records: Sequence[Mapping[str, Any]]) -> bytes:
+def placements(records: Sequence[Mapping[str, Any]], native: tuple[int, int]) -> bytes:
     """Each used frame's shift modulo one native pixel: how evenly the frames sample the gaps."""
     figure, axis = _figure(square=True)
-    shifts = np.array([shift_of(r) for r in records if r["used"]]).reshape(-1, 2)
+    shifts = np.array([shift_of(r, native) for r in records if r["used"]]).reshape(-1, 2)
     phase = shifts - np.floor(shifts)
-    axis.plot(phase[:, 1], phase[:, 0], "o", color=_BLUE, markersize=5, alpha=0.7)
+    axis.plot(phase[:, 1], phase[:, 0], "o", color=_BLUE, markersize=5, alpha=0.7, clip_on=False)
     axis.set(
         xlabel="column, fraction of a pixel", ylabel="row, fraction of a pixel", xlim=(0, 1), ylim=(0, 1)
     )
@@ -69,17 +69,20 @@ def residuals(records: Sequence[Mapping[str, Any]]) -> bytes:
         values = np.array([np.nan if r[key] is None else r[key] for r in used], float)
         if np.isfinite(values).any():
             axis.plot(number, values, "o", color=colour, markersize=4, label=name)
-    axis.set(xlabel="frame", ylabel="native pixels")
+    axis.set(xlabel="frame used, in order", ylabel="native pixels")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(bottom=0)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8, frameon=False)
     return png(figure)
 
 
-def shift_of(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Shift (row, column) of a frame from its matrix, at the reference's origin."""
-    matrix = record["matrix"]
-    return float(matrix[2]), float(matrix[5])
+def shift_of(record: Mapping[str, Any], native: tuple[int, int]) -> tuple[float, float]:
+    """How far (row, column) the centre of the reference's field moved to get to where the frame shows it."""
+    matrix = np.array(record["matrix"], float).reshape(2, 3)
+    centre = (np.array(native) - 1) / 2
+    row, column = matrix[:, :2] @ centre + matrix[:, 2] - centre
+    return float(row), float(column)
 
 
 def _figure(*, square: bool = False) -> tuple[Any, Any]:

@@ -57,6 +57,15 @@ def fused(tmp_path_factory: pytest.TempPathFactory) -> Fused:
     return replace(made, report={"frc": frc, "noise": {"scale": 1.02, "nothing": float("nan")}})
 
 
+def test_a_frames_shift_is_that_of_the_fields_centre() -> None:
+    from sciSR.fusion.transforms import Affine
+    from sciSR.report.plots import shift_of
+
+    turned = Affine.about((49.5, 59.5), 0.01, shift=(1.25, -2.5))
+    record = {"matrix": tuple(turned.matrix.ravel())}
+    assert shift_of(record, (100, 120)) == pytest.approx((1.25, -2.5))
+
+
 def page_of(fused: Fused, folder: Path) -> str:
     return write_report(fused, folder / "r.html", folder / "r.json").read_text(encoding="utf-8")
 
