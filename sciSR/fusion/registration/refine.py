@@ -12,6 +12,7 @@ the estimate's noise by a threshold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 PIXELS = 60_000
 """Pixels of a frame that are used at most: those with the largest slope to noise ratio."""
+BLOCK = 12
+"""Pixels a side of the squares whose residuals are taken as one: about a star with its wings."""
 FEWEST = 30
 """Below that many informative pixels a frame keeps its transform."""
 LARGEST = 1.0
@@ -117,12 +120,12 @@ class Scene:
         from sciSR.fusion.forward import Canvas, Predictor
 
         self.canvas: Canvas = Canvas.around(target)
-        self.predictor = Predictor(self.canvas)
         known = np.isfinite(image)
         padded = self._on_canvas(np.where(known, image, 0))
         with torch.no_grad():
-            self.coefficients = self.predictor.coefficients(torch.from_numpy(padded))
-            seen = self.canvas.filter(self.coefficients, self.canvas.spline_response()).numpy()
+            coefficients = Predictor(self.canvas).coefficients(torch.from_numpy(padded))
+            seen = self.canvas.filter(coefficients, self.canvas.spline_response()).numpy()
+        self.flat = coefficients.numpy().ravel()
         steps = [np.gradient(seen, axis=k) * self.canvas.factors[k] for k in (0, 1)]
         self.slope = np.hypot(*steps).astype(np.float32)
         # A pixel must lie well inside what is known, or the prediction there is made of the fill.
@@ -151,29 +154,64 @@ class Scene:
         inside = ((index >= 2) & (index < np.array(self.canvas.shape) - 3)).all(axis=-1)
         return np.where(inside, index[..., 0] * self.canvas.shape[1] + index[..., 1], 0), inside
 
-    def sample(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted values (n,), and their slopes (n, 2) per native reference pixel, at reference positions."""
-        import torch
-
-        from sciSR.fusion.forward import Footprint
-
+    def sample(self, positions: np.ndarray) -> Sampled:
+        """The prediction and its derivatives at reference positions (n, 2)."""
         where = (positions + 0.5) * self.canvas.factors - 0.5 - np.array(self.canvas.start)
         whole = np.floor(where)
-        fraction = torch.from_numpy((where - whole).astype(np.float32))
         first = whole.astype(np.int64) - 1
-        base = torch.from_numpy(first[:, 0] * self.canvas.shape[1] + first[:, 1])
-        place = Footprint(slice(0), slice(0), base, (fraction[:, 0], fraction[:, 1]), torch.ones(0))
-        with torch.no_grad():
-            value = self.predictor.sample(self.coefficients, place).numpy()
-            slopes = self.predictor.slopes(self.coefficients, place)
-        return value.astype(np.float64), np.stack([s.numpy() for s in slopes], axis=-1).astype(np.float64)
+        width = self.canvas.shape[1]
+        offsets = (np.arange(4)[:, None] * width + np.arange(4)).ravel()
+        taps = self.flat[(first[:, 0] * width + first[:, 1])[:, None] + offsets].reshape(-1, 4, 4)
+        row, column = (_spline(f) for f in (where - whole).astype(np.float32).T)
+        lines = [np.einsum("nij,nj->ni", taps, c) for c in column]
+        a, b = self.canvas.factors
+
+        def along(rows: int, columns: int) -> np.ndarray:
+            out = np.einsum("ni,ni->n", lines[columns], row[rows])
+            return out.astype(np.float64) * a**rows * b**columns
+
+        return Sampled(
+            along(0, 0),
+            np.stack([along(1, 0), along(0, 1)], axis=-1),
+            np.stack([along(2, 0), along(1, 1), along(0, 2)], axis=-1),
+        )
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """Predicted pixels, and derivatives by the position in native reference pixels.
+
+    Attributes
+    ----------
+    value : ndarray, (n,)
+    slope : ndarray, (n, 2)
+        By row, by column.
+    curvature : ndarray, (n, 3)
+        Second derivatives: row-row, row-column, column-column.
+    """
+
+    value: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+
+
+def _spline(f: np.ndarray) -> list[np.ndarray]:
+    """Cubic B-spline weights (n, 4) at ``floor - 1 ... floor + 2`` for ``floor + f``; first and second derivatives."""
+    g = 1 - f
+    return [
+        np.stack([g**3 / 6, (4 - 6 * f**2 + 3 * f**3) / 6, (4 - 6 * g**2 + 3 * g**3) / 6, f**3 / 6], axis=-1),
+        np.stack([-(g**2) / 2, f * (1.5 * f - 2), g * (2 - 1.5 * g), f**2 / 2], axis=-1),
+        np.stack([g, 3 * f - 2, 3 * g - 2, f], axis=-1),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """A frame's correction: parameters, covariance, and the model they belong to."""
 
-    def __init__(self, parameters: np.ndarray, covariance: np.ndarray, model: str, pixels: int) -> None:
-        self.parameters, self.covariance, self.model, self.pixels = parameters, covariance, model, pixels
+    parameters: np.ndarray
+    covariance: np.ndarray
+    model: str
 
 
 def step_of(scene: Scene, frame: PreparedFrame, known: Registered, model: str, share: float) -> Step | None:
@@ -189,14 +227,16 @@ def step_of(scene: Scene, frame: PreparedFrame, known: Registered, model: str, s
     if chosen.size < FEWEST:
         return None
     where = positions.reshape(-1, 2)[chosen]
-    value, slope = scene.sample(where)
+    there = scene.sample(where)
     variance = frame.variance.ravel()[chosen].astype(np.float64)
     if scene.variance is not None:
         variance = variance + scene.variance.ravel()[index.ravel()[chosen]]
-    residual = frame.values.ravel()[chosen].astype(np.float64) - value
-    pixel = np.stack(np.unravel_index(chosen, shape), axis=-1) - frame_centre(shape)
-    jacobian = _jacobian(known.transform, where, slope, pixel, model)
-    return _solve(residual, variance, value, slope, jacobian, model, share)
+    residual = frame.values.ravel()[chosen].astype(np.float64) - there.value
+    row, column = np.unravel_index(chosen, shape)
+    pixel = np.stack([row, column], axis=-1) - frame_centre(shape)
+    jacobian = _jacobian(known.transform, where, there.slope, pixel, model)
+    block = (row // BLOCK) * (shape[1] // BLOCK + 1) + column // BLOCK
+    return _solve(residual, variance, there, jacobian, block, model, share)
 
 
 def _informative(information: np.ndarray) -> np.ndarray:
@@ -238,43 +278,56 @@ def _jacobian(
 def _solve(
     residual: np.ndarray,
     variance: np.ndarray,
-    value: np.ndarray,
-    slope: np.ndarray,
+    there: Sampled,
     jacobian: np.ndarray,
+    block: np.ndarray,
     model: str,
     share: float,
 ) -> Step | None:
-    """Robust weighted least squares for the correction, a gain and an offset."""
+    """Robust weighted least squares for the correction, and for what else may differ: gain, offset, seeing.
+
+    The second derivatives of the scene are what a slightly wider or narrower, perhaps elongated, star differs by.
+    """
     k = MODELS[model]
-    columns = np.column_stack([jacobian, value - np.median(value), np.ones_like(value)])
+    columns = np.column_stack([jacobian, there.value, np.ones_like(residual), there.curvature])
     # Far from a unit matrix otherwise: rotations multiply slopes by hundreds of pixels.
     unit = np.sqrt(np.mean(np.square(columns), axis=0)) + 1e-30
     columns = columns / unit
-    steep = np.square(slope).sum(axis=-1)
-    left = residual.copy()
-    solution = np.zeros(k + 2)
-    weights = 1 / variance
-    for turn in range(8):
-        extra = _looseness(left, variance, steep) if turn else _looseness(residual, variance, steep)
-        total = variance + extra**2 * steep
+    steep = np.square(there.slope).sum(axis=-1)
+    left = residual - np.median(residual)
+    solution = np.zeros(columns.shape[1])
+    weights = np.zeros_like(residual)
+    for _ in range(8):
+        total = variance + _looseness(left, variance, steep) ** 2 * steep
         ratio = left / np.sqrt(total)
-        scale = max(robust_sigma(ratio), 0.1)
-        weights = tukey(ratio / scale, 4.7) / total
-        normal = columns.T @ (weights[:, None] * columns)
-        new = np.linalg.lstsq(normal, columns.T @ (weights * residual), rcond=1e-12)[0]
+        weights = tukey(ratio / max(robust_sigma(ratio), 0.1)) / total
+        new = np.linalg.lstsq(
+            columns.T @ (weights[:, None] * columns), columns.T @ (weights * residual), rcond=1e-12
+        )[0]
         left = residual - columns @ new
-        done = np.abs(new - solution).max() < 1e-6 * max(np.abs(new).max(), 1e-12)
+        done = np.abs(new - solution).max() < 1e-5 * max(np.abs(new).max(), 1e-12)
         solution = new
         if done:
             break
-    inverse = np.linalg.pinv(columns.T @ (weights[:, None] * columns), hermitian=True)
-    scores = columns.T @ (np.square(weights * left)[:, None] * columns)
-    covariance = (inverse @ scores @ inverse)[:k, :k] / np.outer(unit[:k], unit[:k])
+    covariance = _sandwich(columns, weights, left, block)[:k, :k] / np.outer(unit[:k], unit[:k])
     free = 1 - share
     parameters = solution[:k] / unit[:k] / free
     if not (np.isfinite(parameters).all() and np.isfinite(covariance).all()):
         return None
-    return Step(parameters, covariance / free**2, model, len(residual))
+    return Step(parameters, covariance / free**2, model)
+
+
+def _sandwich(columns: np.ndarray, weights: np.ndarray, left: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Covariance from what the residuals really are, those of one star taken as one (cluster-robust).
+
+    The pixels of a star that the estimate has wrong are wrong together (Liang & Zeger, Biometrika 73, 13, 1986).
+    """
+    inverse = np.linalg.pinv(columns.T @ (weights[:, None] * columns), hermitian=True)
+    names, member = np.unique(block, return_inverse=True)
+    score = columns * (weights * left)[:, None]
+    summed = np.stack([np.bincount(member, s, minlength=len(names)) for s in score.T], axis=-1)
+    factor = len(names) / max(len(names) - columns.shape[1], 1)
+    return factor * inverse @ (summed.T @ summed) @ inverse
 
 
 def _looseness(left: np.ndarray, variance: np.ndarray, steep: np.ndarray) -> float:
