@@ -65,10 +65,10 @@ class Background:
 
         # One node beyond each edge, on the straight continuation: the outer half tile is not held constant.
         nodes = np.pad(self.nodes, 1, mode="reflect", reflect_type="odd")
-        at = [
-            (np.arange(-1, k + 1) + 0.5) * n / k - 0.5
-            for k, n in zip(self.nodes.shape, self.shape, strict=True)
-        ]
+        at = []
+        for k, n in zip(self.nodes.shape, self.shape, strict=True):
+            inside = _centres(k, n)
+            at.append(np.concatenate([inside[:1] - n // k, inside, inside[-1:] + n // k]))
         degree = [min(3, len(a) - 1) for a in at]
         return RectBivariateSpline(*at, nodes, kx=degree[0], ky=degree[1])(r, c).astype(np.float32)
 
@@ -235,9 +235,14 @@ def _middle(ordered: np.ndarray, number: np.ndarray) -> np.ndarray:
     return np.where(number > 0, 0.5 * (pair[0].astype(np.float64) + pair[1]), 0.0)
 
 
-def _design(shape: tuple[int, int]) -> np.ndarray:
-    """Columns 1, row, column, the latter running from -0.5 to 0.5 from edge to edge."""
-    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in shape)
+def _centres(tiles: int, pixels: int) -> np.ndarray:
+    """Pixel indices of the centres of equal tiles, and so many pixels left over at the far edge."""
+    return (np.arange(tiles) + 0.5) * (pixels // tiles) - 0.5
+
+
+def _design(tiles: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Columns 1, row, column at the tiles' centres, the latter running from -0.5 to 0.5 from edge to edge."""
+    y, x = ((_centres(k, n) + 0.5) / n - 0.5 for k, n in zip(tiles, shape, strict=True))
     y, x = np.meshgrid(y, x, indexing="ij")
     return np.stack([np.ones(y.size), y.ravel(), x.ravel()], axis=1)
 
@@ -245,7 +250,7 @@ def _design(shape: tuple[int, int]) -> np.ndarray:
 def _plane(tiles: tuple[np.ndarray, np.ndarray], offset: Background) -> Background | None:
     """Weighted least squares on tile levels, tiles that stand out by 4 sigma left out; None if undetermined."""
     levels, errors = tiles[0].ravel(), tiles[1].ravel()
-    design = _design(tiles[0].shape)
+    design = _design(tiles[0].shape, offset.shape)
     if min(tiles[0].shape) < 2:
         return None
     used = np.isfinite(errors)
@@ -268,7 +273,7 @@ def _plane(tiles: tuple[np.ndarray, np.ndarray], offset: Background) -> Backgrou
 
 def _slope_matters(plane: Background, tiles: tuple[np.ndarray, np.ndarray], noise: float) -> bool:
     used = np.isfinite(tiles[1])
-    design = _design(tiles[0].shape)[used.ravel()]
+    design = _design(tiles[0].shape, plane.shape)[used.ravel()]
     errors = tiles[1][used]
     left = tiles[0][used] - design @ np.array([plane.level, *plane.slope])
     # Where tiles scatter more than their noise says (structure, correlated noise) a slope is less certain.
@@ -280,7 +285,9 @@ def _slope_matters(plane: Background, tiles: tuple[np.ndarray, np.ndarray], nois
 
 def _residual_tiles(tiles: tuple[np.ndarray, np.ndarray], base: Background) -> tuple[np.ndarray, np.ndarray]:
     used = np.isfinite(tiles[1])
-    smooth = (_design(tiles[0].shape) @ np.array([base.level, *base.slope])).reshape(tiles[0].shape)
+    smooth = (_design(tiles[0].shape, base.shape) @ np.array([base.level, *base.slope])).reshape(
+        tiles[0].shape
+    )
     return np.where(used, tiles[0] - smooth, 0.0), used
 
 
@@ -312,6 +319,6 @@ def _mesh(tiles: tuple[np.ndarray, np.ndarray], base: Background) -> Background:
     middle = generic_filter(left, np.median, size=3, mode="nearest")
     spread = max(mad_std(left - middle, 0.0), float(np.median(tiles[1][used])))
     left = np.where(np.abs(left - middle) > 4 * spread, middle, left)
-    smooth = (_design(left.shape) @ np.array([base.level, *base.slope])).reshape(left.shape)
+    smooth = (_design(left.shape, base.shape) @ np.array([base.level, *base.slope])).reshape(left.shape)
     nodes = left + smooth
     return replace(base, kind="mesh", slope=(0.0, 0.0), level=float(nodes.mean()), nodes=nodes)

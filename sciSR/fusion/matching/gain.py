@@ -172,8 +172,8 @@ def _faint(predicted: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, float]:
     coarse = top / np.maximum(bottom, np.float32(1e-3))
     few = sample(coarse[bottom > 0.5]) if np.any(bottom > 0.5) else sample(coarse)
     middle = float(np.median(few))
-    below = mad_std(np.minimum(few, middle), middle)
-    low = np.repeat(np.repeat(coarse <= middle + below, _BIN, axis=0), _BIN, axis=1)
+    below = mad_std(few[few <= middle], middle)
+    low = np.repeat(np.repeat(coarse <= middle + 2 * below, _BIN, axis=0), _BIN, axis=1)
     rest = [(0, max(0, n - m)) for n, m in zip(good.shape, low.shape, strict=True)]
     mask = good & np.pad(low, rest, mode="edge")[: good.shape[0], : good.shape[1]]
     return mask, location(predicted[mask])[0]
