@@ -59,8 +59,8 @@ def read_fits_frames(
     for image in images:
         _refuse_companions(image, chosen=bool(options.get("hdu")))
         limit = parse_size(options.get("max_inflated"), path)
-        image = _with_companions(image, companions or {}, bits, limit=limit, strict=strict)
-        frames += _frames(image, weighted="weight" in (companions or {}))
+        image, weighted = _with_companions(image, companions or {}, bits, limit=limit, strict=strict)
+        frames += _frames(image, weighted=weighted)
     file.forget()
     return frames
 
@@ -99,15 +99,22 @@ def _refuse_companions(image: Image, *, chosen: bool) -> None:
 
 def _with_companions(
     image: Image, companions: Mapping[str, Path], bits: int | None, *, limit: int, strict: bool
-) -> Image:
-    for kind, path in companions.items():
+) -> tuple[Image, bool]:
+    """The image with what other files tell of it, and whether its uncertainty is a weight still to be checked."""
+    weighted = False
+    for kind in ("mask", "sigma", "variance", "inverse", "weight"):
+        if kind not in companions:
+            continue
+        known = image.uncertainty is not None
         try:
-            image = attach(image, {kind: path}, bits, limit=limit)
+            image = attach(image, {kind: companions[kind]}, bits, limit=limit)
         except SciSRError as error:
             if strict:
                 raise
             _warn(image.where, f"used without its {kind}: {error}")
-    return image
+        else:
+            weighted = kind == "weight" and not known
+    return image, weighted
 
 
 def _frames(image: Image, *, weighted: bool) -> list[Frame]:

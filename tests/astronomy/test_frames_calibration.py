@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import ccdproc
 import numpy as np
 import pytest
 from astropy import units as u
@@ -17,6 +16,8 @@ from astropy.nddata import CCDData
 import sciSR
 from sciSR.errors import SciSRWarning, UsageError
 from sciSR.sequence import FrameSequence
+
+ccdproc = pytest.importorskip("ccdproc")
 
 N = 96
 GAIN, READ = 2.0, 6.0
