@@ -11,6 +11,7 @@ import numpy as np
 from sciSR.errors import UsageError
 from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
 from sciSR.fusion.solvers.checks import begin
+from sciSR.fusion.solvers.resample import sky_variance
 from sciSR.fusion.transforms import frame_positions
 
 if TYPE_CHECKING:
@@ -133,12 +134,23 @@ def _begin(target: Target, kernel: str) -> Drizzle:
     return Drizzle(kernel=kernel, out_shape=target.shape, max_ctx_id=PLANE - 1, fillval="NAN", fillval2="NAN")
 
 
+def drizzle_weight(frame: PreparedFrame) -> np.ndarray:
+    """Weight map of a frame: 1 over the variance without that of stars, 0 where bad; float32.
+
+    As in the inverse-variance maps that drizzle is used with (see :func:`resample.sky_variance` for why).
+    """
+    import torch
+
+    bad = torch.from_numpy(frame.bad)
+    variance = sky_variance(torch.from_numpy(frame.variance).masked_fill(bad, 0.0), bad)
+    return torch.where(bad, 0.0, 1 / variance).numpy()
+
+
 def _add(plane: Drizzle, frame: PreparedFrame, target: Target, pixfrac: float) -> None:
     rows, columns = frame.values.shape
     positions = target.fine(frame_positions(frame.transform, range(rows), columns))
     good = ~frame.bad
-    weight = np.zeros(frame.values.shape, dtype=np.float32)
-    np.divide(1, frame.variance, out=weight, where=good)
+    weight = drizzle_weight(frame)
     scale = float(target.factors[0] * target.factors[1]) ** 0.5
     with warnings.catch_warnings():
         # solve's docstring says it once for all frames.

@@ -21,10 +21,10 @@ def solve(
 ) -> Solution:
     """Predict the frames, project the differences back, repeat. A reference for study; ``map`` is better.
 
-    It starts from the mean of the frames. The projection is the adjoint of the prediction, weighted by inverse
-    variances and normalised. There is no prior: the number of steps alone keeps the noise down. It stops once
-    the frames are predicted within their noise (reduced chi-squared of 1), once a step improves that by less than
-    `tolerance`, or after `iterations` steps.
+    It starts from the mean of the frames. The projection is the adjoint of the prediction, each frame weighted by
+    its inverse median variance, and normalised. There is no prior: the number of steps alone keeps the noise down.
+    It stops once the frames are predicted within their noise (reduced chi-squared of 1), once a step improves that
+    by less than `tolerance`, or after `iterations` steps.
 
     Parameters
     ----------
@@ -74,11 +74,12 @@ def _back_projected(frames: PreparedFrames, setting: Setting, scene: Tensor) -> 
     top, bottom = torch.zeros_like(scene), torch.zeros_like(scene)
     total, number = 0.0, 0
     for frame in seen(frames, setting.canvas):
-        weight = torch.where(frame.good, 1 / frame.variance, 0.0)
+        # One weight a frame: where weights change within it, the normalised projection need not converge.
+        weight = frame.good / frame.variance[frame.good].median() if frame.good.any() else frame.good.float()
         residual = frame.values - predictor.sample(coefficients, frame.where)
         predictor.scatter(weight * residual, frame.where, top)
         predictor.scatter(weight, frame.where, bottom)
-        total += float((weight * residual**2).sum(dtype=torch.float64))
+        total += float((frame.good * residual**2 / frame.variance).sum(dtype=torch.float64))
         number += int(frame.good.sum())
     top, bottom = predictor.coefficients(top), predictor.coefficients(bottom)
     enough = bottom > 1e-3 * bottom.max()

@@ -16,6 +16,9 @@ from sciSR.fusion.solvers.window import Window, frame_coordinates, nearest
 POLE = math.sqrt(3.0) - 2.0
 """Of the cubic B-spline's inverse filter, ``sqrt(3) z^|k|`` (Unser et al. 1993, IEEE Trans. Sig. Proc. 41, 821)."""
 
+BLOCK = 32
+"""Native pixels along a block of :func:`sky_variance`."""
+
 TAIL = 16
 """Where that filter is cut: z^16 is 7e-10."""
 
@@ -33,14 +36,17 @@ class Samples:
         Level of a native pixel centred there.
     noise : Tensor
         Variance of `value`, pixels of the frame being independent.
+    variance : Tensor
+        Of a native pixel there: `noise` without what interpolation averages away.
     level : Tensor
-        Variance of a native pixel there: `noise` without what interpolation averages away.
+        The same without stars (:func:`sky_variance`): for weights.
     good : Tensor of bool
         The frame has a good pixel there.
     """
 
     value: Tensor
     noise: Tensor
+    variance: Tensor
     level: Tensor
     good: Tensor
 
@@ -66,12 +72,15 @@ class FrameSampler:
         values = torch.from_numpy(frame.values).to(device).masked_fill(bad, 0.0)
         variance = torch.from_numpy(frame.variance).to(device).masked_fill(bad, 0.0)
         self._good = ~bad
+        level = sky_variance(variance, bad)
         if bool(bad.any()):
             weight = (~bad).to(values.dtype)
             values = fill(values, weight)
-            variance = fill(variance, weight) + torch.where(bad, _local_range(values, bad) ** 2, 0.0)
-        self.coefficients = _edge(_prefilter(values), 0)
-        self.variance = _edge(variance, _PAD)
+            doubt = torch.where(bad, _local_range(values, bad) ** 2, 0.0)
+            variance = fill(variance, weight) + doubt
+            level = level + doubt
+        self.coefficients = _prefilter(values)
+        self.variance, self.level = _edge(variance, _PAD), _edge(level, _PAD)
 
     def at(self, window: Window) -> Samples:
         """The frame at the fine pixels of a window."""
@@ -80,33 +89,35 @@ class FrameSampler:
         good = self._good.reshape(-1)[index] & inside
         rows, columns = _axis(row, self.shape[0]), _axis(column, self.shape[1])
         if row.shape[1] == 1 and column.shape[0] == 1:
-            value, noise = self._by_axes(rows, columns)
+            value, noise, level = self._by_axes(rows, columns)
         else:
-            value, noise = self._by_points(rows, columns, window.shape)
+            value, noise, level = self._by_points(rows, columns, window.shape)
         gain = rows.gain * columns.gain
-        return Samples(value, noise, noise / gain, good)
+        return Samples(value, noise, noise / gain, level / gain, good)
 
-    def _by_axes(self, rows: _Axis, columns: _Axis) -> tuple[Tensor, Tensor]:
+    def _by_axes(self, rows: _Axis, columns: _Axis) -> list[Tensor]:
         out = []
-        for plane, taps in ((self.coefficients, "value"), (self.variance, "noise")):
+        first, second = rows.base[:, 0], columns.base[0]
+        for plane, taps in ((self.coefficients, "value"), (self.variance, "noise"), (self.level, "noise")):
             r, c = getattr(rows, taps), getattr(columns, taps)
-            first, second = rows.base[:, 0], columns.base[0]
             part = sum(r[i] * plane[first + i] for i in range(4))
             out.append(sum(part[:, second + j] * c[j] for j in range(4)))
-        return out[0], out[1]
+        return out
 
-    def _by_points(self, rows: _Axis, columns: _Axis, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _by_points(self, rows: _Axis, columns: _Axis, shape: tuple[int, int]) -> list[Tensor]:
         width = self.coefficients.shape[1]
-        planes = (self.coefficients.reshape(-1), self.variance.reshape(-1))
+        planes = [p.reshape(-1) for p in (self.coefficients, self.variance, self.level)]
         base = (rows.base * width + columns.base).expand(shape)
-        value = torch.zeros(shape, dtype=planes[0].dtype, device=self.device)
-        noise = torch.zeros_like(value)
+        out = [torch.zeros(shape, dtype=planes[0].dtype, device=self.device) for _ in planes]
         for i in range(4):
             for j in range(4):
                 where = base + (i * width + j)
-                value.addcmul_(planes[0][where], rows.value[i] * columns.value[j])
-                noise.addcmul_(planes[1][where], rows.noise[i] * columns.noise[j])
-        return value, noise
+                shared = rows.noise[i] * columns.noise[j]
+                for plane, sum_, weight in zip(
+                    planes, out, (rows.value[i] * columns.value[j], shared, shared), strict=True
+                ):
+                    sum_.addcmul_(plane[where], weight)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +225,40 @@ def _smooth(product: Tensor, weight: Tensor) -> Tensor:
         coarse = F.interpolate(_smooth(*pooled), size=weight.shape[-2:], mode="bilinear", align_corners=False)
     little = 1e-3
     return (top + little * coarse) / (bottom + little)
+
+
+def sky_variance(variance: Tensor, bad: Tensor) -> Tensor:
+    """The variance that weights are made of: the median over blocks of 32 pixels, with bilinear transitions.
+
+    A star's photons add variance where they fall. Were weights to follow that pixel by pixel, the pixels nearest the
+    star's centre would count least, and the star would lose 0.2 % of its flux (mean) to 4 % (drizzle).
+
+    Parameters
+    ----------
+    variance : Tensor, (rows, columns)
+    bad : Tensor of bool
+
+    Returns
+    -------
+    Tensor
+        Positive; 1 if nothing is good.
+    """
+    rows, columns = variance.shape
+    blocks = [-(-n // BLOCK) for n in (rows, columns)]
+    whole = F.pad(
+        variance.masked_fill(bad, torch.nan),
+        (0, blocks[1] * BLOCK - columns, 0, blocks[0] * BLOCK - rows),
+        value=torch.nan,
+    )
+    tiles = whole.reshape(blocks[0], BLOCK, blocks[1], BLOCK).transpose(1, 2).flatten(2)
+    medians = tiles.nanmedian(dim=2).values
+    known = torch.isfinite(medians)
+    if not bool(known.any()):
+        return torch.ones_like(variance)
+    medians = fill(medians.nan_to_num(0.0), known.to(medians.dtype))
+    size = (blocks[0] * BLOCK, blocks[1] * BLOCK)
+    smooth = F.interpolate(medians[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    return smooth[:rows, :columns]
 
 
 def gaussian(plane: Tensor, sigmas: tuple[float, float]) -> Tensor:

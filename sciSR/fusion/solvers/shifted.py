@@ -41,6 +41,8 @@ class Survey:
         For each frame: its shift, and ``1 / variance`` of a Fourier series coefficient.
     coverage, weight, nominal : Tensor
         Frames, sum of 1/variance, and sum of 1/(the frame's median variance) at each fine pixel.
+    local : Tensor
+        Harmonic mean of the frames' variance there over that of their median ones.
     pixels : int
         Native pixels on the canvas.
     """
@@ -53,6 +55,7 @@ class Survey:
     coverage: Tensor = field(default_factory=lambda: torch.zeros(0))
     weight: Tensor = field(default_factory=lambda: torch.zeros(0))
     nominal: Tensor = field(default_factory=lambda: torch.zeros(0))
+    local: Tensor = field(default_factory=lambda: torch.zeros(0))
     pixels: int = 1
 
     @property
@@ -79,8 +82,8 @@ def survey_frames(
     origin = [round(MARGIN * float(f)) for f in target.factors]
     rows, columns = ((-o, n - o) for o, n in zip(origin, aliases.fine, strict=True))
     out = Survey(Window(target, rows, columns))
-    total, out.weight, out.coverage, out.nominal = (
-        torch.zeros(out.window.shape, device=device) for _ in range(4)
+    total, out.weight, out.coverage, out.nominal, out.local = (
+        torch.zeros(out.window.shape, device=device) for _ in range(5)
     )
     out.pixels = aliases.native[0] * aliases.native[1]
     for frame in frames:
@@ -101,6 +104,9 @@ def survey_frames(
         out.weight += weight
         out.coverage += here.good
         out.nominal += here.good / variance
+        out.local += torch.where(here.good, 1 / here.variance, 0.0)
+    # Harmonic: pixels filled beside a star have a variance without bound, and are but some of many.
+    out.local = torch.where(out.local > 0, out.nominal / out.local, 1.0)
     return _begin_fill(out, total, aliases)
 
 

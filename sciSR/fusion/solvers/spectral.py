@@ -199,7 +199,7 @@ def _finish(
         curves.append(_curve(survey, aliases, p, strength))
         del found, planes
     noise_scale = [_at_share(c.noise / c.noise[-1], c, survey) for c in (curves[0], curves[-1])]
-    local = torch.where(survey.weight > 0, survey.nominal / survey.weight, 1.0).double()
+    local = survey.local.double()
     mixed = blend(levels, local * noise_scale[0], _factors(aliases))
     noise = mixed.noise * torch.lerp(torch.ones_like(local), noise_scale[1] / noise_scale[0], mixed.share)
     bias = _bias(levels[-1], mixed, curves, survey, aliases, len(priors) > 1)
