@@ -141,7 +141,7 @@ def fuse_files(
     SciSRError
         Nothing is written then, unless the product was written and what goes with it can't be.
     """
-    from sciSR.api import fuse, fused_writer, read_sequence
+    from sciSR.api import fused_writer, read_sequence
     from sciSR.reading import gather
 
     start = time.perf_counter()
@@ -150,6 +150,8 @@ def fuse_files(
     check_outputs(outputs, gather([*paths]), overwrite=overwrite)
     if settings.get("psf") is not None:
         settings["psf"] = read_psf(settings["psf"])
+    from sciSR.fusion.fuse import fuse  # torch is needed from here on only
+
     said: list[str] = []
     with (
         out_of_memory_named(outputs.product, "fuse fewer frames, a smaller --scale, or --method drizzle"),
