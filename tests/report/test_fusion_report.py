@@ -70,8 +70,12 @@ def page_of(fused: Fused, folder: Path) -> str:
     return write_report(fused, folder / "r.html", folder / "r.json").read_text(encoding="utf-8")
 
 
-def test_the_page_needs_no_other_file_and_no_network(fused: Fused, tmp_path: Path) -> None:
-    text = page_of(fused, tmp_path)
+@pytest.fixture(scope="module")
+def text(fused: Fused, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(fused, tmp_path_factory.mktemp("page"))
+
+
+def test_the_page_needs_no_other_file_and_no_network(text: str) -> None:
     page = Page(text)
     assert page.open == [], "every tag is closed"
     assert len(page.references) == 4, "sheet, ring correlation, residuals, placements"
@@ -83,16 +87,16 @@ def test_the_page_needs_no_other_file_and_no_network(fused: Fused, tmp_path: Pat
     assert "<script" not in text
 
 
-def test_the_page_names_every_frame_and_why_one_was_left_out(fused: Fused, tmp_path: Path) -> None:
-    page = Page(page_of(fused, tmp_path))
+def test_the_page_names_every_frame_and_why_one_was_left_out(text: str) -> None:
+    page = Page(text)
     for name in ("frame_0.fits", "frame_1.fits", "frame_2.fits"):
         assert name in page.text
     assert "frame_3.fits a cloud" in page.text
     assert "broken.fits truncated <at> 3 kB" in page.text
 
 
-def test_the_page_tells_the_resolution_that_was_measured(fused: Fused, tmp_path: Path) -> None:
-    page = Page(page_of(fused, tmp_path))
+def test_the_page_tells_the_resolution_that_was_measured(fused: Fused, text: str) -> None:
+    page = Page(text)
     found = fused.report["frc"]["resolution"]["1/7"]
     assert f"{found['period_px']:.4g}" in page.text
 
