@@ -71,21 +71,24 @@ def find_disc(values: np.ndarray, bad: np.ndarray | None = None) -> Disc:
     from scipy.ndimage import binary_fill_holes
 
     smooth = _smooth(filled(values, bad))
-    noise = noise_of(values, bad)
-    low, high = _range(smooth)
-    if not high - low > 3 * noise / 5 or high <= low:
-        everything = np.ones(smooth.shape, dtype=bool)
+    noise = noise_of(values, bad)  # of the sky where there is much of it
+    low, high = float(np.percentile(smooth, 2)), float(smooth.max())
+    everything = np.ones(smooth.shape, dtype=bool)
+    # The extremes of smoothed noise alone are 1.5 sigma apart.
+    if not high - low > 2.5 * noise or high <= low:
         middle = ((smooth.shape[0] - 1) / 2, (smooth.shape[1] - 1) / 2)
         return Disc("none", everything, middle, low, low, 0.0, noise)
-    above = smooth > low + 0.25 * (high - low)
-    kind = "surface" if above.mean() > 0.8 else "disc"
-    mask = above if kind == "surface" else binary_fill_holes(_largest(above))
+    mask = smooth > low + 0.25 * (high - low)
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    kind = "surface" if border.mean() > 0.35 else "disc"
+    mask = everything if kind == "surface" else binary_fill_holes(_largest(mask))
     good = mask if bad is None or not (mask & ~bad).any() else mask & ~bad
-    rows, columns = np.nonzero(mask)
     noise = noise_of(values, ~mask if bad is None else ~mask | bad)
-    zero = low if kind == "disc" else 0.0
-    level = float(np.mean(values[good], dtype=np.float64)) - zero
-    return Disc(kind, mask, (float(rows.mean()), float(columns.mean())), low, zero, level, noise)
+    sky = low if kind == "surface" else _sky(smooth, mask, low)
+    zero = sky if kind == "disc" else 0.0
+    level = float(np.mean(np.asarray(values)[good], dtype=np.float64)) - zero
+    rows, columns = np.nonzero(mask)
+    return Disc(kind, mask, (float(rows.mean()), float(columns.mean())), sky, zero, level, noise)
 
 
 def looks_planetary(sequence: Sequence[Frame]) -> Decision:
@@ -123,12 +126,14 @@ def _one_looks_planetary(frame: Frame, video: bool) -> Decision:
         return Decision(False, f"the brightest object is {width:.0f} px wide: no disc")
     smooth = _smooth(filled(pixels.values, pixels.bad))
     flatness = _flatness(smooth, disc)
-    if flatness < 0.45:
+    if flatness < (0.5 if video else 0.6):
         return Decision(False, "the brightest object has a peak and fading wings, not a disc's edge")
     stars = _point_sources(smooth, disc)
     if stars > 12:
         return Decision(False, f"{stars} point sources beside the brightest object")
-    return Decision(True, f"a disc {width:.0f} px wide and {stars} point sources" + (", in a video" if video else ""))
+    return Decision(
+        True, f"a disc {width:.0f} px wide and {stars} point sources" + (", in a video" if video else "")
+    )
 
 
 def _is_video(frame: Frame) -> bool:
@@ -137,11 +142,16 @@ def _is_video(frame: Frame) -> bool:
 
 
 def _flatness(smooth: np.ndarray, disc: Disc) -> float:
-    """Area above 60 % of the range over that above 25 %: 0.7 for a limb-darkened disc, 0.14 for a galaxy."""
-    inside = smooth[disc.mask]
-    # The plateau, not the brightest spot: a transit of a white oval must not make the disc a peak.
-    top = np.percentile(inside, 95)
-    return float(np.mean(inside > disc.sky + 0.6 * (top - disc.sky)))
+    """Area above half the range over that above a quarter: 0.8 for a limb-darkened disc, 0.5 for a Gaussian."""
+    from scipy.ndimage import binary_fill_holes
+
+    # The plateau, not the brightest spot: a bright oval must not make the disc a peak.
+    top = np.percentile(smooth[disc.mask], 95)
+    wide, narrow = (
+        binary_fill_holes(disc.mask & (smooth > disc.sky + share * (top - disc.sky))).sum()
+        for share in (0.25, 0.5)
+    )
+    return float(narrow / max(int(wide), 1))
 
 
 def _point_sources(smooth: np.ndarray, disc: Disc) -> int:
@@ -194,8 +204,12 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return uniform_filter(median_filter(values, 3), 5)
 
 
-def _range(smooth: np.ndarray) -> tuple[float, float]:
-    return float(np.percentile(smooth, 2)), float(smooth.max())
+def _sky(smooth: np.ndarray, mask: np.ndarray, low: float) -> float:
+    """Median well off the disc; the darkest part of the frame where the disc leaves no room."""
+    from scipy.ndimage import binary_dilation
+
+    apart = ~binary_dilation(mask, iterations=8)
+    return float(np.median(smooth[apart])) if apart.sum() > 50 else low
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

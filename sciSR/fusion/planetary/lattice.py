@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MARGIN = 3  # lattice points beyond the field on each side: the border condition of the spline has then died out
+_MARGIN = (
+    3  # lattice points beyond the field on each side: the border condition of the spline has then died out
+)
 
 
 def cubic(t: np.ndarray) -> np.ndarray:
@@ -173,7 +175,10 @@ class WarpEquations:
             prior = self._prior[2 + di, 2 + dj]
         for k in (0, 1):
             for m in (0, 1):
-                low, high = index[: rows - di, inside, k], index[: rows - di, inside, m] + 2 * (di * columns + dj)
+                low, high = (
+                    index[: rows - di, inside, k],
+                    index[: rows - di, inside, m] + 2 * (di * columns + dj),
+                )
                 offset = int((high - low).flat[0])
                 if offset >= 0:
                     values = blocks[min(k, m), max(k, m)]

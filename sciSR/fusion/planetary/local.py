@@ -97,7 +97,8 @@ class LocalAligner:
             lattice, gradient, weight, amplitude=amplitude, length=length, stride=self.stride
         )
         rows, columns = (
-            np.arange(0, n, self.stride, dtype=np.float32) + a for a, n in zip(box.start, box.shape, strict=True)
+            np.arange(0, n, self.stride, dtype=np.float32) + a
+            for a, n in zip(box.start, box.shape, strict=True)
         )
         self._grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
 
@@ -144,7 +145,9 @@ class LocalAligner:
             goal = target if use is None else target[use]
             scale = np.sqrt(np.mean(some**2, axis=1)) + 1e-30
             normal = (some / scale[:, None]) @ (some / scale[:, None]).T
-            answer = np.linalg.solve(normal + 1e-9 * np.eye(3) * len(goal), (some / scale[:, None]) @ goal) / scale
+            answer = (
+                np.linalg.solve(normal + 1e-9 * np.eye(3) * len(goal), (some / scale[:, None]) @ goal) / scale
+            )
             left = target - answer @ terms
             spread = 1.4826 * float(np.median(np.abs(left)))
             use = np.abs(left) < 3 * spread + 1e-30
@@ -154,7 +157,9 @@ class LocalAligner:
         if not a > 0:
             return np.zeros_like(aligned), 0.0, (0.0, 0.0), np.zeros_like(aligned)
         level = ((aligned - b) / a).astype(np.float32)
-        error = np.where(inside, level - self.reference - np.float32(s / a) * self.laplacian, 0).astype(np.float32)
+        error = np.where(inside, level - self.reference - np.float32(s / a) * self.laplacian, 0).astype(
+            np.float32
+        )
         return error, spread / a, (float(a), float(b)), level
 
     def _correlation(self, aligned: np.ndarray, seen: np.ndarray) -> float:
@@ -163,9 +168,7 @@ class LocalAligner:
         inside = seen & self.mask
         if not inside.any():
             return 0.0
-        one, two = (
-            (p - gaussian_filter(p, 6.0, mode="nearest"))[inside] for p in (aligned, self.reference)
-        )
+        one, two = ((p - gaussian_filter(p, 6.0, mode="nearest"))[inside] for p in (aligned, self.reference))
         length = np.sqrt(np.sum(one**2, dtype=np.float64) * np.sum(two**2, dtype=np.float64))
         return float(np.sum(one * two, dtype=np.float64) / length) if length > 0 else 0.0
 
@@ -202,14 +205,15 @@ class LocalAligner:
         from scipy.ndimage import map_coordinates
 
         order = 1 if self.coarse else 3
-        out = map_coordinates(
-            picture, place, order=order, prefilter=False, mode="nearest", output=np.float32
-        )
+        out = map_coordinates(picture, place, order=order, prefilter=False, mode="nearest", output=np.float32)
         seen = np.ones(out.shape, dtype=bool)
         for axis in (0, 1):
             seen &= (place[axis] >= 1) & (place[axis] <= picture.shape[axis] - 2)
         if poor is not None:
-            nearest = [np.clip(np.rint(p), 0, n - 1).astype(np.intp) for p, n in zip(place, picture.shape, strict=True)]
+            nearest = [
+                np.clip(np.rint(p), 0, n - 1).astype(np.intp)
+                for p, n in zip(place, picture.shape, strict=True)
+            ]
             seen &= ~poor[tuple(nearest)]
         return out, seen
 
@@ -220,9 +224,7 @@ def _laplacian(picture: np.ndarray) -> np.ndarray:
     return laplace(picture, mode="nearest")
 
 
-def resampled(
-    values: np.ndarray, bad: np.ndarray | None, place: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def resampled(values: np.ndarray, bad: np.ndarray | None, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A frame at positions ``(2, rows, columns)`` by its interpolating cubic spline, and where it is seen."""
     from scipy.ndimage import map_coordinates, spline_filter
 

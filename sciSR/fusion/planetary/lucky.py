@@ -16,8 +16,9 @@ from sciSR.errors import UnreadableError, UsageError
 from sciSR.fusion.planetary.coarse import CoarseAligner
 from sciSR.fusion.planetary.disc import Disc, find_disc
 from sciSR.fusion.planetary.lattice import Lattice
-from sciSR.fusion.planetary.local import Box, Fit, LocalAligner, resampled
+from sciSR.fusion.planetary.local import Box, LocalAligner, resampled
 from sciSR.fusion.planetary.quality import best_frames, rank_quality
+from sciSR.fusion.planetary.weights import SharpnessMeter, SharpnessWeights
 from sciSR.fusion.registration.results import Registered, Registration
 from sciSR.fusion.transforms import Affine, Chain, Displacement
 from sciSR.sequence import Frame
@@ -40,11 +41,27 @@ class PlanetaryRegistration(Registration):
         reference frame itself outside `box`.
     box : Box or None
         The part of the reference in which warps were measured.
+    weights : SharpnessWeights or None
+        Which of the kept frames are sharp where.
     """
 
     quality: np.ndarray = field(default_factory=lambda: np.zeros(0))
     picture: np.ndarray | None = None
     box: Box | None = None
+    weights: SharpnessWeights | None = None
+
+    def variance_multiplier(self, index: int) -> np.ndarray:
+        """What to multiply the variance of a kept frame's pixels by, so that the sharpest count most where they are.
+
+        Returns
+        -------
+        ndarray, (rows, columns), float32
+            1 where no frame is better, up to 100; on the frame's own pixels.
+        """
+        frame = self.frames[index]
+        if self.weights is None or frame is None:
+            raise UsageError(f"frame {index} was not kept: it has no weights")
+        return self.weights.variance_multiplier(index, frame.shape)
 
 
 @dataclass(eq=False)
@@ -56,7 +73,6 @@ class _Place:
     disc: Disc
     coefficients: np.ndarray | None = None
     level: tuple[float, float] = (1.0, 0.0)  # gain, offset against the picture
-    fit: Fit | None = None
 
 
 def register_planetary(
@@ -88,7 +104,7 @@ def register_planetary(
     amplitude : float
         Expected rms displacement per axis in pixels; only a first guess, measured on the way.
     length : float, optional
-        Distance in pixels over which displacements stay alike. Default: 1.25 `spacing`.
+        Distance in pixels over which displacements stay alike. Default: 1.5 `spacing`.
     quality : ndarray, optional
         As from :func:`rank_quality`; measured if not given.
     progress : callable, optional
@@ -163,7 +179,7 @@ class _Lucky:
         self.values = pixels.values
         self.box, self.mask = _region(self.disc)
         self.spacing = spacing or max(16.0, max(self.box.shape) / 96)
-        self.length = length or 1.25 * self.spacing
+        self.length = length or 1.5 * self.spacing
         self.lattice = Lattice(self.box.shape, self.spacing)
         self.picture, self.places = self._rough(used, CoarseAligner(pixels.values, pixels.bad))
         self._refine(coarse=True, span=(0.2, 0.5))
@@ -206,7 +222,7 @@ class _Lucky:
             length=self.length,
             coarse=coarse,
         )
-        good = []
+        meter, good = SharpnessMeter(aligner), []
         for count, place in enumerate(self.places):
             pixels = self.sequence[place.index].read()
             fit = aligner(
@@ -222,10 +238,11 @@ class _Lucky:
                 )
                 continue
             place.coefficients, place.level = fit.coefficients, (fit.gain, fit.offset)
-            place.fit = fit
+            if not coarse:
+                meter.add(place.index, fit)
             good.append(place)
             self.tell(span[0] + (span[1] - span[0]) * count / len(self.places))
-        self.places, self.aligner = good, aligner
+        self.places, self.aligner, self.meter = good, aligner, meter
         self._centre()
 
     def _centre(self) -> None:
@@ -239,8 +256,7 @@ class _Lucky:
         for place in self.places:
             place.coefficients = place.coefficients - (mean - drift)
             rms.append(np.mean(self.aligner.equations.field(place.coefficients)[:, inside] ** 2))
-        unknown = float(np.mean(self.aligner.equations.variance()))
-        self.amplitude = float(np.clip(np.sqrt(np.mean(rms) + 0 * unknown), 0.1, 10.0))
+        self.amplitude = float(np.clip(np.sqrt(np.mean(rms)), 0.1, 10.0))
 
     def _sharp(self) -> np.ndarray:
         """Mean of the best frames with their warps undone."""
@@ -271,9 +287,9 @@ class _Lucky:
         weight += seen
 
     def _mean(self, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return np.where(
-            weight > 0, total / np.maximum(weight, 1), self.values[self.box.slices]
-        ).astype(np.float32)
+        return np.where(weight > 0, total / np.maximum(weight, 1), self.values[self.box.slices]).astype(
+            np.float32
+        )
 
     # -- the answer
 
@@ -307,7 +323,11 @@ class _Lucky:
             quality=quality,
             picture=self._whole_picture(),
             box=self.box,
+            weights=self._weights([k for k, frame in enumerate(frames) if frame is not None]),
         )
+
+    def _weights(self, indices: list[int]) -> SharpnessWeights:
+        return self.meter.weights(indices, {place.index: place.shift for place in self.places})
 
     def _reasons(self, frames: Sequence[Registered | None], quality: np.ndarray) -> list[tuple[int, str]]:
         count = sum(frame is not None for frame in frames)

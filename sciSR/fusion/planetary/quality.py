@@ -10,13 +10,15 @@ from sciSR.errors import UsageError
 from sciSR.fusion.planetary.disc import Disc, filled, find_disc
 from sciSR.sequence import Frame, FrameSequence
 
-_SMOOTHING = 1.2  # sigma, pixels: passes what seeing spoils first, stops the checkerboard and the pixels' noise
+_SMOOTHING = (
+    1.2  # sigma, pixels: passes what seeing spoils first, stops the checkerboard and the pixels' noise
+)
 
 
 def sharpness(values: np.ndarray, bad: np.ndarray | None = None, disc: Disc | None = None) -> float:
-    """Sharpness of one frame: gradient energy of the object over its level squared; noise adds nothing on average.
+    """Sharpness of one frame: Laplacian energy of the object over its level squared; noise adds nothing on average.
 
-    The frame is split like a chessboard into two halves, each is smoothed, and the gradient of one is multiplied by
+    The frame is split like a chessboard into two halves, each is smoothed, and the Laplacian of one is multiplied by
     that of the other: their noise is independent, so its expectation is zero whatever its level and its dependence
     on the signal. The result does not change with the unit or with a pedestal (for a disc, whose sky is the zero).
 
@@ -44,18 +46,16 @@ def sharpness(values: np.ndarray, bad: np.ndarray | None = None, disc: Disc | No
     if bad is not None and bad.any():
         region = region & ~binary_dilation(bad[box], iterations=3)
     white = (np.add.outer(np.arange(v.shape[0]), np.arange(v.shape[1])) % 2).astype(np.float32)
-    halves = [_half_gradient(v, board) for board in (white, 1 - white)]
-    energy = sum(a * b for a, b in zip(*halves, strict=True))
-    total = float(np.sum(energy[region], dtype=np.float64)) / max(int(disc.mask.sum()), 1)
+    one, two = (_half_laplacian(v, board) for board in (white, 1 - white))
+    total = float(np.sum((one * two)[region], dtype=np.float64)) / max(int(disc.mask.sum()), 1)
     return max(total, 0.0) / disc.level**2
 
 
-def _half_gradient(values: np.ndarray, board: np.ndarray) -> list[np.ndarray]:
-    from scipy.ndimage import gaussian_filter
+def _half_laplacian(values: np.ndarray, board: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter, laplace
 
     share = gaussian_filter(board, _SMOOTHING, mode="nearest")
-    half = gaussian_filter(values * board, _SMOOTHING, mode="nearest") / share
-    return [np.gradient(half, axis=k) for k in (0, 1)]
+    return laplace(gaussian_filter(values * board, _SMOOTHING, mode="nearest") / share, mode="nearest")
 
 
 def rank_quality(sequence: Sequence[Frame]) -> np.ndarray:
