@@ -355,7 +355,7 @@ def write_frames(simulation: Simulation, folder: Path, *, wcs: bool = False) -> 
     return paths
 
 
-def _world(matrix: np.ndarray, shape: tuple[int, int]):  # noqa: ANN202 (an astropy WCS; imported when asked for)
+def _world(matrix: np.ndarray, shape: tuple[int, int]):
     """Tangent-plane coordinates, 0.5 arcsec a pixel, the reference frame's centre at (150, +20) degrees."""
     from astropy.wcs import WCS
 

@@ -8,10 +8,10 @@ missing, is cut off.
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+from fusion_scene import Sky
 
 BORDER = 14  # native pixels
 APERTURE = 2.5  # radius, native pixels
@@ -41,25 +41,14 @@ class Truth:
     variance: float
 
     @classmethod
-    def of(cls, sky, scale: int, variance: float, offset: float = 0.0) -> Truth:
-        """From :class:`fusion_scene.Sky`; `offset` in fine pixels for methods whose grid is not ours.
-
-        A method whose pixel X holds what ours would hold at X - offset needs that offset.
-        """
-        middle = (scale - 1) / 2 + offset
-        matrix = np.array([[scale, 0, middle], [0, scale, middle]], dtype=np.float64)
+    def of(cls, sky: Sky, scale: int, variance: float, offset: tuple[float, float] = (0.0, 0.0)) -> Truth:
+        """The sky on the grid ``X = s x + (s - 1) / 2 + offset`` (fine rows, columns; 0 for who follows ours)."""
+        middle = (scale - 1) / 2 + np.asarray(offset)
+        matrix = np.column_stack([scale * np.eye(2), middle])
         image = sky.pixels(matrix, tuple(scale * n for n in sky.native)).astype(np.float32)
         stars = sky.stars.copy()
         stars[:, :2] = stars[:, :2] * scale + middle
         return cls(image, stars, scale, variance)
-
-    def save(self, path: Path) -> None:
-        np.savez(path, **asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Truth:
-        with np.load(path) as f:
-            return cls(f["image"], f["stars"], int(f["scale"]), float(f["variance"]))
 
 
 @dataclass(frozen=True)
