@@ -27,7 +27,7 @@ _NOIRLAB = re.compile(r"([a-z0-9]{3}_\d{6}_\d{6}_[a-z]{2})([a-z])((?:[_.].*)?)$"
 _NOIRLAB_KINDS = {"d": "mask", "w": "weight", "e": "other"}
 _WORDS = {
     "mask": r"mask|msk|dq|bpm|badpix|bad|flags?|bimsk",
-    "weight": r"weights?|wht|wt|wtmap",
+    "weight": r"weights?|wht|wtmap|conf",
     "inverse": r"ivar|invvar",
     "sigma": r"err|error|rms|unc|uncert|sigma|std|cbunc",
     "variance": r"var|variance",
@@ -135,6 +135,19 @@ def attach(image: Image, companions: Mapping[str, Path], bits: int | None, *, li
                 dtype = np.result_type(source.dtype, np.float32)
                 return image.replace(uncertainty=MappedSection(source, function, dtype))
     return image
+
+
+def attach_own_weight(image: Image) -> tuple[Image, bool]:
+    """A weight map in the image's own file (WHT, WGT) as its uncertainty where there is none; to be checked."""
+    metadata = image.metadata
+    records = metadata.file.records
+    for index, role in metadata.roles.items():
+        named = re.fullmatch(r"WHT|WEIGHTS?|WGT", records[index].name)
+        if named and role.of == metadata.hdu and records[index].shape == image.shape:
+            source = section_of(metadata.file, index)
+            dtype = np.result_type(source.dtype, np.float32)
+            return image.replace(uncertainty=MappedSection(source, _SIGMA["weight"], dtype)), True
+    return image, False
 
 
 _SIGMA = {

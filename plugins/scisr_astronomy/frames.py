@@ -16,14 +16,19 @@ from sciSR.image import Image
 from sciSR.planes import plane_of
 from sciSR.reading import plane_name
 from sciSR.sequence import Frame
-from scisr_astronomy.companions import attach, check_weight
+from scisr_astronomy.companions import attach, attach_own_weight, check_weight
 from scisr_astronomy.exposure_keywords import Exposure, exposure_of
 from scisr_astronomy.fits_file import FitsFile, wrong_sum
 from scisr_astronomy.noise import Sky, noise_of, sample_sky, saturation_of
 from scisr_astronomy.reader import _mask, parse_bits, parse_size, read_fits
 from scisr_astronomy.roles import COMPANIONS, named_kind
 
+#: Most of JWST's flags tell a pixel's history (a jump was found and taken out); one says not to use it.
 _JWST_DO_NOT_USE = 1
+#: Bits of Rubin's masks that speak of what is seen, not of the pixel.
+_RUBIN_HARMLESS = frozenset(
+    {"DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "INEXACT_PSF", "BRIGHT_OBJECT", "SENSOR_EDGE"}
+)
 _SPECTRAL = (
     *("FREQ", "ENER", "WAVN", "VRAD", "WAVE", "VOPT", "ZOPT", "AWAV", "VELO", "BETA", "FELO"),
     *("LAMBDA", "WAVELENG", "WAVELENGTH", "VELOCITY", "CHANNEL"),
@@ -51,9 +56,8 @@ def read_fits_frames(
     if not ignore_checksum:
         _look_at_sums(file, strict=strict)
     bits = -1 if dq_bits is None else parse_bits(dq_bits, path)
-    if dq_bits is None and str(file.peek(0).get("TELESCOP", "")).strip().upper() == "JWST":
-        # Most of JWST's flags tell a pixel's history (a jump was found and taken out); one says not to use it.
-        bits = _JWST_DO_NOT_USE
+    if dq_bits is None and (found := _meaningful_bits(file)) != -1:
+        bits = found
         images = [image.replace(mask=_mask(image.metadata, bits)) for image in images]
     frames: list[Frame] = []
     for image in images:
@@ -63,6 +67,19 @@ def read_fits_frames(
         frames += _frames(image, weighted=weighted)
     file.forget()
     return frames
+
+
+def _meaningful_bits(file: FitsFile) -> int:
+    """Flags that make a pixel bad, where an observatory's others tell something else; -1 for any flag."""
+    if str(file.peek(0).get("TELESCOP", "")).strip().upper() == "JWST":
+        return _JWST_DO_NOT_USE
+    for record in file.records:
+        if record.kind in ("image", "compressed") and record.name == "MASK":
+            header = file.peek(record.index)
+            planes = {k[3:]: header[k] for k in header if k.startswith("MP_")}
+            if planes:  # Rubin's and Hyper Suprime-Cam's pipelines name each bit
+                return sum(1 << int(bit) for name, bit in planes.items() if name not in _RUBIN_HARMLESS)
+    return -1
 
 
 def _warn(where: str, text: str) -> None:
@@ -114,7 +131,7 @@ def _with_companions(
             _warn(image.where, f"used without its {kind}: {error}")
         else:
             weighted = kind == "weight" and not known
-    return image, weighted
+    return attach_own_weight(image) if image.uncertainty is None else (image, weighted)
 
 
 def _frames(image: Image, *, weighted: bool) -> list[Frame]:

@@ -263,6 +263,39 @@ def test_of_jwsts_flags_only_do_not_use_counts(tmp_path: Path) -> None:
     assert quiet(path, dq_bits="all")[0].read().bad.sum() == 2
 
 
+def test_of_rubins_masks_a_detected_star_is_not_bad(tmp_path: Path) -> None:
+    flags = np.zeros((24, 32), np.int32)
+    flags[2, 3], flags[4, 5], flags[6, 7] = 1 << 5, 1 << 3, (1 << 5) | (1 << 1)
+    planes = header_of({"HIERARCH MP_SAT": 1, "HIERARCH MP_CR": 3, "HIERARCH MP_DETECTED": 5})
+    path = write(
+        tmp_path / "calexp.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(np.ones((24, 32), np.float32), header_of({"BUNIT": "adu"}), name="IMAGE"),
+        fits.ImageHDU(flags, planes, name="MASK"),
+        fits.ImageHDU(np.full((24, 32), 9, np.float32), name="VARIANCE"),
+    )
+    pixels = quiet(path)[0].read()
+    assert [tuple(p) for p in np.argwhere(pixels.bad)] == [(4, 5), (6, 7)]
+    np.testing.assert_allclose(pixels.variance[~pixels.bad], 9)
+
+
+def test_a_weight_map_in_the_file_is_heeded(tmp_path: Path) -> None:
+    weight = np.full((24, 32), 1 / 9, np.float32)
+    weight[7, 8] = 0
+    path = write(
+        tmp_path / "des.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(
+            RNG.normal(100, 3, (24, 32)).astype(np.float32), header_of({"BUNIT": "adu"}), name="SCI"
+        ),
+        fits.ImageHDU(np.zeros((24, 32), np.int16), name="MSK"),
+        fits.ImageHDU(weight, name="WGT"),
+    )
+    (frame,) = quiet(path)
+    assert [tuple(p) for p in np.argwhere(frame.read().bad)] == [(7, 8)]
+    np.testing.assert_allclose(frame.read().variance[weight > 0], 9, rtol=1e-5)
+
+
 def test_raw_unsigned_integers_are_read_as_astropy_reads_them(tmp_path: Path) -> None:
     data = RNG.integers(0, 65536, (24, 32)).astype(np.uint16)
     path = write(tmp_path / "raw.fits", fits.PrimaryHDU(data))
