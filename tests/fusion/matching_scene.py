@@ -86,7 +86,7 @@ def prepared(
     ]
 
 
-def single(image: np.ndarray, **fields) -> Frame:  # noqa: ANN003
+def single(image: np.ndarray, **fields) -> Frame:
     return FrameSequence.from_arrays([image], **fields)[0]
 
 

@@ -9,12 +9,8 @@ import numpy as np
 from sciSR.fusion.matching.background import Background, Kind, check_kind, fit_background
 from sciSR.fusion.matching.rejection import gradient_magnitude
 from sciSR.fusion.matching.robust import location, mad_std, sample
+from sciSR.fusion.matching.slope import binned, first_slope, joint_slope, smooth_lattice, unbinned
 
-_BIN = 3  # both images are summed over 3 x 3 pixels and smoothed by (1, 2, 1) / 4 before they are compared
-_KERNEL = np.repeat([1.0, 2.0, 1.0], _BIN) / (4 * _BIN)
-_QUIET = float(np.sum(_KERNEL**2) ** 2)  # variance of smoothed white noise
-_CORRELATED = 1 / (_QUIET * _BIN**2)  # how many points of the comparison share one noise value
-_JACK = 4  # jackknife over this many tiles a side
 _PRIOR = 0.02  # how well the ratio of exposures is trusted where the frames say little
 
 
@@ -58,17 +54,6 @@ class Match:
         return predicted * np.float32(self.gain) + self.background.evaluate(rows)
 
 
-@dataclass(frozen=True, eq=False)
-class _Smooth:
-    """Both images, smoothed over the same good pixels, and the frame's noise on that scale."""
-
-    frame: np.ndarray
-    predicted: np.ndarray
-    variance: np.ndarray
-    kept: np.ndarray  # which points of the comparison have enough good pixels
-    tile: np.ndarray
-
-
 def match_frame(
     values: np.ndarray,
     bad: np.ndarray,
@@ -85,11 +70,9 @@ def match_frame(
     """Gain and background of a frame against the reference (or any estimate of it) sampled at the frame's pixels.
 
     Both images are smoothed over the same good pixels before the gain is taken: what an interpolated, undersampled
-    prediction gets wrong lies on the scale of a pixel, and smoothing leaves it out. Noise in the prediction would
-    make the slope of an ordinary regression too small; its share, known from the scatter at faint pixels, is
-    subtracted from the prediction's second moment (Fuller, Measurement Error Models, 1987, 1.2), and pixels are
-    chosen by the sum of both images whose noise is not correlated with that of their difference. Outliers lose
-    their say by Tukey's biweight. The background is that of the difference at faint pixels.
+    prediction gets wrong lies on the scale of a pixel, and smoothing leaves it out. Gain and background are
+    fitted together, with noise in both images (:func:`sciSR.fusion.matching.slope.joint_slope`). The background
+    that is returned is then that of the difference at faint pixels.
 
     Parameters
     ----------
@@ -129,13 +112,15 @@ def match_frame(
         variance = np.full(values.shape, _flat_variance(values, good), dtype=np.float32)
     variance = np.where(good, variance, np.float32(0))
     faint, floor = _faint(predicted, good)
-    background = fit_background(values - np.float32(g) * predicted, faint, kind=kind)
+    terms = {"none": 0, "offset": 1}.get(kind, 3)
     if fit_gain:
-        smooth = _smooth(values, predicted, variance, good)
-        g = _first_gain(smooth, background, floor, g)
+        lattice = smooth_lattice(values, predicted, variance, good)
+        g = first_slope(lattice, floor, g)
+        g = (joint_slope(lattice, terms, floor, g, model_error) or (g,))[0]
+    background = fit_background(values - np.float32(g) * predicted, faint, kind=kind)
     steep, steep_frame = gradient_magnitude(predicted), gradient_magnitude(values)
     noise = np.sqrt(variance)
-    slope = None
+    slope: tuple[float, float] | None = None
     for _ in range(passes):
         left = values - np.float32(g) * predicted - background.evaluate()
         scale = max(mad_std(sample(left[faint] / noise[faint]), 0.0), 0.1)
@@ -143,8 +128,8 @@ def match_frame(
         both = np.minimum(np.float32(abs(g)) * steep, steep_frame)
         clean = good & (np.abs(left) < np.float32(6 * scale) * noise + both)
         if fit_gain:
-            smooth = _smooth(values, predicted, variance, clean)
-            slope = _refine_gain(smooth, background, floor, g, model_error)
+            lattice = smooth_lattice(values - background.evaluate(), predicted, variance, clean)
+            slope = joint_slope(lattice, terms, floor, g, model_error)
             g = slope[0] if slope else g
         background = fit_background(values - np.float32(g) * predicted, faint & clean, kind=kind)
     if not fit_gain:
@@ -168,111 +153,13 @@ def _faint(predicted: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, float]:
     from scipy.ndimage import uniform_filter
 
     inside = good.astype(np.float32)
-    top, bottom = (uniform_filter(_binned(a), 5) for a in (predicted * inside, inside))
+    top, bottom = (uniform_filter(binned(a), 5) for a in (predicted * inside, inside))
     coarse = top / np.maximum(bottom, np.float32(1e-3))
     few = sample(coarse[bottom > 0.5]) if np.any(bottom > 0.5) else sample(coarse)
     middle = float(np.median(few))
     below = mad_std(few[few <= middle], middle)
-    low = np.repeat(np.repeat(coarse <= middle + 2 * below, _BIN, axis=0), _BIN, axis=1)
-    rest = [(0, max(0, n - m)) for n, m in zip(good.shape, low.shape, strict=True)]
-    mask = good & np.pad(low, rest, mode="edge")[: good.shape[0], : good.shape[1]]
+    mask = good & unbinned(coarse <= middle + 2 * below, good.shape)
     return mask, location(predicted[mask])[0]
-
-
-def _binned(image: np.ndarray) -> np.ndarray:
-    """Sums over squares of `_BIN` pixels; the rest at the far edges is left out."""
-    n, m = (k // _BIN * _BIN for k in image.shape)
-    rows = sum(image[k:n:_BIN, :m] for k in range(_BIN))
-    return sum(rows[:, k::_BIN] for k in range(_BIN))
-
-
-def _smooth(values: np.ndarray, predicted: np.ndarray, variance: np.ndarray, good: np.ndarray) -> _Smooth:
-    def smoothed(image: np.ndarray) -> np.ndarray:
-        image = np.pad(_binned(image), 1) * np.float32(1 / (16 * _BIN**2))
-        image = image[:-2] + 2 * image[1:-1] + image[2:]
-        return image[:, :-2] + 2 * image[:, 1:-1] + image[:, 2:]
-
-    inside = good.astype(np.float32)
-    weight = smoothed(inside)
-    level = np.float32(np.median(sample(values[good])))  # keeps float32 sums exact under a large pedestal
-    kept = weight > 0.5
-    share = weight[kept]
-    frame = smoothed(np.where(good, values - level, np.float32(0)))[kept] / share + level
-    expected = smoothed(predicted * inside)[kept] / share
-    noise = _QUIET * smoothed(variance * inside)[kept] / share**2
-    tile = (np.arange(n) * _JACK // n for n in weight.shape)
-    rows, columns = np.meshgrid(*tile, indexing="ij")
-    return _Smooth(frame, expected, noise, kept, (rows * _JACK + columns)[kept])
-
-
-def _first_gain(smooth: _Smooth, background: Background, floor: float, guess: float) -> float:
-    """Weighted median of the ratios of the two images where both are well above the noise."""
-    rise = smooth.predicted - floor
-    above = smooth.frame - _on_lattice(background, smooth) - guess * floor
-    noise = np.sqrt(smooth.variance)
-    bright = (above + guess * rise > 20 * noise) & (rise > 0)
-    if np.count_nonzero(bright) < 8:
-        return guess
-    ratio, weight = above[bright] / rise[bright], rise[bright] / noise[bright]
-    order = np.argsort(ratio)
-    half = np.searchsorted(np.cumsum(weight[order]), 0.5 * weight.sum())
-    found = float(ratio[order][half])
-    return found if found > 0 else guess
-
-
-def _on_lattice(background: Background, smooth: _Smooth) -> np.ndarray:
-    centre = background.evaluate()[_BIN // 2 :: _BIN, _BIN // 2 :: _BIN]
-    return centre[: smooth.kept.shape[0], : smooth.kept.shape[1]][smooth.kept].astype(np.float64)
-
-
-def _refine_gain(
-    smooth: _Smooth, background: Background, floor: float, g: float, model_error: float
-) -> tuple[float, float] | None:
-    """Errors-in-variables slope and its error; None where there is no signal."""
-    rise = smooth.predicted.astype(np.float64) - floor
-    above = smooth.frame.astype(np.float64) - _on_lattice(background, smooth) - g * floor
-    quiet = np.abs(rise) * g < 2 * np.sqrt(smooth.variance)
-    left = above - g * rise
-    # The frame's own noise is known; what the faint points scatter beyond it is the prediction's.
-    total = mad_std(sample((left / np.sqrt(smooth.variance))[quiet])) ** 2 if quiet.any() else 1.0
-    share = max(total - 1.0, 0.0)
-    error2 = smooth.variance * max(total, 1.0) + (model_error * g * rise) ** 2
-    chosen = share * above + g * rise > 3 * (1 + share) * np.sqrt(error2)
-    if np.count_nonzero(chosen) < 8:
-        return None
-    rise, above, error2 = rise[chosen], above[chosen], error2[chosen]
-    noise2, tile = share * smooth.variance[chosen] / g**2, smooth.tile[chosen]
-    scale = 1.0
-    for _ in range(8):
-        left = above - g * rise
-        scale = max(mad_std(left / np.sqrt(error2), 0.0), 0.3)
-        u = left / (6 * scale * np.sqrt(error2))
-        weight = np.square(np.maximum(1 - u * u, 0)) / error2
-        # Per tile, so that the jackknife comes for free. The prediction's noise adds to `left` what it adds to
-        # `rise`, times -g: its share of both sums is known and taken out.
-        top = np.bincount(tile, weight * (left * rise + g * noise2), _JACK**2)
-        bottom = np.bincount(tile, weight * (rise**2 - noise2), _JACK**2)
-        if bottom.sum() <= 0:
-            return None
-        step = top.sum() / bottom.sum()
-        g += step
-        if abs(step) < 1e-6 * abs(g):
-            break
-    formal = scale * np.sqrt(_CORRELATED / np.sum(weight * rise**2))
-    return float(g), float(max(formal, _jackknife(top, bottom)))
-
-
-def _jackknife(top: np.ndarray, bottom: np.ndarray) -> float:
-    """Error of ``top.sum() / bottom.sum()`` from leaving out each tile in turn."""
-    used = bottom > 0
-    n = int(used.sum())
-    if n < 4:
-        return 0.0
-    rest = bottom.sum() - bottom[used]
-    if np.any(rest <= 0):
-        return float("inf")
-    without = (top.sum() - top[used]) / rest
-    return float(np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2)))
 
 
 def _with_prior(slope: tuple[float, float] | None, guess: float, trusted: bool) -> tuple[float, float, bool]:
