@@ -156,9 +156,9 @@ class Displacement:
 
         points = np.asarray(points, dtype=np.float64)
         where = (points - np.asarray(self.origin)) / self.spacing
-        where = np.moveaxis(where, -1, 0)
+        where = where.reshape(-1, 2).T  # one point alone is allowed, which SciPy's routine is not prepared for
         planes = [map_coordinates(self.field[..., k], where, order=3, mode="nearest") for k in (0, 1)]
-        return np.stack(planes, axis=-1)
+        return np.stack(planes, axis=-1).reshape(points.shape)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         return np.asarray(points, dtype=np.float64) + self._at(points)
