@@ -92,6 +92,7 @@ class LocalAligner:
         self.reference = smooth[every]
         self.laplacian = _laplacian(smooth)[every]
         self.mask = mask[every]
+        self._interior = _interior(self.mask, 16 // self.stride)
         weight = np.where(self.mask, self.stride**2 / max(noise, 1e-12) ** 2, 0).astype(np.float32)
         self.equations = WarpEquations(
             lattice, gradient, weight, amplitude=amplitude, length=length, stride=self.stride
@@ -163,9 +164,10 @@ class LocalAligner:
         return error, spread / a, (float(a), float(b)), level
 
     def _correlation(self, aligned: np.ndarray, seen: np.ndarray) -> float:
+        """Of the detail off the edge, which all discs have in common."""
         from scipy.ndimage import gaussian_filter
 
-        inside = seen & self.mask
+        inside = seen & self._interior
         if not inside.any():
             return 0.0
         one, two = ((p - gaussian_filter(p, 6.0, mode="nearest"))[inside] for p in (aligned, self.reference))
@@ -216,6 +218,14 @@ class LocalAligner:
             ]
             seen &= ~poor[tuple(nearest)]
         return out, seen
+
+
+def _interior(mask: np.ndarray, margin: int) -> np.ndarray:
+    """The mask without its edge, unless that leaves too little."""
+    from scipy.ndimage import binary_erosion
+
+    inner = binary_erosion(mask, iterations=margin, border_value=1)
+    return inner if inner.sum() > 0.2 * mask.sum() else mask
 
 
 def _laplacian(picture: np.ndarray) -> np.ndarray:

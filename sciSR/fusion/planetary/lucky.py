@@ -16,7 +16,7 @@ from sciSR.errors import UnreadableError, UsageError
 from sciSR.fusion.planetary.coarse import CoarseAligner
 from sciSR.fusion.planetary.disc import Disc, find_disc
 from sciSR.fusion.planetary.lattice import Lattice
-from sciSR.fusion.planetary.local import Box, LocalAligner, resampled
+from sciSR.fusion.planetary.local import Box, Fit, LocalAligner, resampled
 from sciSR.fusion.planetary.quality import best_frames, rank_quality
 from sciSR.fusion.planetary.weights import SharpnessMeter, SharpnessWeights
 from sciSR.fusion.registration.results import Registered, Registration
@@ -25,7 +25,8 @@ from sciSR.sequence import Frame
 
 _PICTURE_FRAMES = 48  # in the reference picture: its noise is then a seventh of a frame's
 _GEOMETRY_FRAMES = 100  # their mean warp is the reference's: a tenth of a frame's is left
-_LEAST_CORRELATION = 0.3
+_LEAST_CORRELATION = 0.15  # with one other frame, smoothed: noise alone gives 0.03
+_USUAL_CORRELATION = 0.6  # share of most frames' correlation with the picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +223,7 @@ class _Lucky:
             length=self.length,
             coarse=coarse,
         )
-        meter, good = SharpnessMeter(aligner), []
+        meter, found = SharpnessMeter(aligner), []
         for count, place in enumerate(self.places):
             pixels = self.sequence[place.index].read()
             fit = aligner(
@@ -232,18 +233,36 @@ class _Lucky:
                 place.coefficients,
                 iterations=8 if coarse else 4,
             )
-            if fit.correlation < _LEAST_CORRELATION:
-                self.left_out[place.index] = (
-                    f"its detail does not match the reference's (correlation {fit.correlation:.2f})"
-                )
-                continue
-            place.coefficients, place.level = fit.coefficients, (fit.gain, fit.offset)
+            place.coefficients, place.level = fit.coefficients, self._level(place, fit, aligner)
             if not coarse:
                 meter.add(place.index, fit)
-            good.append(place)
+            found.append(fit.correlation)
             self.tell(span[0] + (span[1] - span[0]) * count / len(self.places))
-        self.places, self.aligner, self.meter = good, aligner, meter
+        self.places = self._judged(found)
+        self.aligner, self.meter = aligner, meter
         self._centre()
+
+    def _judged(self, found: Sequence[float]) -> list[_Place]:
+        """Frames that came to match the picture; the others are left out, with the reason."""
+        usual = float(np.median(found))
+        good = []
+        for place, correlation in zip(self.places, found, strict=True):
+            if correlation > _USUAL_CORRELATION * usual:
+                good.append(place)
+            else:
+                self.left_out[place.index] = (
+                    f"its detail does not match the picture's (correlation {correlation:.2f}, usually {usual:.2f})"
+                )
+        return good
+
+    def _level(self, place: _Place, fit: Fit, aligner: LocalAligner) -> tuple[float, float]:
+        """Gain and offset from the light on the aligned object: blur, which moves light about, doesn't change it."""
+        own = float(np.mean(fit.aligned[aligner.mask], dtype=np.float64)) * fit.gain + fit.offset
+        picture = float(np.mean(aligner.reference[aligner.mask], dtype=np.float64))
+        gain = (own - place.disc.zero) / (picture - self.disc.zero)
+        if not gain > 0:
+            return place.level
+        return gain, place.disc.zero - gain * self.disc.zero
 
     def _centre(self) -> None:
         """Take the mean warp out: it is the reference picture's own. Its mean over the object stays at zero."""
