@@ -316,9 +316,12 @@ def _mesh(tiles: tuple[np.ndarray, np.ndarray], base: Background) -> Background:
     weight = used.astype(np.float64)
     filled = gaussian_filter(left * weight, 1.0) / np.maximum(gaussian_filter(weight, 1.0), 1e-6)
     left = np.where(used, left, filled)
+    # Inside only: at the border the median of the neighbours lies on one side, and a slope looks like an error.
     middle = generic_filter(left, np.median, size=3, mode="nearest")
     spread = max(mad_std(left - middle, 0.0), float(np.median(tiles[1][used])))
-    left = np.where(np.abs(left - middle) > 4 * spread, middle, left)
+    wild = np.zeros(left.shape, dtype=bool)
+    wild[1:-1, 1:-1] = (np.abs(left - middle) > 6 * spread)[1:-1, 1:-1]
+    left = np.where(wild, middle, left)
     smooth = (_design(left.shape, base.shape) @ np.array([base.level, *base.slope])).reshape(left.shape)
     nodes = left + smooth
     return replace(base, kind="mesh", slope=(0.0, 0.0), level=float(nodes.mean()), nodes=nodes)

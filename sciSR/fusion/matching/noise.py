@@ -249,12 +249,14 @@ def _without_own_noise(pixels: FramePixels, level: np.ndarray) -> np.ndarray:
     stop = max(1, np.count_nonzero(good) // 100_000)
     x, y = (pixels.values - level)[good][::stop], variance[good][::stop]
     spread = mad_std(x)
+    if spread == 0:
+        return variance
     inside = np.abs(x) < 4 * spread
     x, y = x[inside].astype(np.float64), y[inside].astype(np.float64)
     x, y = x - x.mean(), y - np.median(y)
     near = np.abs(y) < 6 * max(mad_std(y), 1e-30)
     x, y = x[near], y[near]
-    if spread == 0 or x.size < 100:
+    if x.size < 100:
         return variance
     slope = float(x @ y / (x @ x))
     left = y - slope * x
