@@ -45,7 +45,8 @@ def container_of(path: Path) -> str | None:
         return "avi"
     if head[4:8] == b"ftyp":
         return None if head[8:12] in _STILL_BRANDS else "mov"
-    if head[4:8] in _MOVIE_ATOMS and int.from_bytes(head[:4], "big") in (1, *range(8, 1 << 31)):
+    size = int.from_bytes(head[:4], "big")
+    if head[4:8] in _MOVIE_ATOMS and (size == 1 or 8 <= size < 1 << 31):
         return "mov"
     if head[:4] == b"\x1a\x45\xdf\xa3" and (b"matroska" in head[:64] or b"webm" in head[:64]):
         return "mkv"
@@ -134,8 +135,8 @@ class VideoFile:
     width, height : int
     times : tuple of int or None
         Presentation time of each frame, ascending, in units of `time_base`; None where the file has no usable ones.
-    keys : tuple of int
-        Frames at which decoding can begin.
+    keys : tuple of (int, int)
+        Frames at which decoding can begin, and the time to seek to for each.
     frames : int
     time_base : Fraction
         Seconds.
@@ -143,8 +144,8 @@ class VideoFile:
         Frames per second, on average.
     full_range : bool
         Luma uses the whole range, not 16 to 235 (of 8 bits).
-    grey_palette : bool
-        Paletted pixels whose palette holds greys alone.
+    palette : bytes
+        256 times alpha, red, green, blue of paletted pixels.
     colour : mapping
         Colour description to carry over: primaries, transfer, matrix, range, pixel aspect.
     tags : mapping of str to str
@@ -158,12 +159,12 @@ class VideoFile:
     width: int
     height: int
     times: tuple[int, ...] | None
-    keys: tuple[int, ...]
+    keys: tuple[tuple[int, int], ...]
     frames: int
     time_base: Fraction
     rate: Fraction
     full_range: bool = False
-    grey_palette: bool = False
+    palette: bytes = b""
     colour: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -228,7 +229,7 @@ def open_video(path: Path) -> VideoFile:
                 time_base=Fraction(stream.time_base or 1 / rate),
                 rate=Fraction(rate) if rate > 0 else Fraction(25),
                 full_range=frame.format.name.startswith("yuvj") or int(frame.color_range) == 2,
-                grey_palette=_has_grey_palette(frame),
+                palette=_palette(frame),
                 colour=_colour(frame, stream),
                 tags={str(k): str(v) for k, v in opened.metadata.items()},
                 notes=_notes(opened, frame),
@@ -239,8 +240,8 @@ def open_video(path: Path) -> VideoFile:
 class Packet(NamedTuple):
     """A packet of the stream: its times, whether decoding can begin there, whether all of it is there."""
 
-    shown: int | None
-    decoded: int | None
+    shown: Any  # an int, or None where the file does not tell
+    decoded: Any
     key: bool
     whole: bool
 
@@ -253,18 +254,24 @@ def _packets(opened: Any, stream: Any) -> list[Packet]:
     ]
 
 
-def _timetable(packets: list[Packet], *, cut: bool) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
-    """Times of the whole packets in order, and the numbers of the keyframes; None where times are of no use."""
+def _timetable(
+    packets: list[Packet], *, cut: bool
+) -> tuple[tuple[int, ...] | None, tuple[tuple[int, int], ...]]:
+    """Times of the whole packets in order, and the keyframes; None where times are of no use."""
     first = next((packet.shown for packet in packets if packet.key), None)
     good = [packet for packet in packets if packet.whole]
     times = {packet.shown for packet in good}
     if first is None or None in times or len(times) < len(good):
-        return None, (0,)
+        return None, ((0, 0),)
     # What comes before the first keyframe can't be decoded. Where the file was cut, a frame that is shown after the
     # last one was decoded may follow others that are lost: the numbers of frames would be wrong from there on.
     end = good[-1].decoded if cut else None
-    shown = sorted((p.shown, p.key) for p in good if p.shown >= first and (end is None or p.shown <= end))
-    return tuple(time for time, _ in shown), tuple(n for n, (_, key) in enumerate(shown) if key)
+    shown = sorted(p for p in good if p.shown >= first and (end is None or p.shown <= end))
+    # AVI finds keyframes by the time of decoding, which is the earlier one.
+    keys = (
+        (n, p.shown if p.decoded is None else min(p.shown, p.decoded)) for n, p in enumerate(shown) if p.key
+    )
+    return tuple(p.shown for p in shown), tuple(keys)
 
 
 def _first_frame(path: Path, container: str) -> Any:
@@ -285,11 +292,8 @@ def _count_by_decoding(path: Path, container: str) -> int:
     return count
 
 
-def _has_grey_palette(frame: Any) -> bool:
-    if frame.format.name != "pal8":
-        return False
-    _, palette = frame.to_ndarray()  # alpha, red, green, blue
-    return bool((palette[:, 1] == palette[:, 2]).all() and (palette[:, 2] == palette[:, 3]).all())
+def _palette(frame: Any) -> bytes:
+    return bytes(frame.to_ndarray()[1].tobytes()) if frame.format.name == "pal8" else b""
 
 
 def _colour(frame: Any, stream: Any) -> dict[str, Any]:

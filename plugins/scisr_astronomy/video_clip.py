@@ -25,6 +25,8 @@ class Pixels:
         The format to which frames are brought first, without changing a value; empty if that is not needed.
     subsampling : (int, int)
         Luma pixels per chroma pixel, rows and columns.
+    tables : tuple of ndarray
+        What paletted pixels stand for in each plane, (256,) each.
     """
 
     def __init__(self, file: VideoFile) -> None:
@@ -34,13 +36,17 @@ class Pixels:
         parts = [part for part in layout.components if not part.is_alpha]
         self.bits = max(8, *(part.bits for part in parts))
         self.subsampling, self.repacked = (1, 1), ""
+        self.tables: tuple[np.ndarray, ...] = ()
         self.kind: Literal["mono", "rgb", "yuv"]
         if layout.is_bayer or layout.name.startswith(("xyz", "mono")):
             raise UnsupportedError(
                 f"pixels of format {layout.name} are not read", where=file.path, remedy="convert it to SER"
             )
         if layout.has_palette:
-            self.kind, self.repacked = "mono" if file.grey_palette else "rgb", "rgb24"
+            # Indices are looked up here: after a seek FFmpeg's decoder no longer knows the palette.
+            colours = np.frombuffer(file.palette, np.uint8).reshape(256, 4)[:, 1:]
+            self.kind = "mono" if (colours == colours[:, :1]).all() else "rgb"
+            self.tables = tuple(colours.T.copy())[: 1 if self.kind == "mono" else 3]
         elif len(parts) == 1:
             self.kind = "mono"
             self._float(layout.name, file)
@@ -102,11 +108,12 @@ class VideoClip:
         self._lock = threading.RLock()
         self._kept: tuple[int, Sequence[np.ndarray]] | None = None
         self._container: Any = None
+        self._stream: Any = None
         self._decoder: Iterator[Any] | None = None
         self._next = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        left_here = ("_lock", "_kept", "_container", "_decoder", "_next")
+        left_here = ("_lock", "_kept", "_container", "_stream", "_decoder", "_next")
         return {key: value for key, value in self.__dict__.items() if key not in left_here}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -119,7 +126,7 @@ class VideoClip:
 
     def close(self) -> None:
         """Close the file; it is opened again when the next frame is asked for."""
-        self._decoder = None
+        self._decoder = self._stream = None
         if self._container is not None:
             self._container.close()
             self._container = None
@@ -137,41 +144,70 @@ class VideoClip:
         return high[0] | high[1] | high[2] if self.kind == "rgb" else high[0]
 
     def _decoded(self, t: int) -> Any:
-        times, keys = self.file.times, self.file.keys
-        key = keys[bisect_right(keys, t) - 1] if times is not None else 0
+        timed = self.file.times is not None
+        key = self.file.keys[bisect_right(self.file.keys, t, key=lambda each: each[0]) - 1]
         try:
-            if self._decoder is None or t < self._next or key > self._next:
-                self._start_at(key)
-            return self._go_on_to(t)
+            if self._decoder is None or t < self._next or (timed and key[0] > self._next):
+                self._start_at(*key)
+            frame = self._go_on_to(t)
+            if frame is None and key[0] > 0:  # an index that leads astray: from the beginning
+                self._start_at(0, 0)
+                frame = self._go_on_to(t)
+            if frame is None:
+                raise UnreadableError(f"frame {t} is missing or damaged", where=self.path)
+            return frame
         except BaseException:
             self.close()  # where a failed decoder stands is not known
             raise
 
-    def _start_at(self, key: int) -> None:
-        if self._container is None or self.file.times is None:
+    def _start_at(self, key: int, time: int) -> None:
+        """Begin decoding at a keyframe; at the first one with a file opened anew."""
+        if self._container is None or key == 0:
             self.close()
             self._container, self._stream = open_container(self.path, self.file.container)
         with decoding(self.path):
-            if self.file.times is not None:
-                self._container.seek(self.file.times[key], stream=self._stream, backward=True)
+            if key > 0:
+                self._container.seek(time, stream=self._stream, backward=True)
             self._decoder = self._container.decode(self._stream)
             self._next = key
 
     def _go_on_to(self, t: int) -> Any:
+        """Decode up to frame `t`; None if it does not come."""
         times = self.file.times
         with decoding(self.path, f"frame {t} can't be decoded"):
-            for frame in self._decoder or ():
+            while (frame := self._next_frame(t)) is not None:
                 if times is None:
                     reached, self._next = self._next, self._next + 1
                 elif frame.pts is None or frame.pts < times[t]:
                     continue
                 else:
                     reached, self._next = (t if frame.pts == times[t] else self.frames), t + 1
-                if reached == t:
-                    return frame
-                if reached > t:
-                    break
-        raise UnreadableError(f"frame {t} is missing or damaged", where=self.path)
+                if reached >= t:
+                    return frame if reached == t else None
+        return None
+
+    def _next_frame(self, t: int) -> Any:
+        """The decoder's next frame, None at the end.
+
+        FFmpeg fills damaged parts of FFV1 frames from the frame before and says so in its log alone: there the log is
+        listened to.
+        """
+        if self._decoder is None:
+            return None
+        if self.file.codec != "ffv1":
+            return next(self._decoder, None)
+        from av import logging
+
+        level = logging.get_level()
+        logging.set_level(logging.ERROR)
+        try:
+            with logging.Capture(local=False) as said:
+                frame = next(self._decoder, None)
+        finally:
+            logging.set_level(level)
+        if any(name == "ffv1" for _, name, _ in said):
+            raise UnreadableError(f"frame {t} is damaged: {said[0][2]}", where=self.path)
+        return frame
 
     def _taken(self, frame: Any, t: int) -> Sequence[np.ndarray]:
         file, pixels = self.file, self.pixels
@@ -182,10 +218,12 @@ class VideoClip:
         with decoding(self.path, f"frame {t} can't be decoded"):
             if pixels.repacked not in ("", frame.format.name):
                 frame = frame.reformat(format=pixels.repacked)
+            if pixels.tables:
+                stored = _plane(frame.planes[0], self.dtype, *self.shape)
+                return [table[stored] for table in pixels.tables]
             if frame.format.name == "rgb24":
-                packed = _plane(frame.planes[0], np.dtype("u1"), self.shape[0], 3 * self.shape[1])
-                colours = [packed[:, k::3] for k in range(3)]
-                return colours[:1] if self.kind == "mono" else colours
+                packed = _plane(frame.planes[0], self.dtype, self.shape[0], 3 * self.shape[1])
+                return [packed[:, k::3] for k in range(3)]
             shapes = [self.shape] if self.kind == "mono" else [self.shape] * 3
             if self.kind == "yuv":
                 shapes[1:] = [self.chroma_shape] * 2

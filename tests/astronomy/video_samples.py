@@ -85,7 +85,7 @@ def encode(
         stream = output.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = columns, rows, pixel_format
         base = base or Fraction(1, rate)
-        stream.time_base = base
+        stream.time_base = stream.codec_context.time_base = base
         for t, parts in enumerate(planes):
             frame = av.VideoFrame(columns, rows, pixel_format)
             for target, part in zip(frame.planes, parts, strict=True):
