@@ -336,8 +336,8 @@ def _level(frame: Frame) -> float:
 
 
 def _rounded(exposure: float | None) -> float | None:
-    """Exposures to two digits: shutters are not exact."""
-    return None if exposure is None else float(f"{exposure:.2g}")
+    """Exposures to three digits: shutters are not exact."""
+    return None if exposure is None else float(f"{exposure:.3g}")
 
 
 def _plain(name: str | None) -> str | None:

@@ -11,6 +11,10 @@ What is science
     chooses otherwise. Images that are not chosen, tables and everything else are copied byte by byte, in their
     place. JWST's ASDF extension is dropped and named, since it holds a WCS of the input's pixels. Flags and labels
     that are upscaled themselves keep their integers.
+What is a frame of a sequence (:mod:`scisr_astronomy.frames`)
+    Every science image, every plane of a cube along time, every picture of a video. Masks and weights in files of
+    their own go with their image. Exposure, time, filter and noise come from the header; a noise model that the
+    pixels contradict is not used.
 Bad pixels
     NaN, infinite, BLANK, and where a DQ or MASK extension is not zero; ``--dq-bits 1,4`` lets only these bits
     count, ``--dq-bits none`` none.
