@@ -196,7 +196,7 @@ def _describe(
     )
     if settings.get("deconvolve"):
         header["DECONV"] = (True, "blur of the optics was reduced")
-    header["ORIGIN"] = (f"sciSR {__version__}", "written by")
+    header["CREATOR"] = (f"sciSR {__version__}", "wrote this file")
     header["DATE"] = (datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "this file was written, UTC")
 
 

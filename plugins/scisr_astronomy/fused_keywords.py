@@ -11,7 +11,7 @@ from scisr_astronomy.wcs_keywords import is_wcs_keyword
 
 STRUCTURE = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BLOCKED|EXTNAME|EXTVER|EXTLEVEL|INHERIT|NEXTEND"
-    r"|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|ZHECKSUM|ZDATASUM|END|DATE|HDUNAME|HDUVER|TFIELDS"
+    r"|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|ZHECKSUM|ZDATASUM|END|DATE|HDUNAME|HDUVER|TFIELDS|CREATOR|IRAF-TLM"
     r"|Z(IMAGE|TILE\d+|CMPTYPE|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BITPIX|NAXIS\d*|SIMPLE|TENSION|EXTEND|PCOUNT|GCOUNT"
     r"|BLOCKED|SCALE|ZERO|BLANK)|FZ(ALGOR|QVALUE|QMETHD|DTHRSD))$"
 )
@@ -41,6 +41,7 @@ _REFERENCE = re.compile(
 )
 _SPELLED = str.maketrans({"×": "x", "σ": "sigma", "±": "+/-", "−": "-", "–": "-", "…": "...", "→": "->"})
 _COMMENTARY = frozenset({"COMMENT", "HISTORY", ""})
+_NOTHING = re.compile(r"(=?\s*'?\s*'?|None)\s*$")
 
 
 def card_text(text: object) -> str:
@@ -107,9 +108,7 @@ def tidy(header: Any) -> None:
 
     good = fits.Header()
     for card in header.cards:
-        if card.keyword == "" and not str(card.value).strip():
-            continue
-        if isinstance(card.value, fits.card.Undefined) and card.keyword in _COMMENTARY:
+        if card.keyword in _COMMENTARY and (card.value is None or _NOTHING.match(str(card.value))):
             continue
         good.append(card, end=True)
     axes = [card for card in good.cards if re.match(r"WCSAXES[A-Z]?$", card.keyword)]

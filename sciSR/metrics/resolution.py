@@ -22,6 +22,7 @@ from sciSR.errors import UsageError
 Threshold = Literal["1/7", "half-bit"]
 THRESHOLDS: tuple[Threshold, ...] = ("1/7", "half-bit")
 
+_SOFT = 8.0
 _HALF_BIT = 0.2071
 """Signal to noise of each half (power) where the whole carries half a bit: (sqrt(2) - 1) / 2."""
 
@@ -93,7 +94,8 @@ def fourier_ring_correlation(
     Parameters
     ----------
     a, b : ndarray, (rows, columns)
-        Aligned, of the same shape. NaN and infinite pixels of either are left out of both.
+        Aligned, of the same shape. NaN and infinite pixels of either are bad in both: single ones in smooth places are
+        bridged by their neighbours' mean, others left out with a soft edge.
     mask : ndarray of bool, (rows, columns), optional
         True where pixels count.
     window : ndarray, "hann", "tukey" or "none"
@@ -119,8 +121,11 @@ def fourier_ring_correlation(
         )
     if not ring_width >= 1:
         raise UsageError(f"rings are at least one Fourier pixel wide, not {ring_width:g}")
-    weight = _weight(a, b, mask, window)
-    spectra = [np.fft.rfft2(_centred(image, weight)) for image in (a, b)]
+    good = np.isfinite(a) & np.isfinite(b)
+    if mask is not None:
+        good &= np.asarray(mask, bool)
+    weight = _weight(good, good | _bridgeable(a, b, good), window)
+    spectra = [np.fft.rfft2(_centred(image, good, weight)) for image in (a, b)]
     ring, both, count = _rings(a.shape, ring_width)
 
     def total(values: NDArray) -> NDArray[np.float64]:
@@ -138,28 +143,72 @@ def fourier_ring_correlation(
     return RingCorrelation(frequencies[inside], correlation[inside], n[inside] * independent)
 
 
-def _weight(a: NDArray, b: NDArray, mask: NDArray | None, window: Any) -> NDArray[np.float64]:
+def _bridgeable(a: NDArray, b: NDArray, good: NDArray) -> NDArray[np.bool_]:
+    """Bad pixels that their neighbours' mean can stand for: most neighbours good, and no steeper than the noise.
+
+    A bridged star core would be a sharp feature that both images have.
+    """
+    if good.all():
+        return ~good
+    around = _neighbours(good)
+    difference = (a - b)[good]
+    noise = (
+        1.4826 * np.median(np.abs(difference - np.median(difference))) / math.sqrt(2)
+        if difference.size
+        else 0.0
+    )
+    mean = np.where(good, (a + b) / 2, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = _neighbours(mean**2) / around - (_neighbours(mean) / around) ** 2
+    return ~good & (around >= 0.4) & (variance < (5 * noise) ** 2)
+
+
+def _weight(good: NDArray, usable: NDArray, window: Any) -> NDArray[np.float64]:
+    """The window, falling softly to zero towards holes and along ragged edges of the field.
+
+    A hard edge that both images have would scatter the power of their stars over all frequencies, alike in both.
+    """
     if isinstance(window, str):
         tapers = {"hann": 1.0, "tukey": 0.25, "none": 0.0}
         if window not in tapers:
             raise UsageError(f"the window is {window!r}; use hann, tukey, none or an array")
-        weight = tapered_window((a.shape[0], a.shape[1]), tapers[window])
+        weight = tapered_window((good.shape[0], good.shape[1]), tapers[window])
     else:
         weight = np.array(window, np.float64)
-        if weight.shape != a.shape:
-            raise UsageError(f"the window has shape {weight.shape}, the images {a.shape}")
-    good = np.isfinite(a) & np.isfinite(b)
-    if mask is not None:
-        good &= np.asarray(mask, bool)
-    weight = np.where(good, weight, 0.0)
+        if weight.shape != good.shape:
+            raise UsageError(f"the window has shape {weight.shape}, the images {good.shape}")
+    if not usable.all():
+        weight = weight * _soft(~usable)
     if np.count_nonzero(weight) < 64:
         raise UsageError("hardly any pixel is good in both images")
     return weight
 
 
-def _centred(image: NDArray, weight: NDArray) -> NDArray[np.float64]:
-    """The windowed image without its mean: else the window's own spectrum would correlate."""
-    image = np.where(weight > 0, image, 0.0)
+def _soft(hole: NDArray) -> NDArray[np.float64]:
+    """0 in holes, 1 away from them, a cosine over `_SOFT` pixels between."""
+    from scipy.ndimage import distance_transform_edt
+
+    distance = distance_transform_edt(~hole)
+    return np.where(distance < _SOFT, 0.5 - 0.5 * np.cos(np.pi * distance / _SOFT), 1.0)
+
+
+def _neighbours(values: NDArray) -> NDArray[np.float64]:
+    """Mean over 5 x 5 pixels."""
+    from scipy.ndimage import uniform_filter
+
+    return uniform_filter(values.astype(np.float64), 5, mode="constant")
+
+
+def _centred(image: NDArray, good: NDArray, weight: NDArray) -> NDArray[np.float64]:
+    """The windowed image without its mean (else the window's own spectrum would correlate), small holes bridged.
+
+    A bad pixel gets the mean of its own image's good neighbours.
+    """
+    image = np.where(good, image, 0.0)
+    if not good.all():
+        around = _neighbours(good)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            image = np.where(good | (around < 1e-6), image, _neighbours(image) / around)
     return (image - np.sum(image * weight) / np.sum(weight)) * weight
 
 

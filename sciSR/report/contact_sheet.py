@@ -238,7 +238,9 @@ def _scale_bar(axis: Any, fused: Fused, native: tuple[int, int], zoom: Zoom) -> 
     pixels = length / per_pixel
     label = f"{length:g} px" if scale is None else f"{length:g}″" if length < 60 else f"{length / 60:g}′"
     y, x = 0.05 * native[0], 0.04 * native[1]
-    if zoom.row < native[0] / 3 and zoom.column < native[1] / 2:  # its frame is there already
+    low = zoom.row + zoom.side / 2 < native[0] / 2
+    left = zoom.column + zoom.side / 2 < native[1] / 2
+    if low == left:  # the square or its enlargement is on the left already
         x = 0.96 * native[1] - pixels
     axis.plot([x, x + pixels], [y, y], color="#ffb000", linewidth=2.5, solid_capstyle="butt")
     axis.text(x, y + 0.015 * native[0], label, color="#ffb000", fontsize=9, va="bottom")

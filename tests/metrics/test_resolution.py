@@ -129,6 +129,22 @@ def test_bad_pixels_are_left_out_of_both() -> None:
     np.testing.assert_array_equal(fourier_ring_correlation(a, b).correlation, expected)
 
 
+def test_scattered_holes_in_both_images_are_no_detail() -> None:
+    """Bright smooth light seen through the same holes would else correlate at all frequencies."""
+    generator = np.random.default_rng(8)
+    y, x = np.indices(SHAPE) - 60.0
+    light = 60 * np.exp(-(y**2 + x**2) / (2 * 12.0**2))
+    holes = generator.random(SHAPE) < 0.02
+    holes[:20, 30:] = True
+    holes[70:84, 90:110] = True
+    a, b = two_halves(light, 1.0)
+    clean = frc_resolution(fourier_ring_correlation(a, b))
+    a, b = np.where(holes, np.nan, a), np.where(holes, np.nan, b)
+    holed = frc_resolution(fourier_ring_correlation(a, b))
+    assert clean.frequency < 0.08
+    assert holed.frequency < clean.frequency + 0.1
+
+
 def test_edges_of_the_field_do_not_correlate() -> None:
     """A gradient makes a jump at the wrap-around, whose cross of power the window takes away."""
     ramp = np.linspace(0, 200, SHAPE[0])[:, None] * np.ones(SHAPE)
