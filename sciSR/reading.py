@@ -287,13 +287,21 @@ def _shapes(frames: Sequence[Frame]) -> Iterator[str]:
 
 
 def _distinct_names(frames: Sequence[Frame], sources: Sequence[Path]) -> list[Frame]:
-    """Files of the same name in different folders are told apart by their folder."""
-    paths: dict[str, set[Path]] = {}
+    """Files of the same name in different folders are told apart by as many folders as it takes."""
+    same: dict[str, set[tuple[str, ...]]] = {}
     for source in sources:
-        paths.setdefault(source.name, set()).add(source)
-    return [
-        frame.replace(name=f"{source.parent.name}/{frame.name}")
-        if len(paths[source.name]) > 1 and source.parent.name
-        else frame
-        for frame, source in zip(frames, sources, strict=True)
-    ]
+        same.setdefault(source.name, set()).add(source.resolve().parent.parts)
+    depths = {name: _depth(folders) for name, folders in same.items()}
+    out = []
+    for frame, source in zip(frames, sources, strict=True):
+        parts = source.resolve().parent.parts
+        folders = parts[len(parts) - depths[source.name] :]
+        out.append(frame.replace(name="/".join((*folders, frame.name))) if folders else frame)
+    return out
+
+
+def _depth(folders: set[tuple[str, ...]]) -> int:
+    """How many of the last folders tell all apart."""
+    return next(
+        n for n in itertools.count() if len({f[max(len(f) - n, 0) :] for f in folders}) == len(folders)
+    )

@@ -82,7 +82,7 @@ class Exposure:
     saturation : float
         As written: in ADU or in the unit of the data.
     pedestal : float
-        Level without light in ADU that the header tells (MaxIm DL's PEDESTAL, negated).
+        Level without light in ADU, if the header tells (PEDESTAL).
     """
 
     seconds: float | None = None
@@ -231,9 +231,9 @@ def _saturation(headers: Sequence[Any]) -> float | None:
 
 
 def _pedestal(headers: Sequence[Any]) -> float | None:
-    """MaxIm DL's PEDESTAL is what must be added to get zero for no light."""
+    """MaxIm DL tells what must be added to get zero for no light (negative), PixInsight what was added."""
     for header in headers:
         value = number_of(header, "PEDESTAL")
-        if value is not None and value < 0:
-            return -value
+        if value:
+            return abs(value)
     return None

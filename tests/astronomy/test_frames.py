@@ -83,6 +83,14 @@ def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None
     assert names(sequence) == ["night1/m13.fits", "night2/m13.fits", "other.fits"]
 
 
+def test_folders_of_one_name_are_told_apart_too(tmp_path: Path) -> None:
+    for path in ("red/night1", "blue/night1", "blue/night2"):
+        (tmp_path / path).mkdir(parents=True)
+        image(tmp_path / path / "m13.fits")
+    sequence = quiet([tmp_path / "red/night1", tmp_path / "blue/night1", tmp_path / "blue/night2"])
+    assert names(sequence) == ["red/night1/m13.fits", "blue/night1/m13.fits", "blue/night2/m13.fits"]
+
+
 # What can't be read
 
 

@@ -93,9 +93,10 @@ def test_a_raw_frames_level_without_light_is_found(tmp_path: Path) -> None:
     assert any("level without light" in note for note in sequence.notes)
 
 
-def test_maxims_pedestal_is_heeded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [-100, 100])
+def test_maxims_and_pixinsights_pedestal_is_heeded(tmp_path: Path, told: int) -> None:
     data = np.rint(adu(pedestal=100)).astype(np.uint16)
-    frame, _ = read(tmp_path / "a.fits", data, EGAIN=GAIN, RDNOISE=READ, PEDESTAL=-100, BUNIT="adu")
+    frame, _ = read(tmp_path / "a.fits", data, EGAIN=GAIN, RDNOISE=READ, PEDESTAL=told, BUNIT="adu")
     assert frame.noise.pedestal == 100
 
 
