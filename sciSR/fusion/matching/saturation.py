@@ -101,7 +101,7 @@ def saturated_pixels(values: np.ndarray, level: float, *, margin: int = 1) -> np
     sky = float(np.median(values))
     strong = (values - sky) > 0.5 * (level - sky)
     for axis in (0, 1):
-        out |= _bleeding(values, grouped, strong, axis)
+        out |= _bleeding(values, around, strong, axis)
     return out
 
 

@@ -149,7 +149,7 @@ def _aligned(frame: PreparedFrame, rows: slice, columns: int) -> tuple[np.ndarra
     """A frame at some rows of the reference: values, bad, and a variance (nearest pixel)."""
     where = frame_positions(_backwards(frame.transform), rows, columns)
     # Only the part of the frame these rows touch, with room for the spline.
-    low = np.floor(where[..., 0].min()) - 8, np.ceil(where[..., 0].max()) + 9
+    low = np.floor(where[..., 0].min()) - 16, np.ceil(where[..., 0].max()) + 17
     top, bottom = (int(np.clip(v, 0, frame.values.shape[0])) for v in low)
     if bottom - top < 4:
         nothing = np.ones(where.shape[:2], dtype=bool)

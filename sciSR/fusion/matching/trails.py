@@ -9,6 +9,7 @@ import numpy as np
 _BINNED = 256  # pixels a side at most, for the search
 _POINT = 1.5  # sigma that makes a binned pixel a point of the search
 _PIECES = 16  # a line is looked at in so many pieces
+_RUN = 5  # of them, one after the other, must show it: a trail may begin or end in the frame
 _REACH = 24  # pixels across, at most, on each side of a trail
 
 
@@ -48,9 +49,9 @@ def find_trails(
     """Mask straight trails that cross a frame.
 
     A Hough transform of the binned residuals' significant pixels proposes lines; each is then fitted on the pixels
-    themselves and must stand above both its sides in most of sixteen pieces of its length, which a chance
-    alignment of stars, cosmic rays and noise does not. Spikes and other straight features of the scene are in the
-    prediction and so not in the residuals.
+    themselves and must stand above both its sides in at least five consecutive ones of sixteen pieces of its
+    length, which a chance alignment of stars, cosmic rays and noise does not. Spikes and other straight features
+    of the scene are in the prediction and so not in the residuals.
 
     Parameters
     ----------
@@ -168,14 +169,27 @@ def _examine(
     spread = float(np.std(value[beside]))
     rise = top[0] - base[0]
     error = spread * np.sqrt(1 / np.maximum(top[1], 1) + 1 / np.maximum(base[1], 1))
-    total = float(np.sum((rise / error**2)[seen]) / np.sqrt(np.sum(1 / error[seen] ** 2)))
-    strong = seen & (rise > 2 * error)
-    if total < significance or strong.sum() < 0.65 * seen.sum():
+    first, last = _best_run(np.where(seen, rise / error - 2, 0.0))
+    run = seen & (np.arange(_PIECES) >= first) & (np.arange(_PIECES) <= last)
+    if np.count_nonzero(run) < _RUN:
         return None
-    # All pieces between the first and the last that show it, and one more at each end.
-    first, last = np.flatnonzero(strong)[[0, -1]]
+    total = float(np.sum((rise / error**2)[run]) / np.sqrt(np.sum(1 / error[run] ** 2)))
+    if total < significance or np.mean((rise > 2 * error)[run]) < 0.75:
+        return None
     span = float(edges[max(first - 1, 0)]) - 1, float(edges[min(last + 2, _PIECES)]) + 1
     return Trail(float(angle), float(distance), half, span, total)
+
+
+def _best_run(gain: np.ndarray) -> tuple[int, int]:
+    """First and last of the consecutive values with the largest sum."""
+    best, first, last, start, total = -np.inf, 0, -1, 0, 0.0
+    for k, value in enumerate(gain):
+        if total <= 0:
+            start, total = k, 0.0
+        total += value
+        if total > best:
+            best, first, last = total, start, k
+    return first, last
 
 
 def _strip(
