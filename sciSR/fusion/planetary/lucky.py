@@ -7,7 +7,7 @@ mean warp over many frames is the reference's own, and is taken out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,12 +44,15 @@ class PlanetaryRegistration(Registration):
         The part of the reference in which warps were measured.
     weights : SharpnessWeights or None
         Which of the kept frames are sharp where.
+    levels : mapping of int to (float, float)
+        Gain and offset of each kept frame: ``frame = gain * picture + offset``, from the object's light alone.
     """
 
     quality: np.ndarray = field(default_factory=lambda: np.zeros(0))
     picture: np.ndarray | None = None
     box: Box | None = None
     weights: SharpnessWeights | None = None
+    levels: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     def variance_multiplier(self, index: int) -> np.ndarray:
         """What to multiply the variance of a kept frame's pixels by, so that the sharpest count most where they are.
@@ -343,6 +346,7 @@ class _Lucky:
             picture=self._whole_picture(),
             box=self.box,
             weights=self._weights([k for k, frame in enumerate(frames) if frame is not None]),
+            levels={p.index: p.level for p in self.places if frames[p.index] is not None},
         )
 
     def _weights(self, indices: list[int]) -> SharpnessWeights:
