@@ -96,8 +96,8 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 def median_excess(n: Tensor) -> Tensor:
     """Standard deviation of the median of `n` Gaussian values over that of their mean.
 
-    ``pi / (2 n + c)`` for the variance of the median, with c = 1 for odd and 2.5 for even `n`: within 2 % in the
+    ``pi / (2 n + c)`` for the variance of the median, with c near 1 for odd and 2.5 for even `n`: within 2 % in the
     variance of the exact values (Kendall and Stuart, The Advanced Theory of Statistics 1, 14.6) from n = 1 on.
     """
-    c = 1.75 + 0.75 * torch.cos(math.pi * n)
+    c = 1.75 + 0.75 * torch.cos(math.pi * n) + 0.14 / n
     return (n * math.pi / (2 * n + c)).sqrt().clamp(min=1.0)

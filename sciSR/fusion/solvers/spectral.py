@@ -176,7 +176,7 @@ def _priors(prior: PowerSpectrum, quiet: PowerSpectrum | None) -> list[PowerSpec
     if quiet is None:
         return [prior]
     strongest = PowerSpectrum(quiet.radius, quiet.power * QUIET)
-    return [strongest.towards(prior, share) for share in STEPS]
+    return [strongest.towards(prior, share, most=1.0) for share in STEPS]
 
 
 def _finish(

@@ -15,6 +15,9 @@ BINS = 96
 BLOCK = 32
 """Native pixels along a block of :func:`quiet_power_prior`."""
 
+STEEP = 6.0
+"""Fall of the logarithm per cycle and native pixel, where there is nothing to measure it on: of a sharp telescope's."""
+
 AxisResponse = Callable[[Tensor, float], Tensor]
 """Transfer along one axis: of the frequency in cycles per native pixel, and the fine pixels per native one."""
 
@@ -144,7 +147,7 @@ def _fitted(where: np.ndarray, power: np.ndarray, passed: np.ndarray, noise: np.
     if clear < 3:
         # Hardly a scene to speak of: as much power as could hide in the noise of a few rings.
         level = max(float(np.max(np.abs(signal[:4]) / np.maximum(passed[:4], 0.2))), 1e-30)
-        return PowerSpectrum(where, np.full_like(where, level))
+        return PowerSpectrum(where, level * np.exp(-STEEP * where))
     scene = signal[:clear] / passed[:clear]
     last = max(clear - max(clear // 2, 3), 0)
     slope = np.polyfit(where[last:clear], np.log(scene[last:]), 1)[0]
