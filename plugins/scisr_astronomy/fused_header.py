@@ -66,7 +66,6 @@ def members(fused: Fused) -> tuple[list[tuple[FrameRecord, Frame]], Frame | None
 
 def combined_headers(fused: Fused) -> Headers:
     """The headers of the primary HDU and of SCI; see the top of this file."""
-    from astropy.io import fits
 
     used, reference = members(fused)
     frames = [frame for _, frame in used]
@@ -75,7 +74,7 @@ def combined_headers(fused: Fused) -> Headers:
     if isinstance(metadata, FitsMetadata):
         headers, notes = _from_reference(fused, metadata)
     else:
-        headers, notes = Headers(fits.Header(), grid_cards(fused.image.grid)), []
+        headers, notes = Headers(_clip_cards(metadata), grid_cards(fused.image.grid)), []
     if not has_wcs(headers.science):
         add_physical(headers.science, list(reversed(fused.image.grid.factors)))
     gone = _drop(headers, metadata, frames)
@@ -92,6 +91,26 @@ def combined_headers(fused: Fused) -> Headers:
     add_history(headers.science, [*map(card_text, notes), "how it was made stands in the primary header"])
     add_history(headers.primary, [card_text(text) for text in _history(fused, used, [*times.notes, *gone])])
     return headers
+
+
+def _clip_cards(metadata: Any) -> Any:
+    """What a SER clip tells of observer and instrument; nothing for frames of another kind."""
+    from astropy.io import fits
+
+    from scisr_astronomy.ser import text_of
+    from scisr_astronomy.ser_clip import SerMetadata
+
+    header = fits.Header()
+    if isinstance(metadata, SerMetadata):
+        told = metadata.file.header
+        for keyword, field in (
+            ("OBSERVER", told.observer),
+            ("INSTRUME", told.instrument),
+            ("TELESCOP", told.telescope),
+        ):
+            if text := card_text(text_of(field)):
+                header[keyword] = text
+    return header
 
 
 def _from_reference(fused: Fused, metadata: FitsMetadata) -> tuple[Headers, list[str]]:

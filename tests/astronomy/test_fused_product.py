@@ -16,6 +16,7 @@ import pytest
 from astropy.io import fits
 from fits_samples import TAN, header_of, sky_error, wcs_of
 from fused_samples import SHAPE, read_frames, scene, shift_and_add, write_frames, write_product
+from ser_samples import TICKS_2014, write_ser
 
 import sciSR
 from sciSR.errors import UsageError
@@ -264,6 +265,22 @@ def test_frames_without_any_header_make_a_valid_product(tmp_path: Path) -> None:
     assert header["EXPTIME"] == pytest.approx(0.04)
     assert header["EXPREF"] == pytest.approx(0.01)
     assert (header["LTM1_1"], header["LTV1"]) == (2.0, -0.5), "the original pixels are still told"
+
+
+def test_a_clips_observer_and_times_stand_in_the_header(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(100, 200, (4, *SHAPE)).astype(np.uint16)
+    ticks = [TICKS_2014 + 10_000_000 * k for k in range(4)]  # a second apart
+    source = write_ser(tmp_path / "jupiter.ser", frames, ticks=ticks)
+    path = write_product(shift_and_add(read_frames([source])), tmp_path / "jupiter.fits")
+    header = fits.getheader(path)
+    assert [header[k] for k in ("OBSERVER", "INSTRUME", "TELESCOP")] == [
+        "Galileo",
+        "Cannocchiale",
+        "Perspicillum",
+    ]
+    assert header["DATE-BEG"] == "2014-02-06T12:00:00.000"
+    assert header["TELAPSE"] == pytest.approx(3.0)
+    assert faults(path) == ""
 
 
 def test_planes_of_a_cube_make_a_plane_with_the_cubes_sky(tmp_path: Path) -> None:

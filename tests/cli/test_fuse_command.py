@@ -15,7 +15,7 @@ from astropy.io import fits
 from sciSR.cli.fuse import parse_reference, parse_share
 from sciSR.cli.main import main
 from sciSR.errors import UsageError
-from sciSR.workflow.fusing import plan_outputs
+from sciSR.workflow.fusing import plan_outputs, read_psf
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 FRAMES = [str(path) for path in sorted((SAMPLES / "frames").glob("*.fits"))]
@@ -196,3 +196,12 @@ def test_files_beside_the_product_share_its_name(name: str, stem: str) -> None:
     outputs = plan_outputs(Path("x") / name, report=True)
     assert [p.name for p in outputs.all()] == [name, f"{stem}.png", f"{stem}.html", f"{stem}.json"]
     assert plan_outputs(Path(name), contact_sheet=False).all() == [Path(name)]
+
+
+def test_a_psf_is_a_plane_with_a_positive_sum(tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.ones((5, 7), np.float32)).writeto(tmp_path / "psf.fits")
+    with pytest.warns(UserWarning, match="no unit"):
+        assert read_psf(tmp_path / "psf.fits").shape == (5, 7)
+    for wrong in (np.ones(5), np.ones((2, 2)), np.zeros((5, 5)), np.full((5, 5), np.nan)):
+        with pytest.raises(UsageError, match="PSF"):
+            read_psf(wrong)
