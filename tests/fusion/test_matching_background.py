@@ -16,7 +16,9 @@ def pixels(values, bad=None):
 
 
 @settings(max_examples=15)
-@given(level=st.floats(-1e4, 1e5), noise=st.floats(0.1, 100), share=st.floats(0, 0.2), seed=st.integers(0, 99))
+@given(
+    level=st.floats(-1e4, 1e5), noise=st.floats(0.1, 100), share=st.floats(0, 0.2), seed=st.integers(0, 99)
+)
 def test_sky_survives_sources(level, noise, share, seed):
     rng = np.random.default_rng(seed)
     values = level + noise * rng.standard_normal(20_000)
