@@ -208,7 +208,7 @@ def open_video(path: Path) -> VideoFile:
     with contextlib.closing(opened):
         with decoding(path):
             packets = _packets(opened, stream)
-        cut = _segment_is_cut(path) or not all(packet.whole for packet in packets)
+        cut = _ends_early(path, container) or not all(packet.whole for packet in packets)
         times, keys = _timetable(packets, cut=cut)
         frame = _first_frame(path, container)
         count = len(times) if times is not None else _count_by_decoding(path, container)
@@ -320,11 +320,33 @@ def _notes(opened: Any, frame: Any) -> tuple[str, ...]:
 
 
 def _lost(stream: Any, packets: list[Packet], count: int, *, cut: bool) -> tuple[str, ...]:
-    """What the file promises and does not hold: its own count of frames, or more than its end."""
-    expected = max(stream.frames, len(packets) if cut else 0)
+    """What the file promises and does not hold. AVI's count includes frames that the camera left out: no promise."""
+    counted = cut or stream.container.format.name != "avi"
+    expected = max(stream.frames if counted else 0, len(packets) if cut else 0)
     if expected > count:
         return (f"truncated: {count} of {expected} frames are whole and read",)
     return (f"truncated: {count} frames are whole and read",) if cut else ()
+
+
+def _ends_early(path: Path, container: str) -> bool:
+    """Whether the file ends before the structure that it declares."""
+    return {"avi": _riff_is_cut, "mkv": _segment_is_cut}.get(container, lambda _: False)(path)
+
+
+def _riff_is_cut(path: Path) -> bool:
+    """Whether a RIFF list of an AVI file (it has several beyond 1 GB) was never closed, or reaches beyond the end."""
+    size, at = path.stat().st_size, 0
+    with open(path, "rb") as stream:
+        while at + 12 <= size:
+            stream.seek(at)
+            head = stream.read(12)
+            if head[:4] != b"RIFF":
+                return False
+            length = int.from_bytes(head[4:8], "little")
+            if length < 4:
+                return True
+            at += 8 + length
+    return at > size
 
 
 def _segment_is_cut(path: Path) -> bool:

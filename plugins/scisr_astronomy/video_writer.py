@@ -40,7 +40,8 @@ class VideoWriter(ClipWriter):
     """One video and its record; see :class:`sciSR.adapter.Writer`.
 
     Pixels are whole numbers of the input's depth, rounded to the nearest and clipped, in the input's pixel layout (RGB,
-    or luma with chroma as coarse as it was); sound is not kept. Times are those of the input; MKV rounds them to ms.
+    or luma with chroma as coarse as it was); sound is not kept. Times are those of the input; MKV rounds them to
+    milliseconds, AVI has but a rate.
 
     Raises
     ------
@@ -160,7 +161,8 @@ class VideoWriter(ClipWriter):
 
     def _clock(self, file: VideoFile | None, rate: Fraction) -> tuple[Fraction, Sequence[int]]:
         """Time base and the frames' times in it."""
-        if file is None or file.times is None or len(file.times) != self._frames:
+        uniform = self._muxer == "avi"  # it knows a rate alone
+        if uniform or file is None or file.times is None or len(file.times) != self._frames:
             return 1 / rate, range(self._frames)
         return file.time_base, [time - file.times[0] for time in file.times]
 
