@@ -10,7 +10,16 @@ import numpy as np
 
 from sciSR.fusion.prepared import PreparedFrame, Target
 from sciSR.fusion.registration.models import corrected, correction, design, frame_centre
-from sciSR.fusion.registration.phase import Plane, blurred, correlate, find_shift, turned, warped
+from sciSR.fusion.registration.phase import (
+    ALIKE,
+    EVIDENCE,
+    Plane,
+    blurred,
+    find_shift,
+    likeness,
+    turned,
+    warped,
+)
 from sciSR.fusion.registration.refine import Scene, Step, step_of
 from sciSR.fusion.registration.results import Registered
 from sciSR.fusion.transforms import Affine, Transform
@@ -64,9 +73,12 @@ def register_images(
         if found is None:
             reason = "the correlation's peak leads to no stable fit"
             continue
-        check = correlate(warped(reference, found.transform, frame.values.shape), frame, 48.0)
-        if check is None or not check.significant or np.abs(check.shift).max() > 1.5:
-            reason = "the fit is not confirmed by a correlation"
+        alike = likeness(reference, frame, found.transform)
+        if alike.correlation < ALIKE:
+            reason = f"the best correlation is false: the images are {alike.correlation:.2f} alike where they overlap"
+            continue
+        if alike.evidence < EVIDENCE:
+            reason = f"the best correlation rests on too few details ({alike.evidence:.1f} sigma): it may be chance"
             continue
         return found, ""
     return None, reason
@@ -136,8 +148,7 @@ def _least_squares(reference: Plane, frame: Plane, begin: Transform, model: str)
             if moved < 0.02 * sigma:
                 break
     assert isinstance(step, Step)
-    # Noise that was smoothed alike is correlated over 4 pi sigma^2 pixels.
-    covariance = step.covariance * 4 * np.pi * SMOOTHINGS[-1] ** 2
+    covariance = step.covariance
     if not np.sqrt(covariance[0, 0] + covariance[1, 1]) < WORST:
         return None
     return Direct(transform, covariance, model)

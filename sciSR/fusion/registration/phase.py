@@ -1,9 +1,12 @@
-"""Frames without stars: masked normalised cross-correlation, with a test of significance, and a direct fit.
+"""Frames without stars: a windowed, masked, whitened cross-correlation with a test of significance.
 
-Correlation after Padfield (IEEE Trans. Image Process. 21, 2706, 2012): each displacement is judged by the pixels that
-are good in both frames, so masks, borders and different shapes need no filling. Rotation and scale, where there is
-no other hint of them, from the magnitudes of the spectra in log-polar coordinates (Reddy & Chatterji, IEEE Trans.
-Image Process. 5, 1266, 1996).
+Each frame's spectrum is divided by its own power, and weighted by how much of that is scene and not noise (Knapp &
+Carter, IEEE Trans. Acoust. Speech Signal Process. 24, 320, 1976). Two frames that have nothing in common then give
+a surface of uncorrelated normal values, whatever they show, and a peak can be judged against it. Plain phase
+correlation would let the noise of the finest detail vote; plain correlation, the clouds of the coarsest.
+
+Rotation and scale, where there is no other hint of them, from the magnitudes of the spectra in log-polar coordinates
+(Reddy & Chatterji, IEEE Trans. Image Process. 5, 1266, 1996).
 """
 
 from __future__ import annotations
@@ -12,17 +15,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sciSR.fusion.registration.models import robust_sigma
 from sciSR.fusion.registration.stars import pixel_noise, sharp_pixels
 from sciSR.fusion.transforms import Affine, Transform, frame_positions
 
-SIGNIFICANT = 8.0
+SIGNIFICANT = 7.5
 """A peak must stand out of the correlation's own scatter by this many standard deviations."""
 UNIQUE = 1.3
 """And be this many times as high as the next one elsewhere."""
-LEAST_OVERLAP = 0.1
+LEAST_OVERLAP = 0.15
 """Displacements that leave less of the smaller frame are not considered."""
-COARSE = 256
-"""Frames are binned to about this size for the search."""
+COARSE = (128, 512)
+"""Frames are binned to about these sizes for the search; small ones forgive a rotation, large ones find detail."""
+ALIKE = 0.3
+"""Correlation of two frames of one scene, their noise allowed for, must be at least this."""
+EVIDENCE = 5.5
+"""Student's t that a correlation must reach over the patches of the overlap: chance does so once in 10^7."""
+PATCH = 8
+"""Pixels a side of a patch: larger than a star, so that one star is one patch."""
 PATTERN = 0.3
 """A peak at no displacement whose neighbours hold less than this of it is the detector's own pattern."""
 
@@ -49,9 +59,10 @@ def plane(values: np.ndarray, bad: np.ndarray) -> Plane:
         return Plane(np.zeros(values.shape, np.float32), np.zeros(values.shape, bool))
     level = np.float32(np.median(values[~bad]))
     signal = (values - level) / np.float32(noise)
-    smooth = blurred(np.clip(signal, -20, 20), ~bad, 16.0)
+    wide = max(16.0, max(values.shape) / 10)
+    smooth = blurred(np.clip(signal, -20, 20), ~bad, wide)
     good = ~bad & ~sharp_pixels((signal - smooth).astype(np.float32), bad, 1.0)
-    signal = signal - blurred(np.where(good, signal, 0), good, 16.0)
+    signal = signal - blurred(np.where(good, signal, 0), good, wide)
     # A star of 1000 sigma must not outweigh the rest of the field.
     return Plane(np.where(good, 3 * np.arcsinh(signal / 3), 0).astype(np.float32), good)
 
@@ -121,9 +132,8 @@ def correlate(reference: Plane, frame: Plane, reach: float | None = None) -> Pea
     surface, lags, usable = _surface(reference, frame, reach)
     if usable.sum() < 50:
         return None
-    inside = surface[usable]
-    middle = float(np.median(inside))
-    spread = 1.4826 * float(np.median(np.abs(inside - middle)))
+    middle = float(np.median(surface[usable]))
+    spread = robust_sigma(surface[usable])
     if not spread > 0:
         return None
     score = np.where(usable, (surface - middle) / spread, -np.inf)
@@ -142,40 +152,58 @@ def correlate(reference: Plane, frame: Plane, reach: float | None = None) -> Pea
 def _surface(
     reference: Plane, frame: Plane, reach: float | None
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Correlation times the root of the overlap (a normal variable where there is only noise), lags, usable lags."""
+    """Whitened correlation, the displacements along both axes, and which of them are considered."""
     from scipy.fft import irfft2, next_fast_len, rfft2
 
     shapes = frame.values.shape, reference.values.shape
     full = [a + b - 1 for a, b in zip(*shapes, strict=True)]
     size = [next_fast_len(n, real=True) for n in full]
-
-    def spectra(image: Plane) -> list[np.ndarray]:
-        values = np.where(image.good, image.values, 0).astype(np.float64)
-        return [rfft2(a, size) for a in (values, image.good.astype(np.float64), np.square(values))]
-
-    f, fm, ff = spectra(frame)
-    p, pm, pp = (np.conj(s) for s in spectra(reference))
-
-    def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return irfft2(one * other, size)
-
-    n = np.rint(both(fm, pm))
-    count = np.maximum(n, 1)
-    f_sum, p_sum = both(f, pm), both(fm, p)
-    top = both(f, p) - f_sum * p_sum / count
-    below = (both(ff, pm) - np.square(f_sum) / count) * (both(fm, pp) - np.square(p_sum) / count)
-    floor = 1e-6 * below.max()
-    value = np.where(below > floor, top / np.sqrt(np.maximum(below, floor)), 0) * np.sqrt(count)
+    radius = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None, :])
+    one, one_weight = _white(rfft2(_windowed(frame), size), radius, min(shapes[0]))
+    other, other_weight = _white(rfft2(_windowed(reference), size), radius, min(shapes[1]))
+    surface = irfft2(one * np.conj(other) * one_weight * other_weight, size)
+    faded = [rfft2(np.square(_fade(i.values.shape)) * i.good, size) for i in (frame, reference)]
+    overlap = irfft2(faded[0] * np.conj(faded[1]), size)
     lags = [np.arange(k) for k in size]
     lags = [np.where(lag >= a, lag - k, lag) for lag, a, k in zip(lags, shapes[0], size, strict=True)]
     order = [np.argsort(lag) for lag in lags]
     lags = [lag[o] for lag, o in zip(lags, order, strict=True)]
-    value, n = value[np.ix_(*order)], n[np.ix_(*order)]
-    least = LEAST_OVERLAP * min(frame.good.sum(), reference.good.sum())
-    usable = n >= max(least, 64)
+    surface, overlap = surface[np.ix_(*order)], overlap[np.ix_(*order)]
+    usable = overlap >= max(LEAST_OVERLAP * overlap.max(), 32)
+    # Where there is noise alone, the sum over fewer pixels scatters less.
+    surface = surface / np.sqrt(np.maximum(overlap, 1))
     if reach is not None:
         usable &= (np.abs(lags[0]) <= reach)[:, None] & (np.abs(lags[1]) <= reach)[None, :]
-    return value, (lags[0], lags[1]), usable
+    return surface, (lags[0], lags[1]), usable
+
+
+def _windowed(image: Plane) -> np.ndarray:
+    """Bad pixels at the mean of the good, the border faded out: no edges in the spectrum but the scene's."""
+    mean = image.values[image.good].mean() if image.good.any() else 0.0
+    return np.where(image.good, image.values - mean, 0) * _fade(image.values.shape)
+
+
+def _fade(shape: tuple[int, int]) -> np.ndarray:
+    from scipy.signal.windows import tukey
+
+    return np.outer(tukey(shape[0], 0.25), tukey(shape[1], 0.25))
+
+
+def _white(spectrum: np.ndarray, radius: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The spectrum over the root of its mean power at that frequency, and the part of that power that is scene."""
+    power = np.square(np.abs(spectrum))
+    # Rings as narrow as the data resolve; a ring's mean over hundreds of modes is all but free of their noise.
+    rings = max(8, side // 2)
+    ring = np.minimum((radius / np.hypot(0.5, 0.5) * rings).astype(int), rings - 1)
+    count = np.maximum(np.bincount(ring.ravel(), minlength=rings), 1)
+    mean = np.bincount(ring.ravel(), power.ravel(), minlength=rings) / count
+    mean = np.convolve(np.pad(mean, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+    # Noise is white; its level is that of the finest detail, which the optics do not pass.
+    noise = float(np.median(mean[int(0.6 * rings) :]))
+    scene = np.clip(1 - noise / np.maximum(mean, 1e-30), 0, 1)
+    # Less than three periods over the frame is background.
+    scene[(np.arange(rings) + 0.5) / rings * np.hypot(0.5, 0.5) * side < 3] = 0
+    return spectrum / np.sqrt(mean[ring] + 1e-30), (scene + 0.02)[ring] * (scene > 0)[ring]
 
 
 def _top(score: np.ndarray, r: int, c: int) -> tuple[float, np.ndarray]:
@@ -216,7 +244,7 @@ def find_shift(
     if start.good.sum() < 64 or frame.good.sum() < 64:
         return None, "no overlap with the reference"
     size = max(*start.values.shape, *frame.values.shape)
-    factors = sorted({max(1, round(size / COARSE)), max(1, round(2 * size / COARSE))}, reverse=True)
+    factors = sorted({max(1, round(size / coarse)) for coarse in COARSE}, reverse=True)
     best: Peak | None = None
     for factor in factors:
         if min(*start.values.shape, *frame.values.shape) // factor < 24:
@@ -254,7 +282,7 @@ def turned(reference: Plane, frame: Plane) -> list[Affine]:
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     size = max(*reference.values.shape, *frame.values.shape)
-    factor = max(1, round(size / COARSE))
+    factor = max(1, round(size / 256))
     side = -(-size // factor)
 
     def polar(image: Plane, mirrored: bool) -> np.ndarray:
@@ -313,3 +341,62 @@ def _about(reference: np.ndarray, frame: np.ndarray, angle: float, scale: float,
     flip = np.diag([1.0, -1.0]) if mirrored else np.eye(2)
     linear = Affine.about((0, 0), angle, scale).linear @ flip
     return Affine(np.column_stack([linear, frame - linear @ reference]))
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """How far two images show the same scene.
+
+    Attributes
+    ----------
+    correlation : float
+        Noise allowed for: 1 for the same scene; 0 where either image shows nothing but noise.
+    evidence : float
+        Student's t of the correlation over patches of the overlap. Without a common scene it is a standard normal
+        value, whatever the images hold; two bright stars that coincide give no more than the root of two.
+    """
+
+    correlation: float
+    evidence: float
+
+
+def likeness(reference: Plane, frame: Plane, transform: Transform) -> Likeness:
+    """Correlation of the two scenes where they overlap, and what it rests on."""
+    seen = warped(reference, transform, frame.values.shape)
+    both = seen.good & frame.good
+    if both.sum() < 256:
+        return Likeness(0.0, 0.0)
+    one, other = Plane(seen.values, both), Plane(frame.values, both)
+    return Likeness(_attenuated(one, other), _evidence(one, other))
+
+
+def _attenuated(one: Plane, other: Plane, sigma: float = 1.5) -> float:
+    """Spearman's correction for attenuation: the correlation of two noisy measurements, over the root of the parts
+    of their variances that are not noise."""
+    both = one.good
+    patch = 4 * np.pi * sigma**2
+    x, y = (blurred(i.values, both, sigma)[both].astype(np.float64) for i in (one, other))
+    x, y = x - x.mean(), y - y.mean()
+    noise = 1 / patch
+    # The scatter of a variance that is all noise: as many values as blurs fit into the overlap.
+    doubt = noise * np.sqrt(2 * patch / both.sum())
+    parts = [np.mean(np.square(v)) - noise for v in (x, y)]
+    if min(parts) < 4 * doubt:
+        return 0.0
+    return float(np.mean(x * y) / np.sqrt(parts[0] * parts[1]))
+
+
+def _evidence(one: Plane, other: Plane) -> float:
+    """The whitened images' product, summed over patches: the sum over the root of the sum of squares."""
+    from scipy.fft import irfft2, rfft2
+
+    shape = one.values.shape
+    radius = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    white = []
+    for image in (one, other):
+        spectrum, weight = _white(rfft2(_windowed(image)), radius, min(shape))
+        white.append(irfft2(spectrum * weight, shape))
+    product = np.where(one.good, white[0] * white[1], 0)
+    rows, columns = (n // PATCH * PATCH for n in shape)
+    sums = product[:rows, :columns].reshape(rows // PATCH, PATCH, columns // PATCH, PATCH).sum(axis=(1, 3))
+    return float(sums.sum() / np.sqrt(np.square(sums).sum() + 1e-30))

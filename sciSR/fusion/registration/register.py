@@ -231,18 +231,28 @@ def _from_images(
         if guess is None:
             reasons.append(why)
         return None
-    return Registered(
+    how = "phase" if guess is None else "wcs"
+    note = "" if guess is None else _offset(guess, found.transform, frame.shape, "a correlation")
+    result = Registered(
         found.transform,
         found.covariance,
         found.model if guess is None else f"wcs+{found.model}",
-        "phase" if guess is None else "wcs",
+        how,
         frame.shape,
         fwhm_px=seen.fwhm,
         background=seen.background,
         noise=seen.noise,
         name=frame.name,
-        note="" if guess is None else _offset(guess, found.transform, frame.shape, "a correlation"),
+        note=note,
     )
+    # A few stars, too few to find the place by, may still measure it better.
+    allowed = models.ORDER if model in ("auto", "wcs") else (model,)
+    fitted = _fitted(found.transform, anchor.stars, frame, seen, allowed, base=guess)
+    if fitted is None or fitted[1] < 3:
+        return result
+    fit, n = fitted
+    by_stars = _result(fit, n, frame, seen, how, fit.model if guess is None else f"wcs+{fit.model}", note)
+    return by_stars if by_stars.error_px < result.error_px else result
 
 
 def _offset(guess: Transform, transform: Transform, shape: tuple[int, int], by: str) -> str:
