@@ -159,17 +159,17 @@ def _drop(headers: Headers, metadata: Any, frames: Sequence[Frame]) -> list[str]
     if noise:
         listed = ", ".join(f"{keyword}={value}" for keyword, value in noise.items())
         notes.append(f"noise of the reference frame alone, dropped (ERR holds the result's): {listed}")
-    keywords = [*dict.fromkeys([*headers.primary, *headers.science])]
-    merged = headers.primary.copy()
-    merged.update(headers.science)
-    airmass = [_whole_header(metadata).get("AIRMASS")]
+    # As in the file: some were updated for the finer pixels by now.
+    own = _whole_header(metadata)
+    left = {k: v for k, v in own.items() if k in headers.primary or k in headers.science}
+    airmass = [own.get("AIRMASS")]
 
     def others() -> Iterator[Any]:
         for header in _other_headers(metadata, frames):
             airmass.append(header.get("AIRMASS"))
             yield header
 
-    gone = differing(merged, others(), keywords)
+    gone = sorted(differing(left, others()))
     if len(airmass) == len(frames) and all(isinstance(value, float) for value in airmass):
         headers.primary["AIRMASS"] = (round(math.fsum(airmass) / len(airmass), 6), "mean of the frames")
     for header in (headers.primary, headers.science):
@@ -193,13 +193,17 @@ def _other_headers(reference: FitsMetadata, frames: Sequence[Frame]) -> Iterator
         yield _whole_header(metadata)
 
 
-def _whole_header(metadata: FitsMetadata) -> Any:
-    """A frame's primary and own header as one; nothing stays parsed, since hundreds of headers add up."""
-    header = metadata.file.header(0)
-    if metadata.hdu:
-        header.update(metadata.file.header(metadata.hdu))
-    metadata.file._cache.clear()
-    return header
+def _whole_header(metadata: FitsMetadata) -> dict[str, Any]:
+    """A frame's primary and own keywords as one; nothing stays parsed, since hundreds of headers add up."""
+    file = metadata.file
+    values = _values(file.header(0), file.header(metadata.hdu))
+    file._cache.clear()
+    return values
+
+
+def _values(*headers: Any) -> dict[str, Any]:
+    """Keywords and values; a later header's count more, and of one header's the first."""
+    return {card.keyword: card.value for header in headers for card in reversed(header.cards)}
 
 
 def _describe(

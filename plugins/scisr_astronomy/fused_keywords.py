@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from scisr_astronomy.fused_times import SINGLE_EXPOSURE
@@ -61,20 +61,21 @@ def outdated(header: Any) -> list[str]:
     return found
 
 
-def differing(reference: Any, others: Iterable[Any], keywords: Sequence[str] | None = None) -> list[str]:
+def differing(reference: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> list[str]:
     """Keywords of `reference` whose values differ in another frame's header, or are missing there.
 
     World coordinates, the pointing, and the photometric calibration are the reference's by choice, and never listed.
 
     Parameters
     ----------
-    reference : astropy.io.fits.Header
-    others : iterable of astropy.io.fits.Header
+    reference : mapping
+        A header, or its keywords and values.
+    others : iterable of mapping
         One at a time: headers of many frames need not be held together.
     """
     left = {
         keyword: reference[keyword]
-        for keyword in dict.fromkeys(reference if keywords is None else keywords)
+        for keyword in dict.fromkeys(reference)
         if keyword not in _COMMENTARY
         and not STRUCTURE.match(keyword)
         and not _REFERENCE.match(keyword)

@@ -158,8 +158,9 @@ def test_photometric_zero_points_stay_the_references(tmp_path: Path) -> None:
 
 
 def test_pixel_scales_become_those_of_fine_pixels(tmp_path: Path) -> None:
-    primary, _ = headers(tmp_path, {"PIXSCALE": 0.4, "PIXAR_SR": 4e-12})
+    primary, _ = headers(tmp_path, {"PIXSCALE": 0.4, "PIXAR_SR": 4e-12, "CCDSUM": "2 2", "IMAGEW": 30})
     assert (primary["PIXSCALE"], primary["PIXAR_SR"]) == (0.2, 1e-12)
+    assert (primary["CCDSUM"], primary["IMAGEW"]) == ("1 1", 60)
 
 
 def test_airmass_is_the_mean(tmp_path: Path) -> None:
