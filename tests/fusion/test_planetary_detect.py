@@ -54,7 +54,7 @@ def test_a_disc_is_seen_as_a_planet_whatever_its_size(radius: float, source: str
 
 
 def test_a_planet_with_moons_is_still_a_planet() -> None:
-    assert looks_planetary(sequence(planet(20.0) + stars(4)))
+    assert looks_planetary(sequence(planet(20.0) + 0.05 * stars(4)))
 
 
 def test_hot_pixels_are_no_stars() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sciSR.fusion.planetary.disc import filled
+from sciSR.fusion.planetary.disc import filled, median3
 
 
 class CoarseAligner:
@@ -41,11 +41,9 @@ class CoarseAligner:
         return shift * self.factor, float(map_[peak] / length) if length > 0 else 0.0
 
     def _spectrum(self, values: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
-        from scipy.ndimage import median_filter
-
         f, (rows, columns) = self.factor, self.shape
         whole = filled(values, bad)[: rows * f, : columns * f]
-        binned = median_filter(whole.reshape(rows, f, columns, f).mean(axis=(1, 3)), 3, mode="nearest")
+        binned = median3(whole.reshape(rows, f, columns, f).mean(axis=(1, 3)))
         return np.fft.rfft2((binned - np.median(binned)) * self._window) * self._band
 
     def _length(self, spectrum: np.ndarray) -> float:

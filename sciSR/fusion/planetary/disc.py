@@ -199,9 +199,19 @@ def filled(values: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Hot pixels and noise away; structure of a few pixels stays."""
-    from scipy.ndimage import median_filter, uniform_filter
+    from scipy.ndimage import uniform_filter
 
-    return uniform_filter(median_filter(values, 3), 5)
+    return uniform_filter(median3(values), 5)
+
+
+def median3(values: np.ndarray) -> np.ndarray:
+    """Medians of three along rows, then columns: takes out hot pixels at a fifth of the cost of a 3x3 median."""
+    for axis in (0, 1):
+        padded = np.pad(values, [(1, 1) if k == axis else (0, 0) for k in (0, 1)], mode="edge")
+        n = values.shape[axis]
+        a, b, c = (padded[(slice(None),) * axis + (slice(s, s + n),)] for s in (0, 1, 2))
+        values = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
+    return values
 
 
 def _sky(smooth: np.ndarray, mask: np.ndarray, low: float) -> float:

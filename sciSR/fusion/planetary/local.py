@@ -92,6 +92,7 @@ class LocalAligner:
         self.reference = smooth[every]
         self.laplacian = _laplacian(smooth)[every]
         self.mask = mask[every]
+        self._photometry()
         self._interior = _interior(self.mask, 16 // self.stride)
         weight = np.where(self.mask, self.stride**2 / max(noise, 1e-12) ** 2, 0).astype(np.float32)
         self.equations = WarpEquations(
@@ -133,35 +134,42 @@ class LocalAligner:
     def _compare(
         self, aligned: np.ndarray, seen: np.ndarray
     ) -> tuple[np.ndarray, float, tuple[float, float], np.ndarray]:
-        """Residual, its robust rms, contrast, and the frame in the reference's level."""
-        inside = seen & self.mask
-        if inside.sum() < 50:
-            return np.zeros_like(aligned), 0.0, (0.0, 0.0), np.zeros_like(aligned)
-        terms = np.stack([self.reference[inside], np.ones(int(inside.sum())), self.laplacian[inside]]).astype(
-            np.float64
-        )
-        target, use = aligned[inside].astype(np.float64), None
+        """Residual, its robust rms, gain and offset, and the frame in the reference's level."""
+        nothing = np.zeros_like(aligned), 0.0, (0.0, 0.0), np.zeros_like(aligned)
+        ok = seen.ravel()[self._inside]
+        if ok.sum() < 50:
+            return nothing
+        values = aligned.ravel()[self._inside]
+        base = float(np.mean(values[ok], dtype=np.float64))
+        values = values - np.float32(base)
+        answer, left, spread, use = np.zeros(3), values, 0.0, ok
         for _ in range(2):
-            some = terms if use is None else terms[:, use]
-            goal = target if use is None else target[use]
-            scale = np.sqrt(np.mean(some**2, axis=1)) + 1e-30
-            normal = (some / scale[:, None]) @ (some / scale[:, None]).T
-            answer = (
-                np.linalg.solve(normal + 1e-9 * np.eye(3) * len(goal), (some / scale[:, None]) @ goal) / scale
-            )
-            left = target - answer @ terms
-            spread = 1.4826 * float(np.median(np.abs(left)))
-            use = np.abs(left) < 3 * spread + 1e-30
+            terms = self._terms * use
+            normal = (terms @ self._terms.T).astype(np.float64)
+            right = (terms @ values).astype(np.float64)
+            answer = np.linalg.solve(normal + 1e-6 * np.eye(3) * len(values), right)
+            left = values - answer.astype(np.float32) @ self._terms
+            spread = 1.4826 * float(np.median(np.abs(left[ok][:: 1 + len(left) // 20000])))
+            use = ok & (np.abs(left) < 3 * spread + 1e-30)
             if use.sum() < 50:
                 break
-        a, b, s = answer
-        if not a > 0:
-            return np.zeros_like(aligned), 0.0, (0.0, 0.0), np.zeros_like(aligned)
-        level = ((aligned - b) / a).astype(np.float32)
-        error = np.where(inside, level - self.reference - np.float32(s / a) * self.laplacian, 0).astype(
-            np.float32
-        )
-        return error, spread / a, (float(a), float(b)), level
+        gain = float(answer[0] / self._scales[0])
+        if not gain > 0:
+            return nothing
+        offset = float(answer[1] + base - gain * self._scales[2])
+        error = np.zeros_like(aligned)
+        error.ravel()[self._inside] = np.where(ok, left / np.float32(gain), 0)
+        return error, spread / gain, (gain, offset), (aligned - np.float32(offset)) / np.float32(gain)
+
+    def _photometry(self) -> None:
+        """Reference, constant and Laplacian on the object, each scaled to rms 1: what a frame's level is made of."""
+        self._inside = np.flatnonzero(self.mask)
+        level, bend = self.reference.ravel()[self._inside], self.laplacian.ravel()[self._inside]
+        mean = float(np.mean(level, dtype=np.float64))
+        level = level - np.float32(mean)
+        spread = [float(np.sqrt(np.mean(x**2, dtype=np.float64))) + 1e-30 for x in (level, bend)]
+        self._scales = (spread[0], spread[1], mean)
+        self._terms = np.stack([level / spread[0], np.ones_like(level), bend / spread[1]]).astype(np.float32)
 
     def _correlation(self, aligned: np.ndarray, seen: np.ndarray) -> float:
         """Of the detail off the edge, which all discs have in common."""
