@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from sciSR.errors import UsageError
-from sciSR.fusion.matching.robust import location, mad_std, sample
+from sciSR.fusion.matching.robust import bulk_std, location, mad_std, sample
 from sciSR.sequence import FramePixels
 
 Kind = Literal["auto", "none", "offset", "plane", "mesh"]
@@ -113,7 +113,7 @@ def sky_level(values: np.ndarray, steps: int = 20) -> tuple[float, float, float]
     for _ in range(steps):
         centre = kept[kept.size // 2]
         below = centre - kept[: kept.size // 2 + 1]
-        noise = 1.482602218505602 * float(np.median(below))
+        noise = bulk_std(below, 0.0)
         limits = np.searchsorted(few, (centre - 4 * noise, centre + 3 * noise), side="left")
         inside = few[limits[0] : max(limits[1], limits[0] + 1)]
         if noise == 0 or inside.size == kept.size:

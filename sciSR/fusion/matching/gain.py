@@ -8,7 +8,7 @@ import numpy as np
 
 from sciSR.fusion.matching.background import Background, Kind, check_kind, fit_background
 from sciSR.fusion.matching.rejection import gradient_magnitude
-from sciSR.fusion.matching.robust import location, mad_std, sample
+from sciSR.fusion.matching.robust import bulk_std, location, mad_std, sample
 from sciSR.fusion.matching.slope import binned, first_slope, joint_slope, smooth_lattice, unbinned
 
 _PRIOR = 0.02  # how well the ratio of exposures is trusted where the frames say little
@@ -123,7 +123,7 @@ def match_frame(
     slope: tuple[float, float] | None = None
     for _ in range(passes):
         left = values - np.float32(g) * predicted - background.evaluate()
-        scale = max(mad_std(sample(left[faint] / noise[faint]), 0.0), 0.1)
+        scale = max(bulk_std(sample(left[faint] / noise[faint]), 0.0), 0.1)
         # A star is steep in both images; what is steep in one alone is a hot pixel or a cosmic ray.
         both = np.minimum(np.float32(abs(g)) * steep, steep_frame)
         clean = good & (np.abs(left) < np.float32(6 * scale) * noise + both)
@@ -142,7 +142,7 @@ def match_frame(
 
 def _flat_variance(values: np.ndarray, good: np.ndarray) -> float:
     both = good[:, 1:] & good[:, :-1]
-    return max(mad_std(sample((values[:, 1:] - values[:, :-1])[both])) ** 2 / 2, 1e-30)
+    return max(bulk_std(sample((values[:, 1:] - values[:, :-1])[both]), 0.0) ** 2 / 2, 1e-30)
 
 
 def _faint(predicted: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, float]:

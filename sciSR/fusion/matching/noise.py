@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from sciSR.fusion.matching.background import sky_level
-from sciSR.fusion.matching.robust import mad_std, sample
+from sciSR.fusion.matching.robust import bulk_std, mad_std, sample
 from sciSR.sequence import Frame, FramePixels
 
-_BINS = 24  # of level, for fitting variance against level
+_BINS = 48  # of level, for fitting variance against level
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def sky_noise(pixels: FramePixels) -> NoiseFit:
             a, b = a[::-1], b[::-1]
         step = (pixels.values[a] - pixels.values[b])[faint[a] & faint[b]]
         if step.size:
-            found.append(mad_std(sample(step), 0.0) ** 2 / 2)
+            found.append(bulk_std(sample(step), 0.0) ** 2 / 2)
     positive = [v for v in found if v > 0]
     return NoiseFit(min(positive, default=max(spread**2, 1e-30)), floor=level)
 
@@ -167,7 +167,12 @@ def fit_noise(
     rise = x - floor
     scale = max(float(rise[-1]), 1e-30)
     design = np.stack([np.ones_like(x), rise / scale, (rise / scale) ** 2], axis=1)
-    answer, _ = nnls(design / error[:, None], np.maximum(variance - float(own), 0) / error)
+    fitted = variance
+    for _ in range(6):
+        # A bin's error from the fit, not from its own variance: bins that happen to be low would count for more.
+        scale_of = np.maximum(error * fitted / variance, 1e-30)
+        answer, _ = nnls(design / scale_of[:, None], np.maximum(variance - float(own), 0) / scale_of)
+        fitted = np.maximum(design @ answer, 1e-3 * float(np.median(variance)))
     sky = float(answer[0]) if answer[0] > 0 else float(variance[0])
     return NoiseFit(max(sky, 1e-30), float(answer[1] / scale), float(np.sqrt(answer[2]) / scale), floor)
 
@@ -209,7 +214,7 @@ def _binned_variance(
     else:
         order = np.argsort(level, kind="stable")
     # Bins shrink by a constant factor towards the bright end, down to `smallest` pixels.
-    shares = 0.7 ** np.arange(_BINS)
+    shares = 0.85 ** np.arange(_BINS)
     edges = np.unique((order.size * (1 - shares)).astype(int))
     edges = np.append(edges[order.size - edges >= smallest], order.size)
     x, v, e = [], [], []
@@ -217,11 +222,10 @@ def _binned_variance(
         inside = order[first:last]
         if inside.size < 30:
             continue
-        spread = mad_std(values[inside]) ** 2
+        spread = bulk_std(values[inside]) ** 2
         x.append(float(np.mean(level[inside], dtype=np.float64)))
         v.append(spread)
-        # Variance of a MAD-based variance: 2.7 times that of the plain one.
-        e.append(max(spread, 1e-30) * np.sqrt(2 * 2.7 / inside.size))
+        e.append(max(spread, 1e-30) * np.sqrt(2 / inside.size))
     return np.array(x), np.array(v), np.array(e)
 
 

@@ -34,6 +34,29 @@ def mad_std(values: np.ndarray, centre: float | None = None) -> float:
     return float(1.482602218505602 * np.median(np.abs(values - centre)))
 
 
+def bulk_std(values: np.ndarray, centre: float | None = None, cut: float = 4.0) -> float:
+    """Standard deviation of the values within `cut` of it about their centre; 0 of nothing.
+
+    Where a detector's noise is a few digital units, a median absolute deviation is one of few numbers; this is not.
+    """
+    if values.size == 0:
+        return 0.0
+    centre = float(np.median(values)) if centre is None else centre
+    left = np.abs(values - centre)
+    spread = 1.4826 * float(np.median(left))
+    if spread == 0:  # more than half of the values are equal
+        spread = float(np.sqrt(np.mean(np.square(left, dtype=np.float64))))
+    for _ in range(4):
+        inside = left[left <= cut * spread]
+        if inside.size == 0:
+            break
+        found = float(np.sqrt(np.mean(np.square(inside, dtype=np.float64))))
+        if abs(found - spread) < 1e-3 * spread:
+            break
+        spread = found
+    return spread
+
+
 def location(values: np.ndarray, cut: float = 4.0, steps: int = 6) -> tuple[float, float, float]:
     """Mean of the bulk, its error, and the bulk's standard deviation.
 
@@ -57,7 +80,7 @@ def location(values: np.ndarray, cut: float = 4.0, steps: int = 6) -> tuple[floa
         return 0.0, float("inf"), 0.0
     few = sample(values)
     start = float(np.median(few))
-    deviation = mad_std(few, start)
+    deviation = bulk_std(few, start)
     if deviation == 0:
         return start, 0.0, 0.0
     left, moved = values - values.dtype.type(start), 0.0

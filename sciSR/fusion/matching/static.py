@@ -70,7 +70,7 @@ def static_bad_pixels(
         Defects known already; added to the answer.
     threshold : float, optional
         In sigma, on the 15th (85th) percentile of the residuals; by default such that noise alone gives 0.01 false
-        pixels in a whole frame, and at least 2.
+        pixels in a whole frame, and at least 2 (up to 4 where there are few dithers).
 
     Returns
     -------
@@ -88,7 +88,7 @@ def static_bad_pixels(
         return StaticPixels(start, frames=len(chosen), positions=places, note=note)
     some = [frames[k] for k in chosen]
     depth = int(TAIL * (len(some) - 1)) + 1
-    limit = _threshold(len(some), shape) if threshold is None else threshold
+    limit = _threshold(len(some), shape, places) if threshold is None else threshold
     band = max(32, _MEMORY // (4 * depth * shape[1] + 1))
     hot, dead = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for first in range(0, shape[0], band):
@@ -146,12 +146,15 @@ def _residual_codes(frame: Frame, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     return code[inside], ~pixels.bad[inside]
 
 
-def _threshold(n: int, shape: tuple[int, int]) -> float:
-    """Sigma at which noise alone passes the percentile rule in 0.01 pixels of the whole frame, 2 at least."""
+def _threshold(n: int, shape: tuple[int, int], places: int) -> float:
+    """Sigma at which noise alone passes the percentile rule in 0.01 pixels of the whole frame.
+
+    At least 2; up to 4 where few dithers leave it to chance whether another star comes where one has left.
+    """
     from scipy.stats import binom, norm
 
     need = n - int(TAIL * (n - 1))
-    t = np.arange(2.0, 8, 0.05)
+    t = np.arange({4: 4.0, 5: 3.0, 6: 3.0}.get(places, 2.0), 8, 0.05)
     chance = 2 * binom.sf(need - 1, n, norm.sf(t)) * max(shape[0] * shape[1], 1)
     return float(t[np.argmax(chance < 0.01)])
 
