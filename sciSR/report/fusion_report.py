@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -19,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    fused: Fused, page: Path | str, numbers: Path | str | None = None, *, overwrite: bool = False
+    fused: Fused,
+    page: Path | str,
+    numbers: Path | str | None = None,
+    *,
+    sheet: bytes | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the page, and the numbers behind it.
 
@@ -30,6 +34,8 @@ def write_report(
         HTML; pictures are inside it.
     numbers : path, optional
         JSON.
+    sheet : bytes, optional
+        The contact sheet as PNG, where it was drawn already.
     overwrite : bool
 
     Raises
@@ -41,7 +47,7 @@ def write_report(
     if numbers is not None:
         with atomic_output(numbers, overwrite=overwrite) as target:
             target.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    text = render(fused, document)
+    text = render(fused, document, sheet)
     with atomic_output(page, overwrite=overwrite) as target:
         target.write_text(text, encoding="utf-8")
     return Path(page)
@@ -103,7 +109,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def render(fused: Fused, document: Mapping[str, Any]) -> str:
+def render(fused: Fused, document: Mapping[str, Any], sheet: bytes | None = None) -> str:
     """The page."""
     from importlib.resources import files
 
@@ -116,10 +122,8 @@ def render(fused: Fused, document: Mapping[str, Any]) -> str:
     environment.filters["number"] = _number
     template = files("sciSR.report").joinpath("templates/fusion.html.j2").read_text(encoding="utf-8")
     frames, native = document["frames"], native_shape(fused)
-    sheet = io.BytesIO()
-    draw(fused).savefig(sheet, format="png", dpi=100, metadata={"Software": None})
     frc = document["measured"].get("frc")
-    pictures = {"sheet": sheet.getvalue()}
+    pictures = {"sheet": plots.png(draw(fused)) if sheet is None else sheet}
     if any(frame["used"] for frame in frames):
         pictures |= {"residuals": plots.residuals(frames), "placements": plots.placements(frames, native)}
     if frc:

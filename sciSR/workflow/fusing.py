@@ -232,14 +232,15 @@ def read_psf(psf: Any) -> Any:
 
 
 def _write_pictures(fused: Fused, outputs: Outputs, *, overwrite: bool) -> None:
+    sheet = None
     if outputs.contact_sheet is not None:
         from sciSR.report.contact_sheet import write_contact_sheet
 
-        write_contact_sheet(fused, outputs.contact_sheet, overwrite=overwrite)
+        sheet = write_contact_sheet(fused, outputs.contact_sheet, overwrite=overwrite).read_bytes()
     if outputs.report is not None and outputs.report_json is not None:
         from sciSR.report.fusion_report import write_report
 
-        write_report(fused, outputs.report, outputs.report_json, overwrite=overwrite)
+        write_report(fused, outputs.report, outputs.report_json, sheet=sheet, overwrite=overwrite)
 
 
 def outcome_of(fused: Fused, outputs: Outputs, said: tuple[str, ...], seconds: float) -> FuseOutcome:

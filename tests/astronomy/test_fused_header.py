@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.time import Time
+from astropy.time import Time, TimeDelta
 from fits_samples import TAN, header_of, wcs_of
 from fused_samples import EXPOSURE, read_frames, shift_and_add, write_frames, write_product
 from hypothesis import given
@@ -73,7 +73,7 @@ def test_dates_agree_with_astropy_and_with_each_other(spans: list[tuple[float, f
     zero = Time("2016-12-30T12:00:00", scale="utc")  # a leap second follows a day and a half later
     frames = []
     for seconds, exposure in spans:
-        start = zero + seconds / 86400
+        start = zero + TimeDelta(seconds, format="sec")
         start.precision = 6
         frames.append(frame(start.isot, exposure))
     found = cards(*frames)
@@ -83,7 +83,7 @@ def test_dates_agree_with_astropy_and_with_each_other(spans: list[tuple[float, f
         assert abs(found[f"MJD-{key}"] - date.mjd) < 1e-9
     assert found["TELAPSE"] == pytest.approx((last - first).sec, abs=2e-6)
     assert found["EXPTIME"] == pytest.approx(sum(e for _, e in spans))
-    ends = [Time(f.start, scale="utc") + (f.exposure or 0) / 86400 for f in frames]
+    ends = [Time(f.start, scale="utc") + TimeDelta(f.exposure or 0.0, format="sec") for f in frames]
     assert abs((max(ends, key=lambda t: t.mjd) - last).sec) < 1e-5
 
 
