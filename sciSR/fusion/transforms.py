@@ -156,7 +156,9 @@ class Displacement:
 
         points = np.asarray(points, dtype=np.float64)
         where = (points - np.asarray(self.origin)) / self.spacing
-        where = where.reshape(-1, 2).T  # one point alone is allowed, which SciPy's routine is not prepared for
+        where = where.reshape(
+            -1, 2
+        ).T  # one point alone is allowed, which SciPy's routine is not prepared for
         planes = [map_coordinates(self.field[..., k], where, order=3, mode="nearest") for k in (0, 1)]
         return np.stack(planes, axis=-1).reshape(points.shape)
 
@@ -233,6 +235,16 @@ def frame_positions(transform: Transform, rows: slice | range, columns: int, *, 
     nodes = transform.inverse(np.stack(np.meshgrid(r, c, indexing="ij"), axis=-1))
     inside = (np.arange(start, stop, dtype=np.float64), np.arange(columns, dtype=np.float64))
     return np.stack([RectBivariateSpline(r, c, nodes[..., k])(*inside) for k in (0, 1)], axis=-1)
+
+
+def linear_scale(transform: Transform, shape: tuple[int, int]) -> float:
+    """Frame pixels per reference pixel at the frame's centre: the root of the determinant's size."""
+    if isinstance(transform, Affine):
+        return float(np.sqrt(abs(np.linalg.det(transform.linear))))
+    middle = (np.array(shape) - 1) / 2
+    ends = transform.inverse(middle + np.array([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0], [0.0, -8.0]]))
+    by_row, by_column = (ends[0] - ends[1]) / 16, (ends[2] - ends[3]) / 16
+    return float(1 / np.sqrt(abs(by_row[0] * by_column[1] - by_row[1] * by_column[0])))
 
 
 def _nodes(start: int, stop: int, step: int) -> np.ndarray:

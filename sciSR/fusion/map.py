@@ -1,0 +1,342 @@
+"""The default solver: the most probable sharp scene, given all frames, their noise, and what scenes are like.
+
+The likelihood is exact for any transform, mask and weight (:mod:`sciSR.fusion.forward`). Frames are gone through once:
+what they say is gathered as normal equations (:mod:`sciSR.fusion.normal`), which are then solved by conjugate gradients
+preconditioned with the closed form for stationary data (:mod:`sciSR.fusion.least_squares`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciSR.errors import UsageError
+from sciSR.fusion.coverage import covered
+from sciSR.fusion.forward import MARGIN, Canvas, Footprint, Predictor, footprint, window_of
+from sciSR.fusion.least_squares import Likelihood
+from sciSR.fusion.normal import Accumulator, NormalEquations
+from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
+from sciSR.fusion.priors import PRIORS, Prior, PriorSettings, Scene
+from sciSR.fusion.transforms import linear_scale
+
+TILE = 1536
+"""Fine pixels a side that are solved at once; larger targets go by tiles."""
+HALO = 40
+"""Fine pixels by which tiles overlap: what lies beyond has no influence above the rounding of the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What the frames say about one canvas.
+
+    Attributes
+    ----------
+    likelihood : Likelihood
+    noise : sequence of Tensor
+        One draw of the noise of ``S^T W y`` for each part of the likelihood: a realisation to learn errors from.
+    coverage : Tensor, (rows, columns)
+    frames : int
+        That touch the canvas.
+    """
+
+    likelihood: Likelihood
+    noise: Sequence[Tensor]
+    coverage: Tensor
+    frames: int
+
+
+def solve(
+    frames: PreparedFrames,
+    target: Target,
+    *,
+    device: str = "cpu",
+    prior: str = "auto",
+    strength: float | None = None,
+    positive: bool = False,
+    fwhm: float | None = None,
+    iterations: int = 60,
+    tolerance: float = 1e-4,
+    errors: bool = True,
+    context: bool = False,
+    tile: int = TILE,
+    seed: int = 0,
+) -> Solution:
+    """Fuse by maximum a posteriori.
+
+    Parameters
+    ----------
+    frames : PreparedFrames
+        Gone through once for each tile.
+    target : Target
+    device : str
+        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+    prior : {"auto", "tikhonov", "huber", "tv", "none"}
+        ``"auto"``: each scale is kept where it stands above its noise (:mod:`sciSR.fusion.shrink`). ``"tikhonov"``: the
+        stationary prior of the scene's own power spectrum. ``"huber"``: Huber-weighted Laplacian. ``"tv"``: total
+        variation. ``"none"``: only what keeps the equations solvable.
+    strength : float, optional
+        Multiplies the prior's own strength.
+    positive : bool
+        No light below the background. Biases empty sky upwards where noise is cut off: for deconvolution.
+    fwhm : float, optional
+        Of the stars, native pixels, with the pixel's own width: a first guess of how sharp the scene can be.
+    iterations, tolerance
+        Of conjugate gradients: see :func:`sciSR.fusion.least_squares.solve`.
+    errors : bool
+        False leaves the standard deviation out (NaN): half the time, for intermediate results.
+    context : bool
+        Also return which frames contribute where.
+    tile : int
+        Fine pixels a side solved at once.
+    seed : int
+        Of the noise realisation that the standard deviation comes from.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    UsageError
+        Unknown prior, no frames, or none that overlaps the target.
+    """
+    if prior not in PRIORS:
+        raise UsageError(f"no prior is called {prior!r}", remedy=f"use one of {', '.join(PRIORS)}")
+    if not len(frames):
+        raise UsageError("there is no frame to fuse")
+    where = resolve(device)
+    settings = PriorSettings(strength or 1.0, positive, iterations, tolerance, errors, seed)
+    model = PRIORS[prior](settings, fwhm)
+    out = _Output.empty(target, len(frames) if context else 0)
+    used = 0
+    for rows, columns in _tiles(target, tile):
+        scene = _solve_tile(frames, target, rows, columns, where, model, out, context)
+        used = max(used, scene)
+    if not used:
+        raise UsageError("no frame overlaps the reference's field")
+    return Solution(
+        out.image,
+        out.std,
+        out.weight,
+        out.coverage,
+        out.context,
+        notes=tuple(model.notes),
+        extras=model.extras,
+    )
+
+
+def resolve(device: str) -> torch.device:
+    """A torch device from its name; ``auto`` takes a CUDA card if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+@dataclass(eq=False)
+class _Output:
+    image: np.ndarray
+    std: np.ndarray
+    weight: np.ndarray
+    coverage: np.ndarray
+    context: np.ndarray | None = field(default=None)
+
+    @classmethod
+    def empty(cls, target: Target, frames: int) -> _Output:
+        image, std, weight, coverage = (np.zeros(target.shape, dtype=np.float32) for _ in range(4))
+        context = np.zeros((-(-frames // 32), *target.shape), dtype=np.int32) if frames else None
+        return cls(image, std, weight, coverage, context)
+
+
+def _tiles(target: Target, size: int) -> Iterator[tuple[slice, slice]]:
+    """Equal tiles, no longer than `size`."""
+    spans = []
+    for length in target.shape:
+        n = max(1, -(-length // size))
+        edges = [length * k // n for k in range(n + 1)]
+        spans.append([slice(a, b) for a, b in zip(edges, edges[1:], strict=False)])
+    for rows in spans[0]:
+        for columns in spans[1]:
+            yield rows, columns
+
+
+def _solve_tile(
+    frames: PreparedFrames,
+    target: Target,
+    rows: slice,
+    columns: slice,
+    device: torch.device,
+    model: Prior,
+    out: _Output,
+    context: bool,
+) -> int:
+    """Fill the output over one tile; the number of frames that touch it."""
+    margin = MARGIN + (HALO if (rows, columns) != _whole(target) else 0)
+    canvas = Canvas.around(target, rows, columns, margin=margin, device=device)
+    gathered = gather(
+        frames, canvas, seed=model.settings.seed, context=out.context if context else None, at=(rows, columns)
+    )
+    core = canvas.inside(rows, columns)
+    here = (rows, columns)
+    if not gathered.frames or gathered.likelihood.typical <= 0:
+        out.image[here] = out.std[here] = np.nan
+        return 0
+    scene = model.solve(gathered.likelihood, gathered.noise)
+    _store(out, here, core, scene, gathered)
+    return gathered.frames
+
+
+def _whole(target: Target) -> tuple[slice, slice]:
+    return slice(0, target.shape[0]), slice(0, target.shape[1])
+
+
+def _store(
+    out: _Output, here: tuple[slice, slice], core: tuple[slice, slice], scene: Scene, gathered: Gathered
+) -> None:
+    image, std = scene.image[core], scene.std[core] if scene.std is not None else None
+    coverage = gathered.coverage[core]
+    weight = gathered.likelihood.weight[core].clamp_min(0)
+    # A pixel that no good pixel of any frame falls on may still be known from those around it; one without even
+    # that is not.
+    known = weight > 1e-3 * gathered.likelihood.typical
+    nothing = torch.full((), float("nan"), device=image.device)
+    out.image[here] = torch.where(known, image, nothing).cpu().numpy()
+    out.std[here] = (
+        (torch.where(known, std, nothing) if std is not None else nothing.expand(image.shape)).cpu().numpy()
+    )
+    out.weight[here] = weight.cpu().numpy()
+    out.coverage[here] = coverage.cpu().numpy()
+
+
+def gather(
+    frames: PreparedFrames,
+    canvas: Canvas,
+    *,
+    seed: int = 0,
+    context: np.ndarray | None = None,
+    at: tuple[slice, slice] | None = None,
+) -> Gathered:
+    """One pass over the frames: their normal equations on a canvas, and one draw of the noise in them.
+
+    Frames whose pixels differ in size by more than 2 % get equations of their own, with their own pixel response.
+
+    Parameters
+    ----------
+    frames : PreparedFrames
+    canvas : Canvas
+    seed : int
+    context : ndarray of int32 (planes, rows, columns), optional
+        Of the whole target; bits are set over `at`, the target slices of the canvas's core.
+    at : (slice, slice), optional
+
+    Returns
+    -------
+    Gathered
+    """
+    parts: dict[float, tuple[Predictor, Accumulator, Tensor]] = {}
+    coverage = torch.zeros(canvas.shape, device=canvas.device)
+    touched = 0
+    for k, frame in enumerate(frames):
+        where = footprint(canvas, frame.transform, frame.values.shape)
+        if where is None:
+            continue
+        pixel = round(1 / linear_scale(frame.transform, frame.values.shape) / 0.02) * 0.02
+        if pixel not in parts:
+            draw = torch.zeros(canvas.shape, device=canvas.device)
+            parts[pixel] = (Predictor(canvas, pixel), Accumulator(canvas), draw)
+        predictor, accumulator, draw = parts[pixel]
+        weights = _weights(frame, where)
+        if not bool((weights > 0).any()):
+            continue
+        accumulator.add(where, window_of(frame.values, where), weights)
+        generator = torch.Generator().manual_seed(hash((seed, k, canvas.start)) % 2**31)
+        epsilon = torch.randn(weights.shape, generator=generator).to(weights.device)
+        predictor.scatter(weights.sqrt() * epsilon, where, draw)
+        seen = covered(canvas, frame.transform, frame.bad)
+        coverage += seen
+        if context is not None and at is not None:
+            bits = seen[canvas.inside(*at)].cpu().numpy()
+            context[k // 32][at] |= bits.astype(np.int32) * np.int32(
+                np.uint32(1 << (k % 32)).astype(np.int32)
+            )
+        touched += 1
+    finished: list[tuple[Tensor, NormalEquations]] = []
+    noise = []
+    while parts:
+        _, (predictor, accumulator, draw) = parts.popitem()
+        finished.append((predictor.response, accumulator.equations()))
+        noise.append(draw)
+    return Gathered(Likelihood.of(canvas, finished), noise, coverage, touched)
+
+
+def _weights(frame: PreparedFrame, where: Footprint) -> Tensor:
+    """1/variance, 0 where bad."""
+    variance = window_of(frame.variance, where)
+    bad = window_of(frame.bad, where)
+    good = ~bad & torch.isfinite(variance) & (variance > 0)
+    return torch.where(good, 1 / variance, torch.zeros_like(variance))
+
+
+def predict_frame(
+    image: np.ndarray, target: Target, frame: PreparedFrame, *, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a fused image predicts for one frame.
+
+    Parameters
+    ----------
+    image : ndarray, ``target.shape``
+        NaN where nothing is known.
+    target : Target
+    frame : PreparedFrame
+        Only its transform and shape are looked at.
+
+    Returns
+    -------
+    predicted : ndarray, the frame's shape, float32
+    unknown : ndarray of bool
+        True where nothing is predicted.
+    """
+    return FramePredictor(image, target, device=device)(frame)
+
+
+class FramePredictor:
+    """Predicts frames from one fused image: its spline coefficients are computed once."""
+
+    def __init__(self, image: np.ndarray, target: Target, *, device: str = "cpu") -> None:
+        self.canvas = Canvas.around(target, device=resolve(device))
+        rows, columns = self.canvas.inside(*_whole(target))
+        unknown = ~np.isfinite(image)
+        filled = np.where(unknown, np.float32(0), image)
+        top, left = rows.start, columns.start
+        pads = [(top, self.canvas.shape[0] - rows.stop), (left, self.canvas.shape[1] - columns.stop)]
+        self.scene = torch.from_numpy(np.pad(filled, pads, mode="edge")).to(self.canvas.device)
+        self.unknown = torch.from_numpy(np.pad(unknown, pads, mode="constant", constant_values=True)).to(
+            self.canvas.device
+        )
+        self.margin = (rows, columns)
+        self._coefficients: dict[float, tuple[Predictor, Tensor]] = {}
+
+    def __call__(self, frame: PreparedFrame) -> tuple[np.ndarray, np.ndarray]:
+        shape = frame.values.shape
+        predicted, unknown = np.zeros(shape, np.float32), np.ones(shape, bool)
+        where = footprint(self.canvas, frame.transform, shape)
+        if where is None:
+            return predicted, unknown
+        pixel = round(1 / linear_scale(frame.transform, shape) / 0.02) * 0.02
+        if pixel not in self._coefficients:
+            predictor = Predictor(self.canvas, pixel)
+            self._coefficients[pixel] = (predictor, predictor.coefficients(self.scene))
+        predictor, coefficients = self._coefficients[pixel]
+        values = predictor.sample(coefficients, where)
+        middle = where.base + self.canvas.shape[1] + 1
+        # The nearest fine pixel must be known: beyond the field there is only a continuation.
+        nearest = middle + (where.fraction[0] > 0.5) * self.canvas.shape[1] + (where.fraction[1] > 0.5)
+        lost = self.unknown.reshape(-1)[nearest]
+        part = (where.rows, where.columns)
+        inside = where.inside.cpu().numpy()
+        predicted[part][inside] = values.cpu().numpy()
+        unknown[part][inside] = lost.cpu().numpy()
+        return predicted, unknown
