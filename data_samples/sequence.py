@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 SHAPE = (88, 96)  # detector pixels, (rows, columns)
-FRAMES = 6
+# (row, column): whole pixels and fractions that fill a pixel evenly, as a good observer's dither does.
+DITHERS = ((0.0, 0.0), (1.52, -2.97), (-1.98, 0.49), (2.48, 1.55), (-0.77, -1.26), (0.77, 2.23))
+FRAMES = len(DITHERS)
 OVERSAMPLING = 6  # samples per detector pixel and axis; a fine pixel at x2 holds 3 x 3 of them
 FWHM = 1.5  # of the point spread function, detector pixels: undersampled
 BETA = 3.5  # of the Moffat profile
@@ -49,7 +51,7 @@ def make_sequence() -> Sequence:
     """The same on every machine: the legacy generator's stream is frozen for good."""
     random = np.random.RandomState(SEED)
     positions, flux = _catalogue(random)
-    matrices = [_matrix(random) if k else np.eye(2, 3) for k in range(FRAMES)]
+    matrices = [_matrix(random, dither) if any(dither) else np.eye(2, 3) for dither in DITHERS]
     hot = random.randint(0, SHAPE[0], 8), random.randint(0, SHAPE[1], 8), 300 + 4000 * random.random_sample(8)
     frames = []
     for matrix in matrices:
@@ -64,13 +66,12 @@ def make_sequence() -> Sequence:
     return Sequence(frames, matrices, fine, positions, flux)
 
 
-def _matrix(random: np.random.RandomState) -> np.ndarray:
-    """A dither of up to 3 pixels and a rotation of up to 0.2 degrees about the centre."""
-    shift = 6 * random.random_sample(2) - 3
+def _matrix(random: np.random.RandomState, dither: tuple[float, float]) -> np.ndarray:
+    """A shift of the field's centre, and a rotation of up to 0.2 degrees about it."""
     angle = np.radians(0.4 * random.random_sample() - 0.2)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = (np.array(SHAPE) - 1) / 2
-    return np.column_stack([linear, middle + shift - linear @ middle])
+    return np.column_stack([linear, middle + dither - linear @ middle])
 
 
 def _catalogue(random: np.random.RandomState, number: int = 60) -> tuple[np.ndarray, np.ndarray]:
