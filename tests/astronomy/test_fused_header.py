@@ -251,6 +251,34 @@ def test_keywords_of_place_and_light_are_never_called_different() -> None:
     assert outdated(first) == []
 
 
+@pytest.mark.parametrize("extension", [False, True])
+def test_odd_cards_of_the_reference_survive_or_go_but_break_nothing(tmp_path: Path, extension: bool) -> None:
+    odd = {
+        "HIERARCH ESO TEL FOCU SCALE": 1.489,
+        "HIERARCH a key with spaces": "and a value",
+        "LONGTEXT": "a long story " * 20,
+        "QUOTED": "it's",
+        "EMPTY": "",
+        "NOVALUE": None,
+        "COMPLEX": 1 + 2j,
+        "LOGICAL": True,
+        "EXTNAME": "SKY",
+        "INHERIT": True,
+        "NEXTEND": 7,
+    }
+    primary, science = headers(tmp_path, odd, extension=extension)
+    for keyword in ("LONGTEXT", "QUOTED", "ESO TEL FOCU SCALE", "a key with spaces", "COMPLEX"):
+        value = odd.get(keyword, odd.get(f"HIERARCH {keyword}"))
+        assert primary[keyword] == (value.strip() if isinstance(value, str) else value)
+    assert science["EXTNAME"] == "SCI"
+    assert "NEXTEND" not in primary
+    # An empty value and a long string earn a warning in the input too.
+    done = subprocess.run(
+        ["fitsverify", "-q", "-e", str(tmp_path / "fused.fits")], capture_output=True, text=True
+    )
+    assert done.stdout.startswith("verification OK"), done.stdout
+
+
 SEQUENCES = ("exotic_hatp32", "decam_186p257", "decam_i_obs04", "orion_microobs")
 
 
