@@ -167,12 +167,14 @@ def fit_noise(
     rise = x - floor
     scale = max(float(rise[-1]), 1e-30)
     design = np.stack([np.ones_like(x), rise / scale, (rise / scale) ** 2], axis=1)
-    fitted = variance
-    for _ in range(6):
+    relative, fitted, huber = error / variance, variance, np.ones_like(variance)
+    for _ in range(10):
         # A bin's error from the fit, not from its own variance: bins that happen to be low would count for more.
-        scale_of = np.maximum(error * fitted / variance, 1e-30)
-        answer, _ = nnls(design / scale_of[:, None], np.maximum(variance - float(own), 0) / scale_of)
-        fitted = np.maximum(design @ answer, 1e-3 * float(np.median(variance)))
+        root = np.sqrt(huber) / np.maximum(relative * fitted, 1e-30)
+        answer, _ = nnls(design * root[:, None], np.maximum(variance - float(own), 0) * root)
+        fitted = np.maximum(design @ answer + float(own), 1e-3 * float(np.median(variance)))
+        # Bright bins, whose errors are not in proportion to the light, must not decide on the sky.
+        huber = 1 / np.maximum(np.abs(variance / fitted - 1) / (2 * relative), 1)
     sky = float(answer[0]) if answer[0] > 0 else float(variance[0])
     return NoiseFit(max(sky, 1e-30), float(answer[1] / scale), float(np.sqrt(answer[2]) / scale), floor)
 

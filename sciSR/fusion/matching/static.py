@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sciSR.fusion.matching.noise import fit_noise, frame_variance
+from sciSR.fusion.matching.noise import calibrate_noise, frame_variance
 from sciSR.fusion.matching.robust import ring_median
 from sciSR.fusion.transforms import Transform
 from sciSR.sequence import Frame, FramePixels
@@ -87,7 +87,7 @@ def static_bad_pixels(
         note = f"the sky moved to {places} positions only: hot pixels can't be told from stars"
         return StaticPixels(start, frames=len(chosen), positions=places, note=note)
     some = [frames[k] for k in chosen]
-    depth = int(TAIL * (len(some) - 1)) + 1
+    depth = int(TAIL * (len(some) - 1) + 0.5) + 1
     limit = _threshold(len(some), shape, places) if threshold is None else threshold
     band = max(32, _MEMORY // (4 * depth * shape[1] + 1))
     hot, dead = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
@@ -111,7 +111,9 @@ def _judge(frames: list[Frame], rows: slice, depth: int, limit: float) -> tuple[
         _insert(high, np.where(good, code, np.int16(-32768)), depth, np.maximum, np.minimum)
     assert seen is not None
     # The percentile's place among the frames in which this pixel was good.
-    place = np.minimum((TAIL * np.maximum(seen.astype(np.float32) - 1, 0)).astype(np.intp), depth - 1)[None]
+    place = np.minimum((TAIL * np.maximum(seen.astype(np.float32) - 1, 0) + 0.5).astype(np.intp), depth - 1)[
+        None
+    ]
     enough = seen >= max(_POSITIONS, len(frames) // 2)
     bound = np.int16(round(limit * _CODE))
     hot = (np.take_along_axis(np.stack(low), place, axis=0)[0] > bound) & enough
@@ -136,8 +138,7 @@ def _residual_codes(frame: Frame, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     left = pixels.values - around
     if frame.noise is None and pixels.variance is None:
         # The scatter about the neighbours, structure included: of rings and filaments as well as of photons.
-        fit = fit_noise(left, around, pixels.bad)
-        variance = fit.variance(around) + np.square(fit.model_error * np.maximum(around - fit.floor, 0))
+        variance = calibrate_noise(left, np.ones_like(left), around, pixels.bad).factor(around)
     else:
         # The median of eight neighbours has a variance of its own, about a fifth of theirs.
         variance = 1.2 * frame_variance(frame, FramePixels(around, pixels.bad, pixels.variance), around)
@@ -153,8 +154,8 @@ def _threshold(n: int, shape: tuple[int, int], places: int) -> float:
     """
     from scipy.stats import binom, norm
 
-    need = n - int(TAIL * (n - 1))
-    t = np.arange({4: 4.0, 5: 3.0, 6: 3.0}.get(places, 2.0), 8, 0.05)
+    need = n - int(TAIL * (n - 1) + 0.5)
+    t = np.arange(4.0 if places < 7 else 2.0 if places > 7 else 3.0, 8, 0.05)
     chance = 2 * binom.sf(need - 1, n, norm.sf(t)) * max(shape[0] * shape[1], 1)
     return float(t[np.argmax(chance < 0.01)])
 
