@@ -54,7 +54,7 @@ OF_METHODS = {
     "pixfrac": ("drizzle",),
     "kernel": ("drizzle",),
     "prior": ("map",),
-    "positive": ("map", "ibp", "pocs"),
+    "positive": ("map", "pocs"),
 }
 
 
@@ -195,7 +195,7 @@ OPTIONS = [
                  "shift-and-add; ibp, pocs: for study."),
     _option("Method", "--prior", type=choice("auto", "huber", "tikhonov", "tv", "none"),
             help="What a likely scene is (map)."),
-    _option("Method", "--positive", is_flag=True, default=None, help="The scene is nowhere negative (map, ibp, pocs)."),
+    _option("Method", "--positive", is_flag=True, default=None, help="The scene is nowhere negative (map, pocs)."),
     _option("Method", "--pixfrac", type=click.FloatRange(0, 1, min_open=True), metavar="F",
             help="Side of a drop in native pixels (drizzle)."),
     _option("Method", "--kernel", type=choice(*KERNELS), help="Shape of a drop (drizzle)."),
