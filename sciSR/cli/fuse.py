@@ -206,7 +206,7 @@ OPTIONS = [
     *registration_options("auto", "wcs", "stars", "phase", "planetary"),
     _option("Frames", "--keep-best", metavar="SHARE", help="Use the sharpest frames only: 30%."),
     _option("Frames", "--background", type=choice("auto", "offset", "plane", "mesh", "none"), default="auto",
-            help="What is matched between frames and taken off."),
+            help="Shape of the sky that is matched between frames; the result has the reference's."),
     _option("Frames", "--dark", type=click.Path(), multiple=True, metavar="FILE", help="Dark frame, or several."),
     _option("Frames", "--flat", type=click.Path(), multiple=True, metavar="FILE", help="Flat field, or several."),
     _option("Frames", "--bias", type=click.Path(), multiple=True, metavar="FILE", help="Bias frame, or several."),
