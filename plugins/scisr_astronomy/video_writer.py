@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sciSR.errors import UnsupportedError, UsageError
+from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
 from sciSR.image import Image
 from scisr_astronomy.clip import to_rgb
 from scisr_astronomy.clip_store import BlockStore
@@ -70,6 +71,13 @@ class VideoWriter(ClipWriter):
             raise UsageError("luma and chroma were not read from a video", where=self.path)
         self._kind = pixels.kind if self.coloured and pixels else "mono"
         self._codec, self._format = self._choose_codec(pixels)
+        if self._muxer == "avi" and self._kind == "yuv" and self._known and self._known.file.full_range:
+            warnings.warn(
+                f"{self.path}: AVI does not tell that luma uses its whole range; name the output "
+                f"{self.path.stem}.mkv to keep that",
+                SciSRWarning,
+                stacklevel=6,
+            )
         self._cell = pixels.subsampling if pixels and self._kind == "yuv" else (1, 1)
         top = (1 << self._bits) - 1
         dtype = np.dtype(np.float32 if self._kind == "rgb" else "u1" if self._bits == 8 else "u2")

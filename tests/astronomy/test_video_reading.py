@@ -294,6 +294,15 @@ def test_whole_frames_of_a_cut_video_are_read_and_the_loss_is_told(tmp_path: Pat
         adapter.read_frames(path, strict=True)
 
 
+def test_a_frame_that_the_camera_left_out_is_no_loss(tmp_path: Path) -> None:
+    """AVI keeps its rate by an empty chunk in place of a dropped frame."""
+    path = write_raw_avi(tmp_path / "drop.avi", BYTES, dropped=(2, 5))
+    kept = np.delete(BYTES, (2, 5), axis=0)
+    np.testing.assert_array_equal(pixels(path), kept)
+    file = open_video(path)
+    assert [float(file.seconds(t)) * 25 for t in range(7)] == pytest.approx([0, 1, 3, 4, 6, 7, 8])
+
+
 def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
     path = encode(tmp_path / "bad.mkv", [[f] for f in DEEP], "gray16le", slicecrc="1", level="3", g="1")
     content = bytearray(path.read_bytes())

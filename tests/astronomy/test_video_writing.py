@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from ser_samples import planet
 from video_samples import decode, encode, grey_palette, write_raw_avi
 
 import sciSR
-from sciSR.errors import SciSRError, UnsupportedError, UsageError
+from sciSR.errors import SciSRError, SciSRWarning, UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.testing import Subject, check_adapter, refine_nearest, write_images
 from sciSR.testing.killing import check_killing
@@ -161,6 +162,16 @@ def test_range_and_tags_are_kept(tmp_path: Path) -> None:
     assert after.tags["title"] == "Mond"
     starts = [frame.start for frame in adapter.read_frames(target)]
     assert starts[:2] == ["2026-01-01T20:00:00.000000", "2026-01-01T20:00:00.040000"]
+
+
+def test_avi_can_not_tell_the_range_of_luma_and_that_is_told(tmp_path: Path) -> None:
+    planes = [[x, x[:, ::2], x[:, ::2]] for x in BYTES]
+    images = adapter.read(encode(tmp_path / "full.avi", planes, "yuvj422p", "mjpeg"))
+    with pytest.warns(SciSRWarning, match=r"out\.avi: AVI does not tell .* name the output out\.mkv"):
+        adapter.open_writer(tmp_path / "out.avi", images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SciSRWarning)
+        adapter.open_writer(tmp_path / "out.mkv", images)
 
 
 def test_the_record_lies_beside_the_video(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ def write_raw_avi(
     fourcc: bytes = b"Y800",
     palette: list[bytes] | None = None,
     rate: int = 25,
+    dropped: tuple[int, ...] = (),
 ) -> Path:
-    """Uncompressed AVI.
+    """Uncompressed AVI; frames of the numbers `dropped` are empty.
 
     `frames` uint8, (t, y, x) for Y800 (from the top down) or with a `palette` of 256 B, G, R, 0 (a Windows bitmap, from
     the bottom up, rows padded to four bytes), or (t, y, x, 3) in B, G, R order as a Windows bitmap.
@@ -41,6 +42,7 @@ def write_raw_avi(
             padding = -lines.shape[1] % 4
             lines = np.pad(lines[::-1], ((0, 0), (0, padding)))
         pictures.append(lines.tobytes())
+    pictures = [b"" if t in dropped else picture for t, picture in enumerate(pictures)]
     size, code = len(pictures[0]), bytes(4) if bitmap else fourcc
     head = struct.pack("<14I", 1_000_000 // rate, 0, 0, 0x10, count, 0, 1, size, columns, rows, 0, 0, 0, 0)
     times = struct.pack("<8I", 0, 1, rate, 0, count, size, 0xFFFFFFFF, 0)
@@ -54,7 +56,7 @@ def write_raw_avi(
     )
     body, index = b"movi", b""
     for picture in pictures:
-        index += struct.pack("<4sIII", b"00db", 0x10, len(body), size)
+        index += struct.pack("<4sIII", b"00db", 0x10, len(body), len(picture))
         body += _chunk(b"00db", picture)
     content = b"AVI " + headers + _chunk(b"LIST", body) + _chunk(b"idx1", index)
     path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
