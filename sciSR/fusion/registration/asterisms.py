@@ -14,7 +14,8 @@ import numpy as np
 
 from sciSR.fusion.transforms import Affine
 
-FALSE_ALARM = 1e-6
+FALSE_ALARM = 1e-5
+"""Probability of a match by chance, for one frame, that is put up with."""
 VOTING = 120
 """Brightest stars that vote for a displacement."""
 TRIANGLES_OF = 40
@@ -154,10 +155,14 @@ def _grown(
         pairs = pair_up(transform, first, second, tolerance)
         if len(pairs) < 2:
             return None
-    # The similarity through all of them has used two stars' worth of freedom.
+    # The similarity through all of them has used two stars' worth of freedom. Blends and galaxies are found to two
+    # pixels, stars to a fraction of one: both are tried.
     spent = max(freedom, 2)
-    grown = chance(transform, first, second, shape, 0.7 * CLOSE, len(pairs) - spent, spent)
-    return Match(transform, pairs, min(log, grown) + float(np.log10(trials)))
+    logs = [log]
+    for tolerance in (0.7 * CLOSE, 0.25 * CLOSE):
+        near_by = len(pair_up(transform, first, second, tolerance))
+        logs.append(chance(transform, first, second, shape, tolerance, near_by - spent, spent))
+    return Match(transform, pairs, min(logs) + float(np.log10(3 * trials)))
 
 
 def _plausible(transform: Affine, shape: tuple[int, int], near: float | None) -> bool:

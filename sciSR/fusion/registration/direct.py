@@ -24,9 +24,10 @@ from sciSR.fusion.registration.refine import Scene, Step, step_of
 from sciSR.fusion.registration.results import Registered
 from sciSR.fusion.transforms import Affine, Transform
 
-SMOOTHINGS = (4.0, 2.0, 1.0)
-"""Gaussian widths (pixels) of both images: wide ones catch, the last one measures. Below 1 the noise of an
-interpolated reference depends on the fraction of a pixel, and draws the fit towards halves."""
+SMOOTHINGS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Gaussian widths (pixels) of both images, of which the fit takes the first whose slopes are mostly scene; it begins
+four times as wide. Below 1 the noise of an interpolated reference depends on the fraction of a pixel, and draws the
+fit towards halves."""
 WORST = 1.0
 """Pixels of error beyond which a fit is no registration."""
 
@@ -96,23 +97,45 @@ def _starts(
 def _fit(
     reference: Plane, frame: Plane, begin: Transform, model: str, guess: Transform | None
 ) -> Direct | None:
-    rich = "euclidean" if model == "auto" else model
-    found = _least_squares(reference, frame, begin, rich)
-    if found is None or model != "auto":
+    """The fit; where the model is to be found, the simplest that the images do not contradict."""
+    if model != "auto":
+        if model == "euclidean" and guess is None and isinstance(begin, Affine):
+            begin = _unscaled(begin, frame)
+        return _least_squares(reference, frame, begin, model)
+    found = None
+    if guess is None and isinstance(begin, Affine) and abs(_scale(begin) - 1) > 1e-6:
+        # The spectra tell a scale to some per cent only.
+        found = _least_squares(reference, frame, begin, "similarity")
+        if found is None or not isinstance(found.transform, Affine):
+            return None
+        if abs(_scale(found.transform) - 1) > 4 * float(np.sqrt(found.covariance[3, 3])):
+            return found
+        begin = _unscaled(found.transform, frame)
+    found = _least_squares(reference, frame, begin, "euclidean") or found
+    if found is None or found.model != "euclidean" or not _plain(begin, guess):
         return found
-    angle, sigma = _rotation(found, begin), float(np.sqrt(found.covariance[2, 2]))
-    if abs(angle) > 3 * sigma or not _plain(begin, guess):
+    # A rotation that is there but not significant would still move the corners: only a small one is given up.
+    if abs(_rotation(found, begin)) > 1.5 * float(np.sqrt(found.covariance[2, 2])):
         return found
     return _least_squares(reference, frame, begin, "shift") or found
 
 
+def _scale(transform: Affine) -> float:
+    return float(np.sqrt(abs(np.linalg.det(transform.linear))))
+
+
+def _unscaled(transform: Affine, frame: Plane) -> Affine:
+    """The same without its scale; the frame's centre stays where it is."""
+    middle = transform.inverse(frame_centre(frame.values.shape))
+    linear = transform.linear / _scale(transform)
+    return Affine(np.column_stack([linear, transform(middle) - linear @ middle]))
+
+
 def _rotation(found: Direct, begin: Transform) -> float:
-    if isinstance(found.transform, Affine) and isinstance(begin, Affine):
-        return found.transform.angle - begin.angle
-    middle = np.zeros((1, 2))
-    ahead = np.array([[100.0, 0.0]])
-    one, other = (t(ahead) - t(middle) for t in (begin, found.transform))
-    return float(np.arctan2(other[0, 1], other[0, 0]) - np.arctan2(one[0, 1], one[0, 0]))
+    """What the fit has turned, radians."""
+    ends = np.array([[0.0, 0.0], [100.0, 0.0]])
+    (a, b), (c, d) = begin(ends), found.transform(ends)
+    return float(np.arctan2(*(d - c)[::-1]) - np.arctan2(*(b - a)[::-1]))
 
 
 def _plain(begin: Transform, guess: Transform | None) -> bool:
@@ -126,26 +149,27 @@ def _least_squares(reference: Plane, frame: Plane, begin: Transform, model: str)
     shape = frame.values.shape
     centre = frame_centre(shape)
     corners = np.array([[0, 0], [0, shape[1]], [shape[0], 0], shape], dtype=float) - centre
-    for sigma in SMOOTHINGS:
-        image = np.where(reference.good, blurred(reference.values, reference.good, sigma), np.nan)
-        seen = np.where(frame.good, blurred(frame.values, frame.good, sigma), 0).astype(np.float32)
-        gain = _gain(Plane(np.nan_to_num(image).astype(np.float32), reference.good), seen, frame, transform)
+    last = _smoothing(reference, frame)
+    for sigma in (4 * last, 2 * last, last):
+        gain = _gain(_soft(reference, sigma), _soft(frame, sigma), transform)
         if gain is None:
             return None
+        image = np.where(reference.good, _soft(reference, sigma, whole=True).values, np.nan)
+        seen = _soft(frame, sigma, whole=True).values
         scene = Scene(gain * image, Target(image.shape, (Fraction(1), Fraction(1))), None)
         # Both images have unit noise before smoothing.
         variance = np.full(shape, (1 + gain**2) / (4 * np.pi * sigma**2), np.float32)
         prepared = PreparedFrame("", seen, variance, ~frame.good, transform)
-        for _ in range(6):
+        for _ in range(8):
             known = Registered(transform, np.zeros((2, 2)), "", "", shape)
-            step = step_of(scene, prepared, known, model, 0.0)
+            step = step_of(scene, prepared, known, model, 0.0, background=2)
             if step is None:
                 return None
             moved = np.abs(design(corners, model) @ step.parameters).max()
             if not moved < 4 * sigma + 4:
                 return None
             transform = corrected(transform, correction(step.parameters, model, centre))
-            if moved < 0.02 * sigma:
+            if moved < 0.004 * sigma:
                 break
     assert isinstance(step, Step)
     covariance = step.covariance
@@ -154,13 +178,33 @@ def _least_squares(reference: Plane, frame: Plane, begin: Transform, model: str)
     return Direct(transform, covariance, model)
 
 
-def _gain(reference: Plane, seen: np.ndarray, frame: Plane, transform: Transform) -> float | None:
+def _smoothing(reference: Plane, frame: Plane) -> float:
+    """The least smoothing at which the slopes of both images are scene rather than noise."""
+    for sigma in SMOOTHINGS:
+        # White noise of one, blurred: its variance, and the mean square of both slopes together.
+        noise = 1 / (4 * np.pi * sigma**2) / sigma**2
+        slopes = []
+        for image in (reference, frame):
+            soft = blurred(image.values, image.good, sigma)
+            slopes.append(np.mean(sum(np.square(d) for d in np.gradient(soft))[image.good]))
+        if min(slopes) > 2 * noise:
+            return sigma
+    return SMOOTHINGS[-1]
+
+
+def _soft(image: Plane, sigma: float, *, whole: bool = False) -> Plane:
+    values = image.whole if whole and image.whole is not None else image.values
+    soft = np.where(image.good, blurred(values, image.good, sigma), 0)
+    return Plane(soft.astype(np.float32), image.good)
+
+
+def _gain(reference: Plane, frame: Plane, transform: Transform) -> float | None:
     """How much brighter the frame is than the reference, where both are seen; None where they don't agree at all."""
-    model = warped(reference, transform, seen.shape)
+    model = warped(reference, transform, frame.values.shape)
     both = model.good & frame.good
     if both.sum() < 64:
         return None
-    x, y = model.values[both].astype(np.float64), seen[both].astype(np.float64)
+    x, y = model.values[both].astype(np.float64), frame.values[both].astype(np.float64)
     x, y = x - x.mean(), y - y.mean()
     if not (x * y).sum() > 0:
         return None

@@ -46,10 +46,14 @@ class Plane:
     values : ndarray, (rows, columns), float32
         Without what is smooth over tens of pixels, in units of the noise, bright parts compressed; zero where bad.
     good : ndarray of bool
+    whole : ndarray, float32, or None
+        The same with what is smooth left in: near the border the smooth part is not the same for the same piece of
+        scene in two frames, so a fit must not have it taken away beforehand.
     """
 
     values: np.ndarray
     good: np.ndarray
+    whole: np.ndarray | None = None
 
 
 def plane(values: np.ndarray, bad: np.ndarray) -> Plane:
@@ -62,9 +66,13 @@ def plane(values: np.ndarray, bad: np.ndarray) -> Plane:
     wide = max(16.0, max(values.shape) / 10)
     smooth = blurred(np.clip(signal, -20, 20), ~bad, wide)
     good = ~bad & ~sharp_pixels((signal - smooth).astype(np.float32), bad, 1.0)
-    signal = signal - blurred(np.where(good, signal, 0), good, wide)
-    # A star of 1000 sigma must not outweigh the rest of the field.
-    return Plane(np.where(good, 3 * np.arcsinh(signal / 3), 0).astype(np.float32), good)
+    detail = signal - blurred(np.where(good, signal, 0), good, wide)
+    return Plane(_compressed(detail, good), good, _compressed(signal, good))
+
+
+def _compressed(signal: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """A star of 1000 sigma must not outweigh the rest of the field."""
+    return np.where(good, 3 * np.arcsinh(signal / 3), 0).astype(np.float32)
 
 
 def blurred(values: np.ndarray, good: np.ndarray, sigma: float) -> np.ndarray:

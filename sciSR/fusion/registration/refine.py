@@ -214,8 +214,19 @@ class Step:
     model: str
 
 
-def step_of(scene: Scene, frame: PreparedFrame, known: Registered, model: str, share: float) -> Step | None:
-    """Gauss-Newton for one frame; None where it holds too little."""
+def step_of(
+    scene: Scene,
+    frame: PreparedFrame,
+    known: Registered,
+    model: str,
+    share: float,
+    background: int = 1,
+) -> Step | None:
+    """Gauss-Newton for one frame; None where it holds too little.
+
+    `background` is the degree of the polynomial that the frame's background may differ by; `share` see
+    :func:`_share`.
+    """
     shape = frame.values.shape
     positions = frame_positions(known.transform, range(shape[0]), shape[1])
     index, inside = scene.nearest(positions)
@@ -236,7 +247,14 @@ def step_of(scene: Scene, frame: PreparedFrame, known: Registered, model: str, s
     pixel = np.stack([row, column], axis=-1) - frame_centre(shape)
     jacobian = _jacobian(known.transform, where, there.slope, pixel, model)
     block = (row // BLOCK) * (shape[1] // BLOCK + 1) + column // BLOCK
-    return _solve(residual, variance, there, jacobian, block, model, share)
+    nuisance = np.column_stack([_polynomial(pixel, shape, background), there.value, there.curvature])
+    return _solve(residual, variance, there, jacobian, nuisance, block, model, share)
+
+
+def _polynomial(pixel: np.ndarray, shape: tuple[int, int], degree: int) -> np.ndarray:
+    """Powers of the position, -1 to 1 over the frame, up to `degree` together."""
+    r, c = (pixel / (np.asarray(shape) / 2)).T
+    return np.stack([r**i * c**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
 
 
 def _informative(information: np.ndarray) -> np.ndarray:
@@ -280,16 +298,17 @@ def _solve(
     variance: np.ndarray,
     there: Sampled,
     jacobian: np.ndarray,
+    nuisance: np.ndarray,
     block: np.ndarray,
     model: str,
     share: float,
 ) -> Step | None:
-    """Robust weighted least squares for the correction, and for what else may differ: gain, offset, seeing.
+    """Robust weighted least squares for the correction, and for what else may differ: background, gain, seeing.
 
     The second derivatives of the scene are what a slightly wider or narrower, perhaps elongated, star differs by.
     """
     k = MODELS[model]
-    columns = np.column_stack([jacobian, there.value, np.ones_like(residual), there.curvature])
+    columns = np.column_stack([jacobian, nuisance])
     # Far from a unit matrix otherwise: rotations multiply slopes by hundreds of pixels.
     unit = np.sqrt(np.mean(np.square(columns), axis=0)) + 1e-30
     columns = columns / unit
