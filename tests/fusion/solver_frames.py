@@ -19,7 +19,9 @@ class Blobs:
 
     sources: np.ndarray
 
-    def pixels(self, shape: tuple[int, int], shift: Sequence[float] = (0.0, 0.0), scale: float = 1.0) -> np.ndarray:
+    def pixels(
+        self, shape: tuple[int, int], shift: Sequence[float] = (0.0, 0.0), scale: float = 1.0
+    ) -> np.ndarray:
         """Mean level per native pixel area in each pixel, those being `scale` times smaller; float64."""
         lines = []
         for axis in (0, 1):

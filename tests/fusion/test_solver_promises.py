@@ -143,7 +143,9 @@ def test_where_no_frame_has_a_good_pixel_there_is_none(name):
 
 @pytest.mark.parametrize("name", ["mean", "drizzle", "spectral"])
 def test_weight_is_the_sum_of_inverse_variances(name):
-    frames = [sim.frame(np.zeros((32, 32)), v, Affine.shift(*m)) for v, m in ((4.0, (0, 0)), (2.0, (0.5, 0.5)))]
+    frames = [
+        sim.frame(np.zeros((32, 32)), v, Affine.shift(*m)) for v, m in ((4.0, (0, 0)), (2.0, (0.5, 0.5)))
+    ]
     weight = solver(name)(frames, sim.target(32)).weight
     np.testing.assert_allclose(weight[8:-8, 8:-8], 0.75, rtol=0.02)
 
@@ -166,7 +168,9 @@ def test_turned_and_warped_frames_fall_into_place(name):
         # These blobs are so wide that a pixel's mean is the value at its centre, blurred alike in every frame.
         at = transform.inverse(coordinates)
         values = sum(
-            flux / (2 * np.pi * (s**2 + 1 / 12)) * np.exp(-0.5 * ((at - (r, c)) ** 2).sum(-1) / (s**2 + 1 / 12))
+            flux
+            / (2 * np.pi * (s**2 + 1 / 12))
+            * np.exp(-0.5 * ((at - (r, c)) ** 2).sum(-1) / (s**2 + 1 / 12))
             for r, c, flux, s in scene.sources
         )
         frames.append(sim.frame(values, 1.0, transform, name=str(k)))

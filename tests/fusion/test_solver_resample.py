@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from sciSR.fusion.solvers.median import median_excess, solve, weighted_median
 from sciSR.fusion.solvers.mean import solve as mean
+from sciSR.fusion.solvers.median import median_excess, solve, weighted_median
 from sciSR.fusion.solvers.resample import FrameSampler, fill, sky_variance
 from sciSR.fusion.solvers.window import Window, frame_coordinates
 from sciSR.fusion.transforms import Affine, Displacement
@@ -19,7 +19,7 @@ from sciSR.fusion.transforms import Affine, Displacement
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
-WARP = Displacement(0.5 * np.sin(np.arange(98.0)).reshape(7, 7, 2), 24.0, origin=(-48.0, -48.0))
+WARP = Displacement(0.5 * np.sin(np.arange(98.0)).reshape(7, 7, 2), 60.0, origin=(-180.0, -180.0))
 
 
 def sampled(frame, size=32):
@@ -44,13 +44,13 @@ def test_values_are_those_of_scipys_cubic_spline(transform):
     wanted = map_coordinates(np.pad(values, 16, mode="edge"), np.moveaxis(at, -1, 0) + 16, order=3)
     good = found.good.numpy()
     assert good.mean() > 0.8
-    tolerance = 0.05 if transform is WARP else 2e-4  # a warp is interpolated between every sixteenth pixel
+    tolerance = 0.02 if transform is WARP else 2e-4  # a warp is interpolated between every sixteenth pixel
     np.testing.assert_allclose(found.value.numpy()[good], wanted[good], atol=tolerance)
 
 
 def test_pure_shifts_by_axis_equal_the_general_way():
     frame = sim.observe(sim.sky(32, 1), 32, np.array([[0.4, -1.3]]), bad=0.02)[0]
-    almost = Affine(frame.transform.matrix + [[0, 1e-13, 0], [1e-13, 0, 0]])
+    almost = Affine(frame.transform.matrix + np.array([[0, 1e-13, 0], [1e-13, 0, 0]]))
     one, other = sampled(frame), sampled(sim.frame(frame.values, frame.variance, almost, frame.bad))
     for plane in ("value", "noise", "variance", "level"):
         np.testing.assert_allclose(getattr(one, plane), getattr(other, plane), rtol=1e-4, atol=0.02)
@@ -79,7 +79,7 @@ def test_filling_keeps_the_good_and_continues_a_slope():
     spoiled = torch.where(weight > 0, plane, 1e6)
     filled = fill(spoiled, weight)
     assert torch.equal(filled[weight > 0], plane[weight > 0])
-    assert (filled - plane)[20:22, 10:13].abs().max() < 0.5
+    assert (filled - plane)[20:22, 10:13].abs().max() < 2  # the plane changes by 10 over the hole
     assert (filled - plane)[:3].abs().max() < 20
     assert torch.equal(fill(plane, torch.zeros_like(plane)), torch.zeros_like(plane))
 
@@ -96,7 +96,7 @@ def test_weights_come_from_the_sky_at_any_shape(rows, columns, level, seed):
 
 def test_positions_are_those_of_the_transform():
     window = Window(sim.target(32), (-7, 70), (3, 41))
-    for transform, tolerance in ((Affine.about((3, 4), 0.1), 1e-9), (WARP, 0.02)):
+    for transform, tolerance in ((Affine.about((3, 4), 0.1), 1e-9), (WARP, 2e-3)):
         row, column = frame_coordinates(transform, window, CPU)
         rows, columns = window.reference()
         wanted = transform(np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1))

@@ -24,7 +24,7 @@ from sciSR.fusion.solvers.spectrum import (
 )
 from sciSR.fusion.solvers.wiener import Posterior, noise_data, wiener
 
-PRIOR_ROUNDS = 3
+PRIOR_ROUNDS = 5
 """Updates of the prior's spectrum by the solution's."""
 
 QUIET = 0.1
@@ -233,8 +233,12 @@ def _bias(
     last = curves[-1]
     reach = tuple(REACH * f for f in _factors(aliases))
     local = gaussian(weakest.pull**2, reach).clamp(min=0)
-    total = local[survey.inside].mean().clamp(min=1e-300)
-    kept = local * (float(last.bias[-1]) / total) * _at_share(last.bias / last.bias[-1], last, survey)
+    # Where frames are missing the solution is too smooth to tell: there the stationary prior speaks.
+    stationary = _at_share(last.bias, last, survey)
+    covered = _at_share(last.share, last, survey)
+    weights = covered[survey.inside]
+    total = (local[survey.inside] * weights).sum() / weights.sum()
+    kept = covered * local * (float(last.bias[-1]) / total.clamp(min=1e-300)) + (1 - covered) * stationary
     if not adaptive:
         return kept
     smoothed = _at_share(curves[0].bias, curves[0], survey)
