@@ -5,6 +5,7 @@
 The clip (sciSR.fusion.planetary.simulate) is written as SER. Each method runs in a process of its own, from the clip to
 an image of the finer grid; time and memory are those of the whole process. ``--pss`` is the program of
 PlanetarySystemStacker, where it is installed; it is given the same clip, the same share of frames and drizzle.
+``pss`` makes its reference of the best 5 % of frames, as it does by itself, ``pss-reference`` of all that are kept.
 
 Scores, on the disc and a little sky: PSNR against the scene behind the telescope integrated over fine pixels (peak: its
 99.95th percentile), after the best shift, gain and offset, which no method can know. ``unwarped``: the same after a
@@ -37,7 +38,16 @@ from sciSR.fusion.solvers import solver
 from sciSR.sequence import FrameSequence
 
 HERE = Path(__file__).resolve().parent
-METHODS = ("best-single", "global", "pss", "ours-mean", "ours-drizzle", "ours-map", "ours-fuse")
+METHODS = (
+    "best-single",
+    "global",
+    "pss",
+    "pss-reference",
+    "ours-mean",
+    "ours-drizzle",
+    "ours-map",
+    "ours-fuse",
+)
 
 
 def write_ser(path: Path, frames: np.ndarray, bits: int) -> None:
@@ -229,10 +239,24 @@ def measured(command: list[str], log: Path) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def peer_command(program: str, clip: Path, scale: int, keep: float) -> list[str]:
+def peer_command(method: str, program: str, clip: Path, scale: int, keep: float) -> list[str]:
     share = str(round(100 * keep))
+    reference = share if method == "pss-reference" else "5"
     drizzle = {1: "Off", 2: "2x", 3: "3x"}[scale]
-    return [program, str(clip), "-m", "Planet", "-s", share, "--drizzle", drizzle, "--out_format", "fits"]
+    return [
+        program,
+        str(clip),
+        "-m",
+        "Planet",
+        "-s",
+        share,
+        "--rf_percent",
+        reference,
+        "--drizzle",
+        drizzle,
+        "--out_format",
+        "fits",
+    ]
 
 
 def peer_result(folder: Path) -> np.ndarray:
@@ -279,7 +303,7 @@ def main() -> None:
     )
     print(f"{'method':14}{'PSNR':>8}{'unwarped':>10}{'geometry px':>13}{'wall s':>8}{'CPU s':>8}{'MB':>7}")
     for method in args.methods:
-        if method == "pss" and not args.pss:
+        if method.startswith("pss") and not args.pss:
             continue
         with tempfile.TemporaryDirectory() as temporary:
             _one(method, clip, Path(temporary), args)
@@ -288,8 +312,8 @@ def main() -> None:
 def _one(method: str, clip: Clip, folder: Path, args: argparse.Namespace) -> None:
     path, log = folder / "clip.ser", folder / "log.txt"
     write_ser(path, clip.frames, clip.settings.bits)
-    if method == "pss":
-        command = peer_command(args.pss, path, args.scale, args.keep)
+    if method.startswith("pss"):
+        command = peer_command(method, args.pss, path, args.scale, args.keep)
     else:
         command = [sys.executable, __file__, "--run", method, str(path)]
         command += ["--scale", str(args.scale), "--keep", str(args.keep)]
@@ -297,7 +321,7 @@ def _one(method: str, clip: Clip, folder: Path, args: argparse.Namespace) -> Non
     if cost["code"]:
         print(f"{method:14}failed: {(log.read_text().strip().splitlines() or ['?'])[-1][:90]}")
         return
-    image = peer_result(folder) if method == "pss" else np.load(folder / "result.npy")
+    image = peer_result(folder) if method.startswith("pss") else np.load(folder / "result.npy")
     if args.save:
         Path(args.save).mkdir(parents=True, exist_ok=True)
         np.save(Path(args.save) / f"{method}.npy", image)
