@@ -107,7 +107,7 @@ def plan_hdus(fused: Fused) -> list[_Hdu]:
         hdus.append(_image("ERR", error, world, "One standard deviation of SCI.", unit))
     weight = np.asarray(fused.weight, dtype=np.float32)
     inverse = f"({unit})**-2" if unit else ""
-    hdus.append(_image("WHT", weight, world, "Sum of 1/variance of the native pixels.", inverse))
+    hdus.append(_image("WHT", weight, world, "Sum of the frames' 1/variance, in the unit of SCI.", inverse))
     hdus.append(_image("COV", _counts(fused.coverage), world, "Frames that contribute to the pixel."))
     if fused.context is not None:
         hdus.append(_context(fused.context, shape, world))

@@ -146,12 +146,10 @@ def _print_outcome(outcome: Any) -> None:
         f"{outcome.used} of {outcome.frames} frames -> {outcome.outputs.product}  ({outcome.seconds:.1f} s)"
     )
     click.echo(f"  {shapes}, method {outcome.settings.get('method', '?')}", err=True)
-    for name, reason in outcome.left_out:
-        click.echo(f"  left out: {name}: {reason}", err=True)
-    for note in outcome.notes:
-        if note in outcome.warnings:  # told already
-            continue
-        click.echo(f"  {note}", err=True)
+    left_out = [f"left out: {name}: {reason}" for name, reason in outcome.left_out]
+    for line in [*left_out, *outcome.notes]:
+        if line not in outcome.warnings:  # told already
+            click.echo(f"  {line}", err=True)
     found = (outcome.report.get("frc") or {}).get("resolution", {}).get("1/7", {})
     if found.get("period_px"):
         end = " or finer" if found.get("reached_end") else ""

@@ -44,7 +44,8 @@ def write_contact_sheet(fused: Fused, path: Path | str, *, overwrite: bool = Fal
     Parameters
     ----------
     fused : Fused
-        Its `panels` ``"reference"``, ``"drizzle"`` and ``"residual"`` are drawn where there are any.
+        Its `panels` are drawn where there are any: ``"reference"`` in the level of a native pixel, ``"drizzle"`` in
+        that of the result, ``"residual"`` in standard deviations.
     path : path
     overwrite : bool
 
@@ -86,11 +87,15 @@ def draw(fused: Fused) -> Any:
 def native_level(fused: Fused) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """The fused image in the level of a native pixel, and the native shape."""
     factors = [float(f) for f in fused.image.grid.factors[-2:]]
-    image = np.asarray(fused.image.data[...], np.float32)
-    if fused.image.quantity == "total":
-        image = image * np.float32(math.prod(factors))
+    image = np.asarray(fused.image.data[...], np.float32) * _share(fused)
     rows, columns = (round(n / f) for n, f in zip(image.shape, factors, strict=True))
     return image, (rows, columns)
+
+
+def _share(fused: Fused) -> np.float32:
+    """How many fine pixels share the value of a native one: 1 for densities."""
+    factors = [float(f) for f in fused.image.grid.factors[-2:]]
+    return np.float32(math.prod(factors) if fused.image.quantity == "total" else 1)
 
 
 def title(fused: Fused) -> str:
@@ -152,7 +157,9 @@ def _draw_images(
     noise = None if reference is None else scatter(np.diff(np.asarray(reference, np.float64))) / math.sqrt(2)
     stretch = Stretch.of(image, noise or None)
     method = str(fused.settings.get("method", "result"))
-    shown = [("reference frame", reference), ("drizzle", fused.panels.get("drizzle")), (method, image)]
+    drizzled = fused.panels.get("drizzle")
+    drizzled = None if drizzled is None else np.asarray(drizzled) * _share(fused)
+    shown = [("reference frame", reference), ("drizzle", drizzled), (method, image)]
     for axis, (name, panel) in zip(axes, shown, strict=True):
         axis.set_title(name, fontsize=10)
         if panel is None:
@@ -206,7 +213,7 @@ def _draw_maps(axes: Any, fused: Fused, extent: Any) -> None:
     for axis, name, values, label, colours in (
         (axes[0], "error, one standard deviation", error, unit, "viridis"),
         (axes[1], "coverage", fused.coverage, "frames", "cividis"),
-        (axes[2], "residual of the reference frame", residual, unit, "RdBu_r"),
+        (axes[2], "residual of the reference frame", residual, "standard deviations", "RdBu_r"),
     ):
         axis.set_title(name, fontsize=10)
         if values is None:

@@ -141,7 +141,7 @@ def fuse_files(
     SciSRError
         Nothing is written then, unless the product was written and what goes with it can't be.
     """
-    from sciSR.api import fused_writer, read_sequence
+    from sciSR.api import fuse, fused_writer, read_sequence
     from sciSR.reading import gather
 
     start = time.perf_counter()
@@ -150,15 +150,22 @@ def fuse_files(
     check_outputs(outputs, gather([*paths]), overwrite=overwrite)
     if settings.get("psf") is not None:
         settings["psf"] = read_psf(settings["psf"])
-    from sciSR.fusion.fuse import fuse  # torch is needed from here on only
-
     said: list[str] = []
     with (
         out_of_memory_named(outputs.product, "fuse fewer frames, a smaller --scale, or --method drizzle"),
         overheard(said),
     ):
         sequence = read_sequence(paths, strict=strict, **(options or {}))
-        fused = fuse(sequence, scale, method, strict=strict, progress=progress, **settings)
+        fused = fuse(
+            sequence,
+            scale,
+            method,
+            strict=strict,
+            half_sets=outputs.report is not None,
+            panels=outputs.contact_sheet is not None or outputs.report is not None,
+            progress=progress,
+            **settings,
+        )
         write(outputs.product, fused, overwrite=overwrite)
         _write_pictures(fused, outputs, overwrite=overwrite)
     return outcome_of(fused, outputs, tuple(said), time.perf_counter() - start)

@@ -151,7 +151,7 @@ def shift_and_add(
         notes=("shifts are whole fine pixels",),
         panels={
             "reference": native_panel,
-            "drizzle": image.astype(np.float32),
+            "drizzle": (image / share).astype(np.float32),
             "residual": (native_panel - native_panel.mean()).astype(np.float32),
         },
     )
