@@ -9,19 +9,14 @@ from fractions import Fraction
 import numpy as np
 
 from sciSR.fusion.prepared import PreparedFrame, Target
+from sciSR.fusion.registration.likeness import ALIKE, EVIDENCE, likeness
 from sciSR.fusion.registration.models import corrected, correction, design, frame_centre
-from sciSR.fusion.registration.phase import (
-    ALIKE,
-    EVIDENCE,
-    Plane,
-    blurred,
-    find_shift,
-    likeness,
-    turned,
-    warped,
-)
-from sciSR.fusion.registration.refine import Scene, Step, step_of
+from sciSR.fusion.registration.phase import find_shift
+from sciSR.fusion.registration.planes import Plane, blurred, warped
+from sciSR.fusion.registration.polar import turned
+from sciSR.fusion.registration.refine import Step, step_of
 from sciSR.fusion.registration.results import Registered
+from sciSR.fusion.registration.scene import Scene
 from sciSR.fusion.transforms import Affine, Transform
 
 SMOOTHINGS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
