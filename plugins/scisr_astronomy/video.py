@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sciSR.errors import SciSRError, UnreadableError, UnsupportedError
 from sciSR.files import check_regular_file
 
+_OLDEST = 18  # PyAV
 DEMUXERS = {"avi": "avi", "mov": "mov", "mkv": "matroska"}
 _MOVIE_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _STILL_BRANDS = (
@@ -59,7 +60,7 @@ def import_av(path: Path) -> Any:
     Raises
     ------
     UnsupportedError
-        It is not installed.
+        It is not installed, or so old that it reads beyond the frame where rows lie upside down.
     """
     try:
         import av
@@ -67,6 +68,12 @@ def import_av(path: Path) -> Any:
         raise UnsupportedError(
             "videos are read with PyAV, which is not here", where=path, remedy="pip install 'sciSR[video]'"
         ) from error
+    if int(av.__version__.split(".")[0]) < _OLDEST:
+        raise UnsupportedError(
+            f"videos are read with PyAV {_OLDEST} or newer, not {av.__version__}",
+            where=path,
+            remedy="pip install --upgrade 'sciSR[video]'",
+        )
     return av
 
 
@@ -103,7 +110,7 @@ def open_container(path: Path, container: str) -> tuple[Any, Any]:
         )
     try:
         with decoding(path):
-            streams = [s for s in opened.streams.video if not s.disposition & _ATTACHED]
+            streams = [s for s in opened.streams.video if not _is_cover(s)]
             if not streams:
                 raise UnreadableError("holds no video", where=path)
             stream = streams[0]
@@ -118,7 +125,10 @@ def open_container(path: Path, container: str) -> tuple[Any, Any]:
     return opened, stream
 
 
-_ATTACHED = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover image
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is a still picture that comes with sound or video."""
+    disposition = stream.disposition
+    return bool(getattr(disposition, "value", disposition) & 0x0400)  # AV_DISPOSITION_ATTACHED_PIC
 
 
 @dataclass(frozen=True)
@@ -298,13 +308,9 @@ def _palette(frame: Any) -> bytes:
 
 def _colour(frame: Any, stream: Any) -> dict[str, Any]:
     aspect = stream.sample_aspect_ratio
-    return {
-        "color_range": int(frame.color_range),
-        "colorspace": int(frame.colorspace),
-        "color_primaries": int(frame.color_primaries),
-        "color_trc": int(frame.color_trc),
-        "sample_aspect_ratio": Fraction(aspect) if aspect else None,
-    }
+    names = ("color_range", "colorspace", "color_primaries", "color_trc")
+    described: dict[str, Any] = {name: int(getattr(frame, name)) for name in names}
+    return described | {"sample_aspect_ratio": Fraction(aspect) if aspect else None}
 
 
 def _notes(opened: Any, frame: Any) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class Pixels:
         self.subsampling, self.repacked = (1, 1), ""
         self.tables: tuple[np.ndarray, ...] = ()
         self.kind: Literal["mono", "rgb", "yuv"]
-        if layout.is_bayer or layout.name.startswith(("xyz", "mono")):
+        if layout.name.startswith(("bayer_", "xyz", "mono")):
             raise UnsupportedError(
                 f"pixels of format {layout.name} are not read", where=file.path, remedy="convert it to SER"
             )

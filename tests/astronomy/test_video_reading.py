@@ -20,6 +20,8 @@ from scisr_astronomy.video import container_of, open_video
 from scisr_astronomy.video_adapter import adapter
 from scisr_astronomy.video_clip import VideoClip
 
+pytest.importorskip("av")
+
 DEEP = planet(9, 24, 32, peak=50_000)
 BYTES = (DEEP >> 8).astype(np.uint8)
 

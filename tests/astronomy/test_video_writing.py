@@ -25,6 +25,8 @@ from scisr_astronomy.clip_record import record_path
 from scisr_astronomy.video import open_video
 from scisr_astronomy.video_adapter import adapter
 
+pytest.importorskip("av")
+
 DEEP = planet(4, 24, 32, peak=50_000)
 BYTES = (DEEP >> 8).astype(np.uint8)
 
