@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sciSR.fusion.prepared import PreparedFrame
-from sciSR.fusion.solvers.window import Window, frame_coordinates, nearest
+from sciSR.fusion.solvers.window import Window, by_axes, frame_coordinates, nearest
 
 POLE = math.sqrt(3.0) - 2.0
 """Of the cubic B-spline's inverse filter, ``sqrt(3) z^|k|`` (Unser et al. 1993, IEEE Trans. Sig. Proc. 41, 821)."""
 
 BLOCK = 32
 """Native pixels along a block of :func:`sky_variance`."""
+
+POINTS = 1 << 17
+"""Points interpolated at once."""
 
 TAIL = 16
 """Where that filter is cut: z^16 is 7e-10."""
@@ -84,6 +87,16 @@ class FrameSampler:
 
     def at(self, window: Window) -> Samples:
         """The frame at the fine pixels of a window."""
+        if by_axes(self.frame.transform):
+            return self._at(window)
+        # In bands: the tap's addresses and products stay in the cache.
+        step = max(POINTS // window.shape[1], 1)
+        starts = range(window.rows[0], window.rows[1], step)
+        bands = [replace(window, rows=(r, min(r + step, window.rows[1]))) for r in starts]
+        parts = [self._at(band) for band in bands]
+        return Samples(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Samples)))
+
+    def _at(self, window: Window) -> Samples:
         row, column = frame_coordinates(self.frame.transform, window, self.device)
         index, inside = nearest(row, column, self.shape)
         good = self._good.reshape(-1)[index] & inside
@@ -262,7 +275,7 @@ def sky_variance(variance: Tensor, bad: Tensor) -> Tensor:
 
 
 def gaussian(plane: Tensor, sigmas: tuple[float, float]) -> Tensor:
-    """Gaussian mean, zero beyond the border."""
+    """Gaussian mean, zero beyond the border; give it float32: torch convolves others by copying them for each tap."""
     for axis, sigma in enumerate(sigmas):
         reach = max(int(3 * sigma + 0.5), 1)
         t = torch.arange(-reach, reach + 1, dtype=plane.dtype, device=plane.device)

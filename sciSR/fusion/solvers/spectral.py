@@ -92,7 +92,7 @@ def solve(
     data = gather(frames, survey, aliases, survey.start, None)
     prior = power or _fitted_prior(data, survey, aliases)
     for _ in range(refinements):
-        scene = _solve(data[None], survey, aliases, prior, strength).mean[0]
+        scene = _solve(data[None], survey, aliases, prior, strength, errors=False).mean[0]
         data = gather(frames, survey, aliases, scene, aliases.response)
     quiet = _quiet_prior(survey, aliases) if adaptive else None
     return _finish(data, survey, aliases, prior, quiet, strength)
@@ -113,7 +113,13 @@ def _prior_power(aliases: Aliases, prior: PowerSpectrum, strength: float) -> Ten
 
 
 def _solve(
-    data: Tensor, survey: Survey, aliases: Aliases, prior: PowerSpectrum, strength: float
+    data: Tensor,
+    survey: Survey,
+    aliases: Aliases,
+    prior: PowerSpectrum,
+    strength: float,
+    *,
+    errors: bool,
 ) -> Posterior:
     """`data` is (right sides, alias layout)."""
     power = _prior_power(aliases, prior, strength)
@@ -124,13 +130,14 @@ def _solve(
         _gram(survey, aliases),
         response.reshape(size, -1),
         power.reshape(size, -1),
+        errors=errors,
     )
     layout = power.shape
     return Posterior(
         found.mean.reshape(-1, *layout),
         found.pull.reshape(layout),
-        found.variance.reshape(layout),
-        found.noise.reshape(layout),
+        found.variance.reshape(layout if errors else (0,)),
+        found.noise.reshape(layout if errors else (0,)),
     )
 
 
@@ -157,7 +164,7 @@ def _fitted_prior(data: Tensor, survey: Survey, aliases: Aliases) -> PowerSpectr
     pixels = aliases.fine[0] * aliases.fine[1]
     counts = half_multiplicity(aliases.native[1], image.device) * aliases.present
     for _ in range(PRIOR_ROUNDS):
-        posterior = _solve(data[None], survey, aliases, prior, 1.0)
+        posterior = _solve(data[None], survey, aliases, prior, 1.0, errors=True)
         expected = pixels * (posterior.mean[0].abs() ** 2 + posterior.variance)
         where, power = ring_means(expected, aliases.radius, counts, min(aliases.fine))
         prior = PowerSpectrum(where, np.maximum(power, 1e-12 * power.max()))
@@ -193,22 +200,21 @@ def _finish(
     both = torch.stack([data, probe])
     levels, curves = [], []
     for p in priors:
-        found = _solve(both, survey, aliases, p, strength)
-        planes = (found.mean[0], found.mean[1], found.pull)
-        levels.append(Level(*(_plane(x, aliases) for x in planes)))
+        found = _solve(both, survey, aliases, p, strength, errors=False)
+        levels.append(Level(*(_plane(x, aliases).float() for x in (*found.mean, found.pull))))
         curves.append(_curve(survey, aliases, p, strength))
-        del found, planes
+        del found
     noise_scale = [_at_share(c.noise / c.noise[-1], c, survey) for c in (curves[0], curves[-1])]
-    local = survey.local.double()
+    local = survey.local
     mixed = blend(levels, local * noise_scale[0], _factors(aliases))
     noise = mixed.noise * torch.lerp(torch.ones_like(local), noise_scale[1] / noise_scale[0], mixed.share)
     bias = _bias(levels[-1], mixed, curves, survey, aliases, len(priors) > 1)
-    image = (mixed.image + survey.level).to(torch.float32)
+    image = mixed.image + survey.level
     std = (noise + bias).clamp(min=0).sqrt()
     nothing = survey.coverage == 0
     planes = (image.masked_fill(nothing, torch.nan), std.masked_fill(nothing, torch.nan))
     image, std, weight, coverage = (
-        t[survey.inside].to(torch.float32).cpu().numpy() for t in (*planes, survey.weight, survey.coverage)
+        t[survey.inside].cpu().numpy() for t in (*planes, survey.weight, survey.coverage)
     )
     extras = {"frames": len(survey.shifts), "strength": strength, "adaptive": len(priors) > 1}
     spectrum = {"prior_radius": prior.radius.tolist(), "prior_power": prior.power.tolist()}
@@ -238,7 +244,7 @@ def _bias(
     covered = _at_share(last.share, last, survey)
     weights = covered[survey.inside]
     total = (local[survey.inside] * weights).sum() / weights.sum()
-    kept = covered * local * (float(last.bias[-1]) / total.clamp(min=1e-300)) + (1 - covered) * stationary
+    kept = covered * local * (float(last.bias[-1]) / total.clamp(min=1e-30)) + (1 - covered) * stationary
     if not adaptive:
         return kept
     smoothed = _at_share(curves[0].bias, curves[0], survey)
@@ -260,7 +266,7 @@ def _curve(survey: Survey, aliases: Aliases, prior: PowerSpectrum, strength: flo
     least = max(min(precision) / sum(precision), 1e-3)
     shares = np.geomspace(least, 1.0, SHARES) if least < 0.99 else np.array([0.5, 1.0])
     noise, bias = np.array([_variances(survey, aliases, prior, strength, s) for s in shares]).T
-    return Curve(shares, np.maximum(noise, 1e-300), np.maximum(bias, 1e-300))
+    return Curve(shares, np.maximum(noise, 1e-300), np.maximum(bias, 0))
 
 
 def _at_share(values: np.ndarray, curve: Curve, survey: Survey) -> Tensor:
@@ -268,7 +274,7 @@ def _at_share(values: np.ndarray, curve: Curve, survey: Survey) -> Tensor:
     count = sum(survey.precision) / survey.pixels
     share = (survey.nominal / count).cpu().numpy().clip(curve.share[0], 1.0)
     found = np.interp(np.log(share), np.log(curve.share), values)
-    return torch.from_numpy(found).to(survey.nominal.device)
+    return torch.from_numpy(found.astype(np.float32)).to(survey.nominal.device)
 
 
 def _variances(

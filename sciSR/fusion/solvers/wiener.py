@@ -32,7 +32,7 @@ class Posterior:
     noise: Tensor
 
 
-def wiener(data: Tensor, gram: Tensor, response: Tensor, power: Tensor) -> Posterior:
+def wiener(data: Tensor, gram: Tensor, response: Tensor, power: Tensor, *, errors: bool = True) -> Posterior:
     """Minimise ``sum_k w_k |y_k - H_k x|^2 + |x|^2 / power`` for every frequency.
 
     With ``D = response sqrt(power)`` the matrix is ``N = 1 + D G D``, whose eigenvalues are at least 1, and
@@ -46,12 +46,14 @@ def wiener(data: Tensor, gram: Tensor, response: Tensor, power: Tensor) -> Poste
         G: Gram matrix of the phases, likewise weighted and summed.
     response, power : Tensor, float64, (aliases, n)
         Transfer function, and the prior variance of each coefficient; 0 for aliases that do not exist.
+    errors : bool
+        Whether `variance` and `noise` are wanted; they are empty otherwise.
     """
     count, n = power.shape
     root = power.sqrt()
     scale = response * root
     mean, pull = torch.empty_like(data), torch.zeros_like(data[0])
-    variance, noise = torch.empty_like(power), torch.empty_like(power)
+    variance, noise = (torch.empty_like(power if errors else power[:, :0]) for _ in range(2))
     one = torch.eye(count, dtype=data.dtype, device=data.device)
     step = max(CHUNK // count**2, 1)
     for start in range(0, n, step):
@@ -61,6 +63,8 @@ def wiener(data: Tensor, gram: Tensor, response: Tensor, power: Tensor) -> Poste
         solved = inverse @ (d[:, :, None] * data[:, :, part].permute(2, 1, 0))
         mean[:, :, part] = root[:, part] * solved.permute(2, 1, 0)
         pull[:, part] = root[:, part] * (inverse @ solved[:, :, :1])[:, :, 0].T
+        if not errors:
+            continue
         diagonal = torch.diagonal(inverse, dim1=1, dim2=2).real
         variance[:, part] = power[:, part] * diagonal.T
         # N^-1 (N - 1) N^-1 is what the noise makes of it.

@@ -48,6 +48,11 @@ class Window:
         return rows, columns
 
 
+def by_axes(transform: Transform) -> bool:
+    """Whether a frame's row depends on the reference's row only, and its column on the column."""
+    return isinstance(transform, Affine) and transform.linear[0, 1] == 0 == transform.linear[1, 0]
+
+
 def frame_coordinates(transform: Transform, window: Window, device: torch.device) -> tuple[Tensor, Tensor]:
     """Frame row and column of each fine pixel's centre.
 
