@@ -11,7 +11,9 @@ from sciSR.sequence import Frame, FrameSequence, NoiseModel
 SKY, READ_NOISE = 100.0, 5.0
 
 
-def stars(random: np.random.Generator, number: int, reach: tuple[float, float], bright: float = 5.0) -> np.ndarray:
+def stars(
+    random: np.random.Generator, number: int, reach: tuple[float, float], bright: float = 5.0
+) -> np.ndarray:
     """Row, column, electrons (n, 3); positions from -20 to `reach` + 20."""
     places = random.uniform(-20, np.array(reach) + 20, (number, 2))
     return np.column_stack([places, 10 ** random.uniform(3.0, bright, number)])
@@ -39,7 +41,9 @@ def clouds(random: np.random.Generator, size: int = 512, slope: float = 1.6) -> 
     return np.exp(1.2 * field / field.std())
 
 
-def expose_clouds(field: np.ndarray, transform: Affine, shape: tuple[int, int], level: float = 60.0) -> np.ndarray:
+def expose_clouds(
+    field: np.ndarray, transform: Affine, shape: tuple[int, int], level: float = 60.0
+) -> np.ndarray:
     """Each pixel the mean of 3 x 3 spline samples; the field's middle lies on the reference's pixel (64, 64)."""
     from scipy.ndimage import map_coordinates
 
@@ -47,7 +51,7 @@ def expose_clouds(field: np.ndarray, transform: Affine, shape: tuple[int, int], 
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).astype(float)
     for dr in (-1 / 3, 0, 1 / 3):
         for dc in (-1 / 3, 0, 1 / 3):
-            where = transform.inverse(grid + [dr, dc]) + np.array(field.shape) / 2 - 64
+            where = transform.inverse(grid + np.array([dr, dc])) + np.array(field.shape) / 2 - 64
             out += map_coordinates(field, np.moveaxis(where, -1, 0), order=3, mode="wrap") / 9
     return level * out
 
@@ -58,7 +62,9 @@ def noisy(expected: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return seen.astype(np.float32)
 
 
-def with_defects(frame: np.ndarray, hot: np.ndarray, random: np.random.Generator, rays: int = 6) -> np.ndarray:
+def with_defects(
+    frame: np.ndarray, hot: np.ndarray, random: np.random.Generator, rays: int = 6
+) -> np.ndarray:
     """The same hot pixels in every frame, cosmic rays in random places."""
     out = frame + hot
     for _ in range(rays):

@@ -31,7 +31,6 @@ def measure(
     bad: np.ndarray,
     guess: np.ndarray,
     size: np.ndarray,
-    noise: float,
     gain: float | None,
 ) -> Measured:
     """Fit every star.
@@ -39,36 +38,34 @@ def measure(
     Parameters
     ----------
     signal : ndarray, (rows, columns)
-        Without its background.
+        Without its background, in units of its noise.
     bad : ndarray of bool
     guess : ndarray, (n, 2)
         Positions to about a pixel, brightest first.
     size : ndarray, (n,)
         FWHM guesses, pixels.
-    noise : float
-        Of a sky pixel.
     gain : float or None
-        Electrons per unit.
+        Electrons per unit of `signal`.
     """
     fwhm = float(np.clip(np.median(size[: max(20, len(size) // 4)]), 1.2, 20))
     # The bright ones give the width, which gives the size of the stamps for all.
     few = guess[:BRIGHT]
     for _ in range(2):
         stamps = _cut(signal, bad, few, _half(fwhm))
-        widths = _fit(stamps, _weights(stamps, noise, gain), _widths(fwhm, few), free_width=True)
-        fwhm, sigma = _common(widths, noise, fwhm)
+        widths = _fit(stamps, _weights(stamps, gain), _widths(fwhm, few), free_width=True)
+        fwhm, sigma = _common(widths, fwhm)
     half = _half(fwhm)
     stamps = _cut(signal, bad, guess, half)
-    weight = _weights(stamps, noise, gain)
+    weight = _weights(stamps, gain)
     own = _fit(stamps, weight, np.tile(sigma, (len(guess), 1)), free_width=True)
-    fwhm, sigma = _common(own, noise, fwhm)
+    fwhm, sigma = _common(own, fwhm)
     fit = _fit(stamps, weight, np.tile(sigma, (len(guess), 1)), free_width=False)
     points = stamps.corner + half + fit.centre
     wide = np.sqrt(own.sigma[:, 0] * own.sigma[:, 1]) / np.sqrt(sigma[0] * sigma[1])
     round_ = own.sigma.max(axis=1) / np.maximum(own.sigma.min(axis=1), 1e-3)
     good = (
         fit.sane
-        & (fit.amplitude > 4 * noise)
+        & (fit.amplitude > 4)
         & (np.abs(fit.centre).max(axis=1) < max(1.5, 0.6 * fwhm))
         & (wide > 0.5)
         & (wide < 3.0)
@@ -91,9 +88,9 @@ def _widths(fwhm: float, guess: np.ndarray) -> np.ndarray:
     return np.full((len(guess), 2), fwhm * SIGMA_PER_FWHM)
 
 
-def _common(fit: _Fitted, noise: float, fwhm: float) -> tuple[float, np.ndarray]:
+def _common(fit: _Fitted, fwhm: float) -> tuple[float, np.ndarray]:
     """The frame's FWHM and its widths (sigma) along rows and columns: medians of the stars that stand out."""
-    sane = fit.sane & (fit.amplitude > 20 * noise) & (np.abs(fit.centre).max(axis=1) < 1.5)
+    sane = fit.sane & (fit.amplitude > 20) & (np.abs(fit.centre).max(axis=1) < 1.5)
     if sane.sum() < 3:
         sane = fit.sane
     if not sane.any():
@@ -121,10 +118,10 @@ def _cut(signal: np.ndarray, bad: np.ndarray, guess: np.ndarray, half: int) -> _
     return _Stamps(np.where(ok, signal[r, c], 0).astype(np.float64), ok, corner)
 
 
-def _weights(stamps: _Stamps, noise: float, gain: float | None) -> np.ndarray:
+def _weights(stamps: _Stamps, gain: float | None) -> np.ndarray:
     """Inverse variances: sky, photons, and three per cent of the signal, since no model of a star is exact."""
     signal = np.maximum(stamps.values, 0)
-    variance = noise**2 + np.square(0.03 * signal)
+    variance = 1 + np.square(0.03 * signal)
     if gain is not None and np.isfinite(gain) and gain > 0:
         variance = variance + signal / gain
     return stamps.ok / variance

@@ -135,15 +135,14 @@ def step_of(
     positions = frame_positions(known.transform, range(shape[0]), shape[1])
     index, inside = scene.nearest(positions)
     usable = inside & ~frame.bad & np.isfinite(frame.variance) & (frame.variance > 0)
-    information = np.where(
-        usable, np.square(scene.slope.ravel()[index]) / np.maximum(frame.variance, 1e-30), 0
-    )
+    variance = np.where(usable, frame.variance, 1).astype(np.float64)
+    information = np.where(usable, np.square(scene.slope.ravel()[index], dtype=np.float64) / variance, 0)
     chosen = _informative(information)
     if chosen.size < FEWEST:
         return None
     where = positions.reshape(-1, 2)[chosen]
     there = scene.sample(where)
-    variance = frame.variance.ravel()[chosen].astype(np.float64)
+    variance = variance.ravel()[chosen]
     if scene.variance is not None:
         variance = variance + scene.variance.ravel()[index.ravel()[chosen]]
     residual = frame.values.ravel()[chosen].astype(np.float64) - there.value

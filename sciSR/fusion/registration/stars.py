@@ -106,10 +106,12 @@ def find_stars(values: np.ndarray, bad: np.ndarray, *, gain: float | None = None
     )
     if not np.isfinite(noise) or noise <= 0 or min(values.shape) < 16:
         return empty
-    signal, level = _without_background(values, bad, level)
-    sharp = sharp_pixels(signal, bad, noise)
+    # In units of the noise: nothing below depends on the frame's own.
+    signal, middle = _without_background((values - level) / np.float64(noise), bad)
+    level += middle * noise
+    sharp = sharp_pixels(signal, bad, 1.0)
     masked = bad | sharp
-    found = _detect(signal, masked, noise)
+    found = _detect(signal, masked)
     empty = Catalogue(
         empty.points,
         empty.errors,
@@ -133,12 +135,14 @@ def find_stars(values: np.ndarray, bad: np.ndarray, *, gain: float | None = None
     from sciSR.fusion.registration.centroid import measure
 
     size = 2.0 * np.sqrt(np.log(2) * (np.square(found["a"]) + np.square(found["b"])))[order]
-    stars = measure(signal, masked, guess[order], np.maximum(size, 1.2), noise, gain)
+    stars = measure(
+        signal, masked, guess[order], np.maximum(size, 1.2), None if gain is None else gain * noise
+    )
     keep = stars.good
     return Catalogue(
         points=stars.points[keep],
         errors=stars.errors[keep],
-        flux=stars.flux[keep],
+        flux=stars.flux[keep] * noise,
         shape=values.shape,
         fwhm=stars.fwhm if keep.any() else float("nan"),
         background=level,
@@ -148,26 +152,25 @@ def find_stars(values: np.ndarray, bad: np.ndarray, *, gain: float | None = None
     )
 
 
-def _without_background(values: np.ndarray, bad: np.ndarray, level: float) -> tuple[np.ndarray, float]:
+def _without_background(values: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, float]:
     """The frame less its smooth background (a mesh of 32 pixels), and the background's median."""
     import sep
 
-    # A pedestal of 1e6 would cost float32 its digits in sep's sums.
-    centred = np.ascontiguousarray(np.where(bad, 0, values - np.float32(level)), dtype=np.float32)
+    clean = np.ascontiguousarray(np.where(bad, 0, values), dtype=np.float32)
     mesh = int(min(32, *values.shape))
-    background = sep.Background(centred, mask=bad, bw=mesh, bh=mesh, fw=3, fh=3)
-    return centred - background.back(dtype=np.float32), level + float(background.globalback)
+    background = sep.Background(clean, mask=bad, bw=mesh, bh=mesh, fw=3, fh=3)
+    return clean - background.back(dtype=np.float32), float(background.globalback)
 
 
-def _detect(signal: np.ndarray, masked: np.ndarray, noise: float) -> Any:
-    """sep's objects above 5 sigma (of the filtered image); the threshold rises where there are too many."""
+def _detect(signal: np.ndarray, masked: np.ndarray) -> Any:
+    """sep's objects in a frame of unit noise; the threshold rises where there are too many."""
     import sep
 
     sep.set_extract_pixstack(max(300_000, signal.size // 4))
     threshold = 2.5
     for _ in range(6):
         try:
-            return sep.extract(signal, threshold, err=noise, mask=masked, minarea=4, deblend_cont=0.005)
+            return sep.extract(signal, threshold, err=1.0, mask=masked, minarea=4, deblend_cont=0.005)
         except Exception:  # sep's buffers are full: more objects than anyone needs
             threshold *= 3
     return np.zeros(0, dtype=[("x", "f8"), ("y", "f8")])
