@@ -19,7 +19,7 @@ POLE = math.sqrt(3.0) - 2.0
 BLOCK = 32
 """Native pixels along a block of :func:`sky_variance`."""
 
-POINTS = 1 << 17
+POINTS = 1 << 16
 """Points interpolated at once."""
 
 TAIL = 16
