@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,16 @@ import pytest
 from toy_adapter import Lazy, ToyAdapter, ToyWriter, write_toy
 
 from sciSR.adapter import Option
-from sciSR.errors import UnreadableError
+from sciSR.errors import SciSRWarning, UnreadableError
 from sciSR.grid import AffineGrid
-from sciSR.testing import Subject, check_adapter, check_lazy_reading, refine_nearest, write_images
+from sciSR.testing import (
+    Subject,
+    check_adapter,
+    check_damaged_files,
+    check_lazy_reading,
+    refine_nearest,
+    write_images,
+)
 from sciSR.testing.killing import check_killing
 
 AFFINE = np.array([[0.8, 0.1, 0, 5], [-0.1, 0.9, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
@@ -32,6 +40,10 @@ def test_a_good_adapter_passes(toy: Path, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.dat"
     stranger.write_bytes(b"something else" * 9)
     check_adapter(ToyAdapter(), [toy], tmp_path / "work", strangers=[stranger])
+
+
+def test_whole_planes_of_a_cut_file_may_be_given_if_the_loss_is_told(toy: Path, tmp_path: Path) -> None:
+    check_damaged_files(Subject(TellsOfLostPlanes(), toy), tmp_path / "work")
 
 
 def test_the_judge_sees_every_written_result(toy: Path, tmp_path: Path) -> None:
@@ -96,6 +108,36 @@ class ReadsTruncatedFiles(ToyAdapter):
 
         grid = AffineGrid(data.shape, np.array(head["affine"]))
         return Image(data=data, axes=("z", "y", "x"), spatial=("y", "x"), grid=grid, source=path)
+
+
+class ReadsWholePlanes(ReadsTruncatedFiles):
+    """Of a file that was cut it gives the planes that are whole, in silence."""
+
+    def read(self, path: Path, **options: Any) -> list:
+        (image,) = super().read(path, **options)
+        body = path.read_bytes()
+        start = 10 + int.from_bytes(body[6:10], "little")
+        whole = min((len(body) - start) // (4 * 5 * 7), image.shape[0])
+        if whole == image.shape[0]:
+            return [image]
+        if whole == 0:
+            raise UnreadableError("holds no whole plane", where=path)
+        self.tell(path)
+        stored = np.frombuffer(body[start : start + 4 * whole * 35], "<f4").reshape(whole, 5, 7)
+        return [image.replace(data=stored, grid=AffineGrid(stored.shape, AFFINE))]
+
+    def tell(self, path: Path) -> None:
+        pass
+
+
+class TellsOfLostPlanes(ReadsWholePlanes):
+    def tell(self, path: Path) -> None:
+        warnings.warn(f"{path}: planes are lost", SciSRWarning, stacklevel=2)
+
+
+class TellsNamelessly(ReadsWholePlanes):
+    def tell(self, path: Path) -> None:
+        warnings.warn("planes are lost somewhere", SciSRWarning, stacklevel=2)
 
 
 class WrongDtype(ToyAdapter):
@@ -253,6 +295,8 @@ BROKEN = {
     BareErrors: "must raise SciSRError",
     NamelessErrors: "a message must name",
     ReadsTruncatedFiles: "must be refused, but: it gave other pixels in silence",
+    ReadsWholePlanes: "must be refused, but: it gave other pixels in silence",
+    TellsNamelessly: "must be refused, but: it gave other pixels in silence",
     WrongDtype: "must yield its declared dtype",
     SwappedPlanes: "must equal the same block of the whole",
     NotJson: "describe must be JSON-ready",
