@@ -31,7 +31,7 @@ def warp(reference: Grid, frame: Grid) -> Transform | None:
     """
     if not (has_sky(reference) and has_sky(frame)):
         return None
-    if reference.describe().get("ctype") != frame.describe().get("ctype"):
+    if _axes(reference) != _axes(frame):
         return None  # equatorial and galactic coordinates have no common world here
     through = GridWarp(reference, frame)
     rows, columns = frame.shape[-2:]
@@ -52,3 +52,8 @@ def warp(reference: Grid, frame: Grid) -> Transform | None:
     if abs(np.linalg.det(affine.linear)) < 1e-6:
         return None
     return affine if np.abs(affine(there) - nodes).max() < EXACT else through
+
+
+def _axes(grid: Grid) -> list[str]:
+    """What the world's axes are, whatever the projection: ``["RA", "DEC"]``."""
+    return [str(c).split("-")[0] for c in grid.describe().get("ctype", ())]
