@@ -274,3 +274,29 @@ def test_a_request_that_makes_no_sense_is_refused(still: Clip) -> None:
 def test_frames_without_an_object_are_refused_with_a_remedy(arrays: np.ndarray) -> None:
     with pytest.raises(SciSRError, match="no planet"):
         register_planetary(FrameSequence.from_arrays(arrays))
+
+
+def test_local_warps_are_followed_between_the_nodes_by_default(registration: PlanetaryRegistration) -> None:
+    frame = registration.frames[registration.reference]
+    assert frame is not None
+    grid = _grid(112)
+    dense = frame_positions(frame.transform, slice(0, 112), 112)
+    np.testing.assert_allclose(dense, frame.transform.inverse(grid), atol=0.005)
+
+
+def test_a_surface_that_fills_the_frame_is_aligned_too() -> None:
+    clip = simulate_clip(size=96, radius=1000.0, frames=10, seed=6, **(GOOD | {"oversampling": 2}))
+    registration = register_planetary(FrameSequence.from_arrays(clip.frames))
+    middle = _grid(96)[20:76, 20:76]
+    offset = clip.shifts[registration.reference].copy()
+    for _ in range(3):
+        off = np.array(
+            [
+                frame.transform(middle + offset) - middle - clip.shifts[k] - clip.warps[k][20:76, 20:76]
+                for k, frame in enumerate(registration.frames)
+                if frame is not None
+            ]
+        )
+        offset -= off.mean(axis=(0, 1, 2))
+    assert len(off) == 10
+    assert rms(off - off.mean(axis=0)) < 0.1
