@@ -39,6 +39,13 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
         solver("best")
 
 
+def test_a_setting_of_another_method_is_refused():
+    with pytest.raises(UsageError, match="method median has no setting pixfrac; it has memory_mb"):
+        solver("median")([], sim.target(16), pixfrac=0.5)
+    with pytest.raises(UsageError, match="no setting kernel, speed; it has none"):
+        solver("mean")([], sim.target(16), device="cpu", kernel="point", speed=1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_frames_are_refused(name):
     with pytest.raises(UsageError, match="no frames"):
