@@ -66,6 +66,8 @@ def test_the_result_is_closer_to_the_truth_than_any_frame(made: tuple[Path, dict
 
     def error(image: np.ndarray) -> float:
         difference = (image - truth)[inner]
+        difference = difference[np.isfinite(difference)]
+        assert difference.size > 0.99 * truth[inner].size
         difference = difference - np.median(difference)
         return float(np.sqrt(np.mean(np.clip(difference, -2000, 2000) ** 2)))
 
