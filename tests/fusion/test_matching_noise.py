@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matching_scene import READ, SKY, Scene, sequence
 
-from sciSR.fusion.matching import calibrate_noise, fit_noise, frame_variance, sky_noise
+from sciSR.fusion.matching import (
+    calibrate_noise,
+    fit_noise,
+    frame_variance,
+    sky_noise,
+    weighting_variance,
+)
 from sciSR.sequence import FramePixels
 
 SCENE = Scene(number=100)
@@ -101,3 +107,24 @@ def test_variance_is_positive_whatever_happens():
         assert np.all(np.isfinite(variance))
     bare = sequence([values], noise=False)[0]
     assert np.all(frame_variance(bare, bare.read()) > 0)
+
+
+def test_all_pixels_of_a_star_share_one_weight():
+    """A star's core and its wings, two pixels away, weigh about the same; frames still compare as they are."""
+    variance = EXPECTED + np.float32(READ**2)
+    smooth = weighting_variance(variance, NOTHING)
+    row, column = np.unravel_index(np.argmax(variance), variance.shape)
+    assert variance[row, column] > 20 * variance[row, column - 3]
+    assert smooth[row, column] < 1.6 * smooth[row, column - 3]
+    np.testing.assert_allclose(weighting_variance(4 * variance, NOTHING), 4 * smooth, rtol=1e-3)
+    np.testing.assert_allclose(weighting_variance(np.full_like(variance, 7), NOTHING), 7, rtol=1e-5)
+
+
+def test_weights_ignore_the_variance_of_bad_pixels():
+    variance = np.full((64, 64), 9, np.float32)
+    bad = np.zeros(variance.shape, bool)
+    bad[20:40, 20:40] = True
+    variance[bad] = np.inf
+    variance[20, 20] = 0
+    np.testing.assert_allclose(weighting_variance(variance, bad), 9, rtol=1e-4)
+    assert np.all(weighting_variance(variance, np.ones_like(bad)) == 1)

@@ -12,6 +12,7 @@ from sciSR.fusion.matching.noise import (
     fit_noise,
     frame_variance,
     sky_noise,
+    weighting_variance,
 )
 from sciSR.fusion.matching.persistent import PersistentResiduals
 from sciSR.fusion.matching.rejection import FIRST, MODEL, Thresholds, find_outliers, gradient_magnitude
@@ -51,4 +52,5 @@ __all__ = [
     "sky_level",
     "sky_noise",
     "static_bad_pixels",
+    "weighting_variance",
 ]

@@ -106,6 +106,39 @@ def frame_variance(
     return np.where(np.isfinite(out), np.maximum(out, smallest), smallest).astype(np.float32)
 
 
+def weighting_variance(variance: np.ndarray, bad: np.ndarray, width: float = 3.0) -> np.ndarray:
+    """A variance for weights: the geometric mean over some pixels around each.
+
+    Photon noise makes the core of a bright star a hundred times more uncertain than its wings. Weighted so, a solver
+    fits the wings and pays with the core for whatever its model or its prior gets wrong: fluxes came out 8 % low on
+    the simulation (with weights smooth over a star's width, 0.05 %). All pixels of a star share one weight here;
+    how frames and places compare is kept. For tests of single pixels and for errors take the variance itself.
+
+    Parameters
+    ----------
+    variance : ndarray, (rows, columns), float32
+        Positive where not `bad`.
+    bad : ndarray of bool
+    width : float
+        Standard deviation of the Gaussian mean, pixels: more than twice the stars'.
+
+    Returns
+    -------
+    ndarray, float32
+        Positive everywhere.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    good = ~bad & (variance > 0) & np.isfinite(variance)
+    if not good.any():
+        return np.ones_like(variance, dtype=np.float32)
+    log = np.log(np.where(good, variance, np.float32(1)))
+    middle = np.float32(np.median(sample(log[good])))  # what smoothing falls back on inside wide holes
+    share = gaussian_filter(good.astype(np.float32), width, truncate=3.0)
+    mean = gaussian_filter(np.where(good, log - middle, np.float32(0)), width, truncate=3.0)
+    return np.exp(mean / np.maximum(share, np.float32(1e-2)) + middle)
+
+
 def sky_noise(pixels: FramePixels) -> NoiseFit:
     """The sky's variance, from differences between neighbours, and its level; one noise everywhere.
 
