@@ -25,6 +25,7 @@ from sciSR.fusion.registration.models import (
     correction,
     design,
     frame_centre,
+    position_covariance,
     robust_sigma,
     tukey,
 )
@@ -36,8 +37,14 @@ PIXELS = 60_000
 """Pixels of a frame that are used at most: those with the largest slope to noise ratio."""
 BLOCK = 12
 """Pixels a side of the squares whose residuals are taken as one: about a star with its wings."""
+BRIGHT = 9.0
+"""Mean square slope over variance (per pixel squared) of a star that gets a brightness and shape of its own."""
+FEWEST_OF_A_STAR = 9
+"""Pixels that such a star must have left."""
 FEWEST = 30
 """Below that many informative pixels a frame keeps its transform."""
+WORSE = 1.2
+"""A refinement that claims a larger error than this many times the present one is not taken."""
 LARGEST = 1.0
 """A correction of more pixels than this, anywhere in the frame, is no refinement: the frame keeps its transform."""
 
@@ -98,7 +105,7 @@ def refine(
 
 
 def _share(target: Target, frames: int) -> float:
-    """A frame's part in the estimate: unknowns over data. What it pulls along, a round does not see."""
+    """A frame's part in the estimate, between that of a mean and that of as many unknowns as data."""
     unknowns = float(target.factors[0] * target.factors[1])
     return float(np.clip(0.5 * (1 + unknowns) / max(frames, 1), 0, 0.9))
 
@@ -149,9 +156,46 @@ def step_of(
     row, column = np.unravel_index(chosen, shape)
     pixel = np.stack([row, column], axis=-1) - frame_centre(shape)
     jacobian = _jacobian(known.transform, where, there.slope, pixel, model)
-    block = (row // BLOCK) * (shape[1] // BLOCK + 1) + column // BLOCK
-    nuisance = np.column_stack([_polynomial(pixel, shape, background), there.value, there.curvature])
-    return _solve(residual, variance, there, jacobian, nuisance, block, model, share)
+    stars = _stars(scene.cells.ravel()[index.ravel()[chosen]], row, column, residual, variance, there)
+    columns = np.column_stack([jacobian, _polynomial(pixel, shape, background)])
+    return _solve(residual, variance, there, columns, stars, model, share)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Pixels that belong together.
+
+    Attributes
+    ----------
+    free : ndarray of int, (n,)
+        Which of the sets of gain, offset and shape a pixel shares: one for each bright star, 0 for all the rest.
+    cluster : ndarray of int, (n,)
+        Which residuals may be wrong together: those of a star, or of a square of `BLOCK` pixels.
+    """
+
+    free: np.ndarray
+    cluster: np.ndarray
+
+
+def _stars(
+    cell: np.ndarray,
+    row: np.ndarray,
+    column: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    there: Sampled,
+) -> Groups:
+    """Bright stars stand for themselves, with a brightness and a width of their own: they vary, saturate, and are
+    what an estimate of the scene has wrong first."""
+    count = int(cell.max(initial=0)) + 1
+    number = np.bincount(cell, minlength=count)
+    strength = np.bincount(cell, np.square(there.slope).sum(axis=-1) / variance, minlength=count)
+    own = (number >= FEWEST_OF_A_STAR) & (strength > BRIGHT * number)
+    own[0] = False
+    name = np.where(own, np.cumsum(own), 0)
+    square = (row // BLOCK) * (column.max(initial=0) // BLOCK + 1) + column // BLOCK
+    free = name[cell]
+    return Groups(free, np.where(free > 0, free, own.sum() + 1 + square))
 
 
 def _polynomial(pixel: np.ndarray, shape: tuple[int, int], degree: int) -> np.ndarray:
@@ -200,43 +244,74 @@ def _solve(
     residual: np.ndarray,
     variance: np.ndarray,
     there: Sampled,
-    jacobian: np.ndarray,
-    nuisance: np.ndarray,
-    block: np.ndarray,
+    columns: np.ndarray,
+    groups: Groups,
     model: str,
     share: float,
 ) -> Step | None:
-    """Robust weighted least squares for the correction, and for what else may differ: background, gain, seeing.
+    """Robust weighted least squares for the correction, and for what else may differ.
 
-    The second derivatives of the scene are what a slightly wider or narrower, perhaps elongated, star differs by.
+    Parameters
+    ----------
+    columns : ndarray, (n, p)
+        Derivatives by the model's parameters, then by those of the background.
+    groups : Groups
+        Each with its own offset, gain, and second derivatives of the scene: what a wider, narrower or elongated
+        star differs by. They are even where a shift is odd, so little is lost.
     """
     k = MODELS[model]
-    columns = np.column_stack([jacobian, nuisance])
     # Far from a unit matrix otherwise: rotations multiply slopes by hundreds of pixels.
     unit = np.sqrt(np.mean(np.square(columns), axis=0)) + 1e-30
     columns = columns / unit
+    even = np.column_stack([np.ones_like(residual), there.value, there.curvature])
+    even = even / (np.sqrt(np.mean(np.square(even), axis=0)) + 1e-30)
     steep = np.square(there.slope).sum(axis=-1)
-    left = residual - np.median(residual)
+    left = _freed(residual[:, None], even, 1 / variance, groups.free)[:, 0]
     solution = np.zeros(columns.shape[1])
-    weights = np.zeros_like(residual)
-    for _ in range(8):
+    for _ in range(6):
         total = variance + _looseness(left, variance, steep) ** 2 * steep
         ratio = left / np.sqrt(total)
         weights = tukey(ratio / max(robust_sigma(ratio), 0.1)) / total
-        new = np.linalg.lstsq(
-            columns.T @ (weights[:, None] * columns), columns.T @ (weights * residual), rcond=1e-12
-        )[0]
-        left = residual - columns @ new
-        done = np.abs(new - solution).max() < 1e-5 * max(np.abs(new).max(), 1e-12)
+        both = _freed(np.column_stack([columns, residual]), even, weights, groups.free)
+        odd, rest = both[:, :-1], both[:, -1]
+        new = np.linalg.lstsq(odd.T @ (weights[:, None] * odd), odd.T @ (weights * rest), rcond=1e-10)[0]
+        left = rest - odd @ new
+        done = np.abs(new - solution).max() < 1e-3 * np.abs(new).max()
         solution = new
         if done:
             break
-    covariance = _sandwich(columns, weights, left, block)[:k, :k] / np.outer(unit[:k], unit[:k])
-    free = 1 - share
-    parameters = solution[:k] / unit[:k] / free
+    covariance = _sandwich(odd, weights, left, groups.cluster)[:k, :k] / np.outer(unit[:k], unit[:k])
+    parameters = solution[:k] / unit[:k]
     if not (np.isfinite(parameters).all() and np.isfinite(covariance).all()):
         return None
-    return Step(parameters, covariance / free**2, model)
+    # The frame's own noise is in the estimate too, and hides that share of itself.
+    return Step(parameters, covariance / (1 - share), model)
+
+
+def _freed(values: np.ndarray, even: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """`values` (n, q) less their weighted least-squares fit by `even` (n, p) within each group."""
+    p, count = even.shape[1], int(group.max(initial=0)) + 1
+
+    def sums(product: np.ndarray) -> np.ndarray:
+        return np.bincount(group, product, minlength=count)
+
+    weighted = even * weights[:, None]
+    normal = np.empty((count, p, p))
+    for i in range(p):
+        for j in range(i + 1):
+            normal[:, i, j] = normal[:, j, i] = sums(weighted[:, i] * even[:, j])
+    right = np.empty((count, p, values.shape[1]))
+    for i in range(p):
+        for j in range(values.shape[1]):
+            right[:, i, j] = sums(weighted[:, i] * values[:, j])
+    # A whisper of a ridge: on a few pixels the second derivatives can be combinations of the rest.
+    size = np.einsum("gii->g", normal)
+    normal += (1e-9 * size + 1e-300)[:, None, None] * np.eye(p)
+    fit = np.linalg.solve(normal, right)
+    out = values.astype(np.float64, copy=True)
+    for i in range(p):
+        out -= even[:, i, None] * fit[group, i]
+    return out
 
 
 def _sandwich(columns: np.ndarray, weights: np.ndarray, left: np.ndarray, block: np.ndarray) -> np.ndarray:
@@ -296,7 +371,15 @@ def _moved(
     moved = np.abs(transform(known.transform.inverse(nodes)) - nodes).max()
     if not np.isfinite(moved) or moved > LARGEST:
         return known.replace(note=known.note or "the refinement did not converge; place from the first guess")
-    return known.replace(transform=transform, covariance=covariance)
+    better = known.replace(transform=transform, covariance=covariance)
+    # A poor estimate of the scene tells less than the stars did.
+    return known if _error(better, nodes) > WORSE * _error(known, nodes) else better
+
+
+def _error(place: Registered, nodes: np.ndarray) -> float:
+    """Rms of the position's standard deviation over the frame."""
+    variance = position_covariance(place.covariance, place.correction, nodes - frame_centre(place.shape))
+    return float(np.sqrt(np.einsum("nii->n", variance).mean()))
 
 
 def _corners(shape: tuple[int, int]) -> np.ndarray:

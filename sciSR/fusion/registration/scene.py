@@ -37,6 +37,7 @@ class Scene:
         solid = binary_erosion(known, iterations=reach, border_value=0)
         self.solid = self._on_canvas(solid.astype(np.float32)) > 0.5
         self.slope[~self.solid] = 0
+        self.cells = _cells(np.where(self.solid, seen, -np.inf), max(self.canvas.factors))
         self.variance = None if std is None else self._on_canvas(np.square(np.where(known, std, 0)))
 
     def _on_canvas(self, image: np.ndarray) -> np.ndarray:
@@ -77,6 +78,32 @@ class Scene:
             np.stack([along(1, 0), along(0, 1)], axis=-1),
             np.stack([along(2, 0), along(1, 1), along(0, 2)], axis=-1),
         )
+
+
+def _cells(seen: np.ndarray, factor: float) -> np.ndarray:
+    """Which star a fine pixel belongs to: 1, 2, ... within `RADIUS` of the compact maxima, 0 elsewhere.
+
+    The brightest `STARS` local maxima that rise from their surroundings; where two overlap, the brighter has it.
+    """
+    from scipy.ndimage import maximum_filter
+
+    near, far = int(np.ceil(1.5 * factor)), int(np.ceil(RADIUS * factor))
+    top = np.isfinite(seen) & (seen == maximum_filter(seen, 2 * near + 1))
+    rows, columns = np.nonzero(top)
+    order = np.argsort(seen[rows, columns], kind="stable")[-STARS:]
+    out = np.zeros(seen.shape, dtype=np.int32)
+    span = np.arange(-far, far + 1)
+    disc = np.hypot(span[:, None], span[None, :]) <= RADIUS * factor
+    for name, k in enumerate(order, start=1):
+        r, c = int(rows[k]), int(columns[k])
+        if far <= r < seen.shape[0] - far and far <= c < seen.shape[1] - far:
+            out[r - far : r + far + 1, c - far : c + far + 1][disc] = name
+    return out
+
+
+RADIUS = 4.0
+"""Native pixels around a maximum that are taken as one star."""
+STARS = 1500
 
 
 @dataclass(frozen=True, eq=False)
