@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sciSR.api import fuse as fuse
     from sciSR.api import read as read
     from sciSR.api import read_all as read_all
     from sciSR.api import read_sequence as read_sequence
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from sciSR.api import write as write
     from sciSR.errors import SciSRError as SciSRError
     from sciSR.image import Image as Image
+    from sciSR.sequence import FrameSequence as FrameSequence
 
 _LAZY = {
+    "fuse": "sciSR.api",
     "read": "sciSR.api",
     "read_all": "sciSR.api",
     "read_sequence": "sciSR.api",
     "upscale": "sciSR.api",
     "write": "sciSR.api",
+    "FrameSequence": "sciSR.sequence",
     "Image": "sciSR.image",
     "SciSRError": "sciSR.errors",
 }

@@ -172,6 +172,29 @@ def write(
         return writer.commit(images)
 
 
+def fuse(sequence: FrameSequence, scale: Any = 2, method: str = "map", **settings: Any) -> Fused:
+    """Fuse a sequence of frames into one frame on finer pixels; see :func:`sciSR.fusion.fuse.fuse`.
+
+    Parameters
+    ----------
+    sequence : FrameSequence
+        From :func:`read_sequence`.
+    scale : number, str, or pair
+    method : {"map", "spectral", "drizzle", "mean", "median", "ibp", "pocs"}
+    **settings
+        ``reference``, ``register``, ``model``, ``background``, ``keep_best``, ``device``, ``strict``, ``deconvolve``,
+        ``psf``, ``context``, ``half_sets``, and those of the method.
+
+    Returns
+    -------
+    Fused
+        ``.image``, ``.weight``, ``.coverage``, ``.records``; ``.write("out.fits")``.
+    """
+    from sciSR.fusion.fuse import fuse as run  # torch is needed from here on only
+
+    return run(sequence, scale, method, **settings)
+
+
 def write_fused(fused: Fused, path: Path | str, *, overwrite: bool = False) -> Path:
     """Write a fused image with its error, weight, coverage and a table of its frames, atomically.
 

@@ -19,7 +19,9 @@ from sciSR.fusion.shrink import Ladder
 
 SMOOTH = 3.0
 """Radius in fine pixels over which squared errors are averaged."""
-LOST = 0.1
+ALIASED = 1.0
+"""Error of sharp structures, in units of the share that the optics pass beyond the fine grid's own limit."""
+LOST = 0.06
 """Share of the excess energy of the residual that counts: rungs overlap."""
 
 
@@ -28,6 +30,7 @@ def standard_deviation(
     noise: Sequence[Tensor],
     prior: Tensor,
     ladder: Ladder,
+    amplitude: Tensor,
     weak: Tensor,
     image: Tensor,
 ) -> Tensor:
@@ -41,6 +44,8 @@ def standard_deviation(
     prior : Tensor
         Spectrum of the weak prior.
     ladder : Ladder
+    amplitude : Tensor
+        Spectrum of the optics.
     weak : Tensor, (rows, columns)
         The weakly regularised solution of the real data.
     image : Tensor, (rows, columns)
@@ -55,7 +60,7 @@ def standard_deviation(
     weak_again, _ = solve(again, [penalty], image, iterations=25, tolerance=1e-3)
     image_again = ladder.run(weak_again)
     error = image_again - image
-    total = ladder.smooth(error * error, SMOOTH)
+    total = ladder.smooth(error * error, SMOOTH) + _aliased(ladder, amplitude, image)
     real, repeated = torch.fft.rfft2(weak - image), torch.fft.rfft2(weak_again - image_again)
     for rung in range(ladder.rungs):
         step = ladder.step(rung)
@@ -66,6 +71,13 @@ def standard_deviation(
         ]
         total += LOST * (energies[0] - energies[1]).clamp_min(0)
     return total.sqrt()
+
+
+def _aliased(ladder: Ladder, amplitude: Tensor, image: Tensor) -> Tensor:
+    """Squared error from detail finer than the fine pixels can hold, which the forward model does not know of."""
+    beyond = float(amplitude[0, -1])
+    soft = ladder.smooth(image.clamp_min(0), 2.0)
+    return (ALIASED * beyond) ** 2 * ladder.smooth((image - soft) ** 2, 1.0)
 
 
 def _observed(likelihood: Likelihood, noise: Sequence[Tensor], image: Tensor) -> Likelihood:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,18 +68,31 @@ class _Base:
         self.notes: list[str] = []
         self.extras: dict[str, Any] = {}
         self.omega: float | None = None
+        self._learnt: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def weak(self, likelihood: Likelihood) -> tuple[Tensor, Tensor]:
-        """The weakly regularised solution, and its prior's spectrum (half plane, with the strength)."""
+        """The weakly regularised solution, and its prior's spectrum (half plane, with the strength).
+
+        What an earlier call learnt of the same canvas (the optics' spectrum, the solution) is where this one begins.
+        """
         canvas = likelihood.canvas
-        amplitude = moffat_amplitude(canvas, self.fwhm)
         typical = float(likelihood.spectrum.max())
-        first, _ = self._solve(likelihood, amplitude, 1e-6 * typical, None, most=25, tolerance=1e-3)
-        if self.omega is None:
-            self.omega = self._strength(likelihood, first, typical)
-        start, _ = self._solve(likelihood, amplitude, self.omega, first)
-        amplitude = measured_amplitude(canvas, start, likelihood, amplitude, self.omega)
+        known = self._learnt.get(canvas.start)
+        if known is None or known[0].shape != canvas.shape:
+            amplitude = moffat_amplitude(canvas, self.fwhm)
+            start, _ = self._solve(likelihood, amplitude, 1e-6 * typical, None, most=25, tolerance=1e-3)
+            if self.omega is None:
+                self.omega = self._strength(likelihood, start, typical)
+            start, _ = self._solve(likelihood, amplitude, self.omega, start, most=12, tolerance=1e-3)
+            amplitude = measured_amplitude(canvas, start, likelihood, amplitude, self.omega)
+        else:
+            start, amplitude = known
+            amplitude = measured_amplitude(canvas, start, likelihood, amplitude, self.omega or 1e-6 * typical)
+            # Structures that earlier masks had cut off may have come back, brighter.
+            self.omega = min(self.omega or np.inf, self._strength(likelihood, start, typical))
+        assert self.omega is not None
         x, done = self._solve(likelihood, amplitude, self.omega, start)
+        self._learnt[canvas.start] = (x, amplitude)
         self._record(done)
         return x, self._shape(likelihood, amplitude) * self.omega
 
@@ -90,7 +104,8 @@ class _Base:
         return (square / (square + CORNER**2) + 1e-7) / amplitude**2
 
     def _strength(self, likelihood: Likelihood, first: Tensor, typical: float) -> float:
-        known = first[likelihood.weight > 0.3 * likelihood.typical]
+        # Bright places weigh little, by their own photons, but they are what sets the range.
+        known = first[likelihood.weight > 1e-5 * likelihood.typical]
         if not known.numel():
             return 1e-4 * typical
         top = torch.quantile(known[:: max(1, known.numel() // 1_000_000)].abs().float(), 0.99995)
@@ -139,7 +154,13 @@ class Adaptive(_Base):
         ladder = Ladder(likelihood, prior, rungs=rungs)
         self.extras |= {"omega": self.omega, "rungs": rungs}
         image = ladder.run(x)
-        std = standard_deviation(likelihood, noise, prior, ladder, x, image) if self.settings.errors else None
+        std = (
+            standard_deviation(
+                likelihood, noise, prior, ladder, self._learnt[likelihood.canvas.start][1], x, image
+            )
+            if self.settings.errors
+            else None
+        )
         return Scene(image, std)
 
 

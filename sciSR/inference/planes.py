@@ -104,7 +104,7 @@ class ImagePlane:
 
 
 @contextlib.contextmanager
-def _full_folder_named() -> Iterator[None]:
+def full_folder_named() -> Iterator[None]:
     """The result's own disk may be empty: it is the folder for temporary files that is full."""
     try:
         yield
@@ -151,7 +151,7 @@ class Scratch:
             self._array[rows.start : rows.stop] = values
         else:
             assert self._file is not None
-            with _full_folder_named():
+            with full_folder_named():
                 self._file.seek(rows.start * self._row_bytes)
                 self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
                 self._file.flush()
@@ -205,7 +205,7 @@ class Scratch:
             self._array[:, columns.start : columns.stop] = values
             return
         assert self._file is not None
-        with _full_folder_named():
+        with full_folder_named():
             for row, each in enumerate(np.ascontiguousarray(values, dtype=self.dtype)):
                 self._file.seek(row * self._row_bytes + columns.start * self.dtype.itemsize)
                 self._file.write(each.data)

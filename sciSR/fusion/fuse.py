@@ -1,0 +1,436 @@
+"""Many frames of one field in, one sharper frame out: the whole way."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from sciSR import __version__
+from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
+from sciSR.fusion.diversity import nothing_to_gain
+from sciSR.fusion.placing import Placed, place
+from sciSR.fusion.prepared import Solution, Target
+from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
+from sciSR.fusion.product import FrameRecord, Fused
+from sciSR.fusion.registration import refine
+from sciSR.fusion.solvers import SOLVERS, solver
+from sciSR.grid import exact_factors
+from sciSR.image import Image
+from sciSR.sequence import FrameSequence
+
+Progress = Callable[[float], None]
+
+ROUNDS = 2
+"""Times that a solution is used to refine transforms, levels and outliers before the last one is made."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`fuse` was asked for."""
+
+    scale: tuple[Fraction, Fraction]
+    method: str
+    reference: str | int = "auto"
+    register: str = "auto"
+    model: str = "auto"
+    background: str = "auto"
+    keep_best: float | None = None
+    device: str = "auto"
+    strict: bool = False
+    deconvolve: bool = False
+    context: bool = False
+    half_sets: bool = False
+    panels: bool = False
+    solver: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        out = {k: getattr(self, k) for k in ("method", "reference", "register", "model", "background")}
+        out |= {"keep_best": self.keep_best, "deconvolve": self.deconvolve}
+        out["scale"] = [str(s) for s in self.scale] if self.scale[0] != self.scale[1] else str(self.scale[0])
+        return {**out, **{k: v for k, v in self.solver.items() if isinstance(v, str | int | float | bool)}}
+
+
+def fuse(
+    sequence: FrameSequence,
+    scale: Any = 2,
+    method: str = "map",
+    *,
+    reference: str | int = "auto",
+    register: str = "auto",
+    model: str = "auto",
+    background: str = "auto",
+    keep_best: float | None = None,
+    device: str = "auto",
+    strict: bool = False,
+    deconvolve: bool = False,
+    psf: np.ndarray | None = None,
+    context: bool = False,
+    half_sets: bool = False,
+    panels: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Fused:
+    """Fuse a sequence of frames into one frame on finer pixels.
+
+    Frames are registered, brought to the level of the reference, freed of outliers that the model itself can't
+    explain, and solved for the scene as a camera with fine pixels and the same optics would see it.
+
+    Parameters
+    ----------
+    sequence : FrameSequence
+        From :func:`sciSR.read_sequence`, or ``FrameSequence.from_arrays(arrays)``.
+    scale : number, str, or pair
+        Fine pixels per native pixel: 2, 1.5, ``"3/2"``, or one per axis (rows, columns).
+    method : {"map", "spectral", "drizzle", "mean", "median", "ibp", "pocs"}
+    reference : int, str or "auto"
+        Frame that gives grid and level: its number, its name, or a sharp one.
+    register : {"auto", "wcs", "stars", "phase", "planetary"}
+        Where the first guess of the transforms comes from; ``"planetary"`` adds smooth local warps.
+    model : {"auto", "shift", "euclidean", "similarity", "affine", "wcs"}
+    background : {"auto", "offset", "plane", "mesh", "none"}
+        What may differ between the frames' backgrounds.
+    keep_best : float or str, optional
+        Share of the frames to keep, the sharpest.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+    strict : bool
+        A frame that can't be used raises instead of being left out.
+    deconvolve : bool
+        Also take the optics' blur out, as far as the noise allows (method ``map``).
+    psf : ndarray, optional
+        The blur to take out, on the *fine* grid's pixels, centred; measured from the stars by default.
+    context : bool
+        Also say which frames contribute where.
+    half_sets : bool
+        Also fuse the two halves of the frames, and measure their Fourier ring correlation.
+    panels : bool
+        Also make the pictures for a contact sheet (a drizzled image among them).
+    progress : callable, optional
+        Called with the fraction done, 0 to 1.
+    **settings
+        Of the method, e.g. ``pixfrac=0.6`` for drizzle, ``prior="huber"`` for map.
+
+    Returns
+    -------
+    Fused
+
+    Raises
+    ------
+    UsageError
+        Settings that make no sense.
+    UnsupportedError
+        No frame can be used; with `strict`, one can't.
+    """
+    from sciSR.inference.choose import parse_scale
+
+    if method not in SOLVERS:
+        raise UsageError(
+            f"no method of fusion is called {method!r}", remedy=f"use one of {', '.join(SOLVERS)}"
+        )
+    if deconvolve and method != "map":
+        raise UsageError(
+            "only the map method deconvolves", remedy="leave the method or the deconvolution out"
+        )
+    if not len(sequence):
+        raise UnsupportedError("there is no frame to fuse")
+    asked = Settings(
+        parse_scale(scale), method, reference, register, model, background, keep_best, device, strict,
+        deconvolve, context, half_sets, panels, settings,
+    )  # fmt: skip
+    work = _Fusion(sequence, asked, psf, progress or (lambda fraction: None))
+    return work.run()
+
+
+class _Fusion:
+    """One fusion, step by step."""
+
+    def __init__(
+        self, sequence: FrameSequence, asked: Settings, psf: np.ndarray | None, tell: Progress
+    ) -> None:
+        self.sequence, self.asked, self.psf, self.tell = sequence, asked, psf, tell
+        self.notes: list[str] = []
+        self.method = asked.method
+        self.memory: dict[str, Any] = {}
+
+    def run(self) -> Fused:
+        self._look()
+        placed = place(self.sequence, self.asked, lambda f: self.tell(0.25 * f))
+        self.notes += placed.notes
+        self._complain(placed)
+        reference = self.sequence[placed.registration.reference]
+        target = Target(reference.shape, exact_factors(reference.shape, self.asked.scale))
+        kept = lambda f: self.tell(0.25 + 0.15 * f)  # noqa: E731
+        prep = prepare(
+            self.sequence, placed.registration, target,
+            background=self.asked.background, strict=self.asked.strict, progress=kept,
+        )  # fmt: skip
+        with prep.store:
+            if placed.multiplier is not None:
+                for entry in prep.store.entries:
+                    entry.multiplier = placed.multiplier(entry.index)  # type: ignore[assignment]
+            self._fall_back(prep)
+            self._improve(prep, placed)
+            self.tell(0.8)
+            solution = self._last(prep, placed)
+            self.tell(0.9)
+            return self._fused(prep, placed, solution)
+
+    def _look(self) -> None:
+        """Warn of what is mixed."""
+        frames = self.sequence.frames
+        filters = sorted({f.filter for f in frames if f.filter})
+        if len(filters) > 1:
+            self._warn(
+                f"the frames were taken through {len(filters)} filters ({', '.join(filters)}): their colours mix"
+            )
+        times = sorted({round(f.exposure, 6) for f in frames if f.exposure})
+        if len(times) > 1:
+            self._warn(f"exposures from {times[0]:g} to {times[-1]:g} s: scaled to the reference's")
+        shapes = sorted({f.shape for f in frames})
+        if len(shapes) > 1:
+            self.notes.append(f"frames of {len(shapes)} shapes: {', '.join(f'{a}x{b}' for a, b in shapes)}")
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(text, SciSRWarning, stacklevel=4)
+        self.notes.append(text)
+
+    def _complain(self, placed: Placed) -> None:
+        for k, reason in placed.registration.left_out:
+            text = f"{self.sequence[k].name}: {reason}"
+            if self.asked.strict:
+                raise UnsupportedError(
+                    reason, where=self.sequence[k].name, remedy="leave the frame out, or --strict"
+                )
+            warnings.warn(f"left out: {text}", SciSRWarning, stacklevel=4)
+
+    def _fall_back(self, prep: Preparation) -> None:
+        """One frame, or no two that sample the sky differently: finer pixels would be invented."""
+        if self.method in ("map", "spectral", "ibp", "pocs"):
+            reason = nothing_to_gain([e.registered.transform for e in prep.store.entries], prep.target)
+            if reason and not self.asked.deconvolve:
+                self.method = "mean"
+                self._warn(
+                    f"{reason}: there is no resolution to gain, so the frames are averaged (method mean)"
+                )
+
+    def _improve(self, prep: Preparation, placed: Placed) -> None:
+        """Rounds of solving, refining the transforms, and finding outliers."""
+        if len(prep.store) < 2:
+            return
+        prep.first_pass(reject=not placed.planetary)
+        if placed.planetary:
+            return
+        rounds = ROUNDS if len(prep.store) > 2 else 1
+        for k in range(rounds):
+            image = self._solve("map", prep.store, prep.target, placed, quick=True).image
+            if placed.refinable:
+                current = [e.registered for e in prep.store.entries]
+                for entry, better in zip(
+                    prep.store.entries, refine(prep.store, image, prep.target, current), strict=True
+                ):
+                    entry.registered = better
+            prep.against(image, trails=k == rounds - 1, device=self.asked.device)
+            self.tell(0.4 + 0.4 * (k + 1) / rounds)
+
+    def _solve(
+        self,
+        method: str,
+        frames: Any,
+        target: Target,
+        placed: Placed,
+        *,
+        quick: bool = False,
+        whole: bool = True,
+    ) -> Solution:
+        given = dict(self.asked.solver) if method == self.asked.method and not quick else {}
+        if method == "map":
+            given.setdefault("fwhm", fwhm_of(placed.registration.frames))
+            if whole:
+                given["memory"] = self.memory
+            if quick:
+                given |= {"errors": False, "tolerance": 1e-3}
+            elif self.asked.context:
+                given["context"] = True
+        elif method == "drizzle" and self.asked.context:
+            given["context"] = True
+        device = self.asked.device
+        if method != "map" and device == "auto":
+            from sciSR.fusion.map import resolve
+
+            device = str(resolve(device))
+        return solver(method)(frames, target, device=device, **given)
+
+    def _last(self, prep: Preparation, placed: Placed) -> Solution:
+        if not self.asked.deconvolve:
+            return self._solve(self.method, prep.store, prep.target, placed)
+        from sciSR.fusion.deconvolution import deconvolved
+
+        plain = self._solve("map", prep.store, prep.target, placed)
+        solution, note = deconvolved(
+            plain, prep.store, prep.target, self.psf, dict(self.asked.solver), self.asked.device
+        )
+        self.notes.append(note)
+        return solution
+
+    # -- the product
+
+    def _fused(self, prep: Preparation, placed: Placed, solution: Solution) -> Fused:
+        reference = self.sequence[placed.registration.reference]
+        share = (
+            float(prep.target.factors[0] * prep.target.factors[1])
+            if reference.image.quantity == "total"
+            else 1.0
+        )
+        lost = prep.census.never_measured()
+        bad = ~np.isfinite(solution.image) | lost
+        level = _at_fine(prep.background.evaluate(), prep.target)
+        nan = np.float32(np.nan)
+        image = np.where(bad, nan, (solution.image + level) / np.float32(share))
+        std = np.where(bad, nan, solution.std / np.float32(share))
+        if lost.any():
+            self.notes.append(f"{int(lost.sum())} fine pixels are saturated in every frame: NaN")
+        if prep.trails:
+            self.notes.append(f"{prep.trails} trails masked")
+        self.notes += [*prep.notes, *solution.notes]
+        if share != 1:
+            self.notes.append(f"the unit is per pixel: {share:g} fine pixels share a native pixel's value")
+        records = self._records(prep, placed)
+        settings = {**self.asked.as_dict(), "method": self.method, "device": str(self.asked.device)}
+        record = {"software": f"sciSR {__version__}", "step": "fuse", **settings}
+        record |= {"frames": len(prep.store), "reference": reference.name, **dict(solution.extras)}
+        out = reference.image.replace(
+            data=image,
+            uncertainty=std,
+            mask=bad,
+            grid=reference.image.grid.refine(prep.target.factors),
+            provenance=reference.image.provenance.add(**record),
+        )
+        report = self._report(prep, placed, solution)
+        panels = self._panels(prep, placed, solution) if self.asked.panels else {}
+        self.tell(1.0)
+        weight = solution.weight * np.float32(share**2)
+        return Fused(
+            Image(**{f: getattr(out, f) for f in out.__dataclass_fields__}), weight, solution.coverage,
+            solution.context, self.sequence, records, settings, tuple(dict.fromkeys(self.notes)), panels, report,
+        )  # fmt: skip
+
+    def _records(self, prep: Preparation, placed: Placed) -> tuple[FrameRecord, ...]:
+        entries = {entry.index: entry for entry in prep.store.entries}
+        reasons = {**dict(placed.registration.left_out), **dict(prep.left_out)}
+        noise = {k: _sky_sigma(prep, e) for k, e in entries.items()}
+        best = max((1 / s**2 for s in noise.values() if s > 0), default=1.0)
+        out = []
+        for k, frame in enumerate(self.sequence):
+            common = {
+                "name": frame.name,
+                "exposure": frame.exposure if frame.exposure else float("nan"),
+                "start": frame.start or "",
+                "quality": placed.quality(k),
+            }
+            entry = entries.get(k)
+            if entry is None:
+                out.append(FrameRecord(used=False, reason=reasons.get(k, "not used"), **common))
+                continue
+            seen, sigma = entry.registered, noise[k]
+            out.append(
+                FrameRecord(
+                    used=True,
+                    reference=seen.how == "reference",
+                    model=seen.model,
+                    how=seen.how,
+                    matrix=tuple(float(v) for v in seen.matrix.matrix.ravel()),
+                    error_px=seen.error_px,
+                    rms_px=seen.rms_px,
+                    n_stars=seen.n_stars,
+                    fwhm_px=seen.fwhm_px,
+                    background=float(entry.match.background.level),
+                    gain=float(entry.match.gain),
+                    noise=sigma * float(entry.match.gain),
+                    weight=float(1 / sigma**2 / best) if sigma > 0 else 0.0,
+                    rejected=entry.rejected,
+                    bad=entry.known_bad,
+                    **common,
+                )
+            )
+        return tuple(out)
+
+    def _report(self, prep: Preparation, placed: Placed, solution: Solution) -> dict[str, Any]:
+        used = [e.registered for e in prep.store.entries if e.registered.how != "reference"]
+        errors = [r.error_px for r in used if np.isfinite(r.error_px)]
+        out: dict[str, Any] = {
+            "frames_used": len(prep.store),
+            "registration_error_px_median": float(np.median(errors)) if errors else None,
+            "registration_error_px_max": float(np.max(errors)) if errors else None,
+            "rejected_pixels": int(sum(e.rejected for e in prep.store.entries)),
+            "solver": {k: v for k, v in solution.extras.items() if isinstance(v, str | int | float | bool)},
+        }
+        if self.asked.half_sets and len(prep.store) >= 4:
+            out["frc"] = self._ring_correlation(prep, placed)
+        return out
+
+    def _ring_correlation(self, prep: Preparation, placed: Placed) -> dict[str, Any]:
+        from sciSR.metrics.resolution import frc_report
+
+        n = len(prep.store)
+        halves = []
+        for part in (list(range(0, n, 2)), list(range(1, n, 2))):
+            halves.append(
+                self._solve(
+                    self.method,
+                    prep.store.some(part),
+                    prep.target,
+                    placed,
+                    quick=self.method == "map",
+                    whole=False,
+                )
+            )
+        good = np.isfinite(halves[0].image) & np.isfinite(halves[1].image)
+        images = [np.where(good, h.image, 0.0) for h in halves]
+        return frc_report(*images, factor=float(prep.target.factors[0]), mask=good)
+
+    def _panels(self, prep: Preparation, placed: Placed, solution: Solution) -> dict[str, np.ndarray]:
+        """Pictures for the contact sheet, all in the level of the result."""
+        from sciSR.fusion.map import FramePredictor
+
+        entry = prep.reference
+        level = _at_fine(prep.background.evaluate(), prep.target)
+        raw = np.where(prep.store.get(entry, "bad"), np.float32(np.nan), prep.store.get(entry, "values"))
+        drizzled = self._solve("drizzle", prep.store, prep.target, placed).image + level
+        predicted, unknown = FramePredictor(np.nan_to_num(solution.image), prep.target)(
+            prep.store.prepared(entry)
+        )
+        frame = prep.store.prepared(entry)
+        left = np.where(
+            frame.bad | unknown, np.float32(np.nan), (frame.values - predicted) / np.sqrt(frame.variance)
+        )
+        share = float(prep.target.factors[0] * prep.target.factors[1])
+        if self.sequence[placed.registration.reference].image.quantity == "total":
+            drizzled = drizzled / np.float32(share)
+        return {"reference": raw, "drizzle": drizzled, "residual": left}
+
+
+def _sky_sigma(prep: Preparation, entry: Any) -> float:
+    """Typical noise of a frame's pixel, in the reference's level."""
+    variance = prep.store.get(entry, "variance")
+    good = ~prep.store.get(entry, "bad")
+    if not good.any():
+        return float("nan")
+    middle = float(np.median(variance[good][:: max(1, int(good.sum()) // 100_000)]))
+    return float(np.sqrt(middle)) / abs(float(entry.match.gain))
+
+
+def _at_fine(native: np.ndarray, target: Target) -> np.ndarray:
+    """A smooth native map on the fine grid, edge to edge; float32."""
+    if np.ptp(native) == 0:
+        return np.full(target.shape, native.flat[0], dtype=np.float32)
+    import torch
+
+    plane = torch.from_numpy(np.ascontiguousarray(native, dtype=np.float32))[None, None]
+    fine = torch.nn.functional.interpolate(plane, size=target.shape, mode="bilinear", align_corners=False)
+    return fine[0, 0].numpy()

@@ -1,0 +1,143 @@
+"""Which frames are used, and where they lie: by stars and world coordinates, or by a planet's surface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciSR.errors import SciSRError, UnsupportedError, UsageError
+from sciSR.fusion.registration import Registration, register
+from sciSR.sequence import FrameSequence
+
+if TYPE_CHECKING:
+    from sciSR.fusion.fuse import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """The frames' places.
+
+    Attributes
+    ----------
+    registration : Registration
+    planetary : bool
+        Local warps: outliers are not looked for, transforms not refined.
+    sharpness : ndarray or None
+        0 to 1 by frame, where frames were ranked.
+    multiplier : callable or None
+        Of the variance of a frame's pixels, by index.
+    """
+
+    registration: Registration
+    planetary: bool = False
+    sharpness: np.ndarray | None = None
+    multiplier: Callable[[int], Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def refinable(self) -> bool:
+        """Whether the transforms are of the kinds that a refinement corrects."""
+        return not self.planetary
+
+    def quality(self, index: int) -> float:
+        return float("nan") if self.sharpness is None else float(self.sharpness[index])
+
+
+def place(sequence: FrameSequence, asked: Settings, tell: Callable[[float], None]) -> Placed:
+    """Register a sequence as asked for.
+
+    Raises
+    ------
+    SciSRError
+        Nothing can be registered, or a setting makes no sense.
+    """
+    planetary, why = _planetary(sequence, asked.register)
+    reference = _index(sequence, asked.reference)
+    if planetary:
+        return _by_surface(sequence, asked, reference, why, tell)
+    method = "auto" if asked.register in ("auto", "planetary") else asked.register
+    found = register(sequence, reference=reference, model=asked.model, method=method)  # type: ignore[arg-type]
+    tell(1.0)
+    if asked.keep_best is not None:
+        return _sharpest(found, asked.keep_best)
+    return Placed(found, notes=list(found.notes))
+
+
+def _planetary(sequence: FrameSequence, wish: str) -> tuple[bool, str]:
+    if wish == "planetary":
+        return True, ""
+    if wish != "auto" or len(sequence) < 2:
+        return False, ""
+    from sciSR.fusion.planetary import looks_planetary
+
+    try:
+        decision = looks_planetary(sequence)
+    except SciSRError:
+        return False, ""
+    return bool(decision), str(decision.reason)
+
+
+def _index(sequence: FrameSequence, reference: str | int) -> Any:
+    """``"auto"``, or the number of a frame that may be given by name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if reference == "auto":
+        return "auto"
+    if isinstance(reference, str):
+        hits = [k for k, f in enumerate(sequence) if reference in (f.name, f.name.split("[")[0])]
+        if len(hits) != 1:
+            what = "no frame is" if not hits else f"{len(hits)} frames are"
+            raise UsageError(
+                f"{what} called {reference!r}", remedy="give a frame's name or its number from 0"
+            )
+        return hits[0]
+    if not 0 <= reference < len(sequence):
+        raise UsageError(
+            f"there is no frame {reference}", remedy=f"frames are numbered 0 to {len(sequence) - 1}"
+        )
+    return int(reference)
+
+
+def _by_surface(
+    sequence: FrameSequence, asked: Settings, reference: Any, why: str, tell: Callable[[float], None]
+) -> Placed:
+    from sciSR.fusion.planetary import register_planetary
+
+    keep = 1.0 if asked.keep_best is None else asked.keep_best
+    found = register_planetary(sequence, reference=reference, keep=keep, progress=tell)
+    notes = [*found.notes]
+    if why:
+        notes.append(f"registered by its surface: {why}")
+    quality = found.quality if len(found.quality) else None
+    return Placed(
+        found, True, quality, found.variance_multiplier if found.weights is not None else None, notes
+    )
+
+
+def _sharpest(found: Registration, share: float | str) -> Placed:
+    """Only the frames with the narrowest stars."""
+    from sciSR.fusion.planetary.quality import how_many
+
+    widths = np.array([np.nan if f is None else f.fwhm_px for f in found.frames])
+    known = np.flatnonzero(np.isfinite(widths))
+    if not known.size:
+        raise UnsupportedError("no stars to judge the frames' sharpness by", remedy="leave --keep-best out")
+    number = how_many(sum(f is not None for f in found.frames), share)
+    best = set(known[np.argsort(widths[known], kind="stable")][:number].tolist()) | {found.reference}
+    reason = "less sharp than those kept"
+    left = [(k, reason) for k, f in enumerate(found.frames) if f is not None and k not in best]
+    kept = Registration(
+        found.reference,
+        tuple(f if k in best else None for k, f in enumerate(found.frames)),
+        tuple(sorted([*found.left_out, *left])),
+        found.notes,
+        found.names,
+    )
+    sharpness = np.nan_to_num(np.nanmin(widths) / widths, nan=0.0)
+    return Placed(kept, sharpness=sharpness, notes=[*found.notes])
