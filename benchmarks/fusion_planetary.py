@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 
-from sciSR.fusion.planetary import rank_quality, register_planetary
+from sciSR.fusion.planetary import MAP_SETTINGS, rank_quality, register_planetary
 from sciSR.fusion.planetary.lattice import Lattice
 from sciSR.fusion.planetary.local import Box, LocalAligner
 from sciSR.fusion.planetary.simulate import Clip, simulate_clip
@@ -139,7 +139,8 @@ def local_mean(frames: np.ndarray, scale: int, keep: float) -> np.ndarray:
 def solved(method: str, frames: np.ndarray, scale: int, keep: float) -> np.ndarray:
     prepared = Prepared(FrameSequence.from_arrays(frames), keep)
     target = Target(frames.shape[1:], (Fraction(scale), Fraction(scale)))
-    return solver(method)(prepared, target).image
+    settings = MAP_SETTINGS if method == "map" else {}
+    return solver(method)(prepared, target, **settings).image
 
 
 def run(method: str, clip: Path, scale: int, keep: float) -> np.ndarray:

@@ -89,6 +89,7 @@ def test_the_best_frames_are_kept_and_the_others_are_named(
     left = dict(registration.left_out)
     assert sorted([*kept, *left]) == list(range(30))
     assert all("not among the 15 kept" in reason for reason in left.values())
+    assert registration.not_kept == tuple(sorted(left))
     assert registration.as_dict()["frames"][kept[0]]["model"] == "local"
 
 
@@ -209,6 +210,7 @@ def test_frames_that_show_something_else_are_named_and_left_out(still: Clip) -> 
     assert "sharpness 0.000" in reasons[8] or "does not look like" in reasons[8]
     assert "match" in reasons[9] or "look like" in reasons[9]
     assert all(frame is not None for frame in registration.frames[:8])
+    assert registration.not_kept == ()
 
 
 def test_where_a_frame_is_blurred_it_counts_less(still: Clip) -> None:

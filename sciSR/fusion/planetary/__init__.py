@@ -4,10 +4,11 @@ The sharpest frames of a clip are kept, aligned as a whole, and then each by a s
 """
 
 from sciSR.fusion.planetary.disc import Decision, Disc, find_disc, looks_planetary
-from sciSR.fusion.planetary.lucky import PlanetaryRegistration, register_planetary
+from sciSR.fusion.planetary.lucky import MAP_SETTINGS, PlanetaryRegistration, register_planetary
 from sciSR.fusion.planetary.quality import best_frames, keep_best, rank_quality, sharpness
 
 __all__ = [
+    "MAP_SETTINGS",
     "Decision",
     "Disc",
     "PlanetaryRegistration",
