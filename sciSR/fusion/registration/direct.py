@@ -14,9 +14,9 @@ from sciSR.fusion.registration.models import corrected, correction, design, fram
 from sciSR.fusion.registration.phase import find_shift
 from sciSR.fusion.registration.planes import Plane, blurred, warped
 from sciSR.fusion.registration.polar import turned
-from sciSR.fusion.registration.refine import Step, step_of
 from sciSR.fusion.registration.results import Registered
 from sciSR.fusion.registration.scene import Scene
+from sciSR.fusion.registration.step import Step, step_of
 from sciSR.fusion.transforms import Affine, Transform
 
 SMOOTHINGS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

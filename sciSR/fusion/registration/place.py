@@ -64,7 +64,7 @@ def place(anchor: Anchor, frame: Frame, seen: Catalogue, model: str, method: str
             return found
         if method == "wcs":
             return _trusted(guess, frame, seen)
-        reasons.append("nothing in the image confirms the world coordinates (--registration wcs trusts them)")
+        reasons.append("nothing in the image confirms the world coordinates (--register wcs trusts them)")
     if method in ("auto", "stars"):
         found = _from_stars(anchor.stars, frame, seen, model)
         if found is not None:
