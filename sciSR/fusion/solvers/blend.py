@@ -21,7 +21,7 @@ from torch import Tensor
 from sciSR.fusion.solvers.resample import gaussian
 
 REACH = 0.75
-"""Sigma of the local mean, in native pixels: about the core of a star."""
+"""Sigma of the local mean, in native pixels: about the core of a star; twice that for the first, smoothest detail."""
 
 THRESHOLD = 3.0
 """T: in pure noise <e^2> fluctuates by half of v or so, and must not let it through."""
@@ -65,10 +65,11 @@ def blend(levels: Sequence[Level], local: Tensor, factors: tuple[float, float]) 
     factors : (float, float)
         Fine pixels per native pixel.
     """
-    reach = (REACH * factors[0], REACH * factors[1])
     image = levels[0].image.clone()
     shares, probes = [torch.ones_like(image)], [levels[0].probe]
-    for before, level in pairwise(levels):
+    for k, (before, level) in enumerate(pairwise(levels)):
+        wide = REACH * (2 if k == 0 else 1)
+        reach = (wide * factors[0], wide * factors[1])
         detail, probe = level.image - before.image, level.probe - before.probe
         noise = probe.square().mean() * local
         energy = (gaussian(detail**2, reach) - THRESHOLD * noise).clamp(min=0)

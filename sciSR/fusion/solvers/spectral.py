@@ -27,11 +27,11 @@ from sciSR.fusion.solvers.wiener import Posterior, noise_data, wiener
 PRIOR_ROUNDS = 5
 """Updates of the prior's spectrum by the solution's."""
 
-QUIET = 0.1
-"""Share of the quiet sky's power in the strongest prior: what this smooths away too much, the details bring back."""
+QUIET = (0.01, 0.1)
+"""Shares of the quiet sky's power in the strongest priors: what they smooth away too much, the details bring back."""
 
-STEPS = (0.0, 0.5, 1.0)
-"""Solutions that are blended: from the quiet sky's power to that of all, in the logarithm."""
+STEPS = (0.5, 1.0)
+"""From there on: to the power of all, in the logarithm."""
 
 SHARES = 5
 """Coverages at which the posterior variance is computed."""
@@ -182,8 +182,8 @@ def _priors(prior: PowerSpectrum, quiet: PowerSpectrum | None) -> list[PowerSpec
     """From the strongest to the weakest; one alone where there is nothing to blend."""
     if quiet is None:
         return [prior]
-    strongest = PowerSpectrum(quiet.radius, quiet.power * QUIET)
-    return [strongest.towards(prior, share, most=1.0) for share in STEPS]
+    sky = [PowerSpectrum(quiet.radius, quiet.power * share).towards(prior, 0.0, most=1.0) for share in QUIET]
+    return sky + [sky[-1].towards(prior, step) for step in STEPS]
 
 
 def _finish(
@@ -232,7 +232,7 @@ def _factors(aliases: Aliases) -> tuple[float, float]:
 def _bias(
     weakest: Level, mixed: Blend, curves: list[Curve], survey: Survey, aliases: Aliases, adaptive: bool
 ) -> Tensor:
-    """Squared bias: where details were kept, the weakest prior's, which gathers at stars; elsewhere the strongest's.
+    """Squared bias: where details were kept, the weakest prior's, which gathers at stars; elsewhere the sky's.
 
     The pull is taken from the solution, itself shrunk: it is scaled to the posterior's total.
     """
@@ -247,7 +247,8 @@ def _bias(
     kept = covered * local * (float(last.bias[-1]) / total.clamp(min=1e-30)) + (1 - covered) * stationary
     if not adaptive:
         return kept
-    smoothed = _at_share(curves[0].bias, curves[0], survey)
+    # The strongest prior expects less than there is; the next one's bias is what a quiet sky has shown.
+    smoothed = _at_share(curves[1].bias, curves[1], survey)
     return mixed.share * kept + (1 - mixed.share) * smoothed
 
 
