@@ -73,6 +73,15 @@ def test_frames_that_differ_by_a_shift_get_no_rotation():
     np.testing.assert_array_equal(found.transform.linear, np.eye(2))
 
 
+def test_where_frames_are_turned_none_is_forced_to_be_straight():
+    random = np.random.default_rng(18)
+    field = scene.stars(random, 50, SHAPE)
+    truth = [Affine.about(CENTRE, a, 1.0, (a * 300, 2)) for a in (0.0, 0.01, 1e-5, -0.012, 2e-5)]
+    frames = [scene.noisy(scene.expose(field, t, SHAPE), random) for t in truth]
+    found = register(scene.sequence(frames), reference=0)
+    assert {f.correction for f in found.frames[1:]} == {"euclidean"}
+
+
 @pytest.mark.parametrize("model", ["shift", "euclidean", "similarity", "affine"])
 def test_the_model_asked_for_is_the_model_used(model):
     found = register(pair(Affine.about(CENTRE, 0.004, 1.0, (3, 1)), 6), model=model).frames[1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from sciSR.errors import SciSRError, UsageError
+from sciSR.fusion.registration import models
 from sciSR.fusion.registration.place import Anchor, Unregistered, place
 from sciSR.fusion.registration.reference import another, choose_reference, more_central
 from sciSR.fusion.registration.results import Registered, Registration
@@ -100,7 +102,30 @@ def _against(
         except Unregistered as error:
             frames.append(None)
             reasons[k] = error.what
+    if model == "auto":
+        _alike(frames, anchor, sequence, catalogues, method)
     return frames, reasons
+
+
+def _alike(
+    frames: list[Registered | None],
+    anchor: Anchor,
+    sequence: FrameSequence,
+    catalogues: Sequence[Catalogue | None],
+    method: str,
+) -> None:
+    """Where a third of the frames are turned, the others are so too, only by too little to be significant: they get
+    a rotation as well, since one that is left out stays in all that follows."""
+    moved = [k for k, f in enumerate(frames) if f is not None and f.how != "reference"]
+    straight = [k for k in moved if (f := frames[k]) and f.correction == "shift" and f.model != "wcs"]
+    if 3 * (len(moved) - len(straight)) < len(moved):
+        return
+    for k in straight:
+        seen, known = catalogues[k], frames[k]
+        if seen is None or known is None or 0 < known.n_stars < models.FEWEST["euclidean"]:
+            continue
+        with contextlib.suppress(Unregistered):
+            frames[k] = place(anchor, sequence[k], seen, "euclidean", method)
 
 
 def _reconsidered(

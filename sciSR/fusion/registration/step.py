@@ -12,7 +12,7 @@ from sciSR.fusion.registration.results import Registered
 from sciSR.fusion.registration.scene import Sampled, Scene
 from sciSR.fusion.transforms import MODELS, Affine, Transform, frame_positions
 
-PIXELS = 60_000
+PIXELS = 40_000
 """Pixels of a frame that are used at most: those with the largest slope to noise ratio."""
 BLOCK = 12
 """Pixels a side of the squares whose residuals are taken as one: about a star with its wings."""
