@@ -337,7 +337,7 @@ class _Lucky:
                 transform=Chain((warp, Affine.shift(*place.shift))),
                 covariance=covariance,
                 model="local",
-                how="disc",
+                how="reference" if k == self.home else "disc",
                 shape=self.sequence[k].shape,
                 background=place.disc.sky,
                 noise=place.disc.noise,
