@@ -160,7 +160,7 @@ def run_method(
         row.failed = f"{error}: {lines[-1][:160]}"
         return row
     if method == "siril":
-        truth = Truth.of(simulation.sky, scale, truth.variance, SIRIL_OFFSET)
+        truth = Truth.of(simulation.sky, scale, truth.variance, truth.frames, SIRIL_OFFSET)
     row.score = score(out["image"], truth, out.get("std"))
     if "transforms" in out and not (known and not method.startswith("ours-")):
         used = out.get("used", np.ones(len(out["transforms"]), dtype=bool))
@@ -328,7 +328,7 @@ def run_scene(scene: str, methods: list[str], options: argparse.Namespace) -> li
         folder = Path(name)
         write_frames(simulation, folder / "frames")
         for scale in options.scale:
-            truth = Truth.of(simulation.sky, scale, SKY + READ_NOISE**2)
+            truth = Truth.of(simulation.sky, scale, SKY + READ_NOISE**2, len(simulation.frames))
             some = [run_method(m, scale, simulation, truth, folder, options) for m in methods]
             shape = "x".join(map(str, simulation.sky.native))
             print(f"\n## {scene}, x{scale}: {len(simulation.frames)} frames of {shape}\n")

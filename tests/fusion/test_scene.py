@@ -131,7 +131,7 @@ def judged() -> tuple[Sky, Truth]:
     stars = np.array([[40.3, 41.7, 2e4], [44.1, 88.2, 3e4], [83.6, 45.5, 5e4], [85.2, 84.9, 8e4]])
     spectrum = sky.spectrum + rfft2(star_light(stars, sky.fine))
     sky = Sky(spectrum, sky.native, stars)
-    return sky, Truth.of(sky, 2, SKY + READ_NOISE**2)
+    return sky, Truth.of(sky, 2, SKY + READ_NOISE**2, 16)
 
 
 def test_the_truth_itself_is_perfect_whatever_its_sky_level(judged: tuple[Sky, Truth]) -> None:
@@ -155,14 +155,14 @@ def test_a_shifted_grid_is_an_error_of_centroids_and_known_offsets_are_allowed_f
     judged: tuple[Sky, Truth],
 ) -> None:
     sky, truth = judged
-    moved = Truth.of(sky, 2, truth.variance, offset=(0.5, -0.5))
+    moved = Truth.of(sky, 2, truth.variance, 16, offset=(0.5, -0.5))
     noise = np.random.default_rng(0).normal(0, 0.1, truth.image.shape)
     assert score(moved.image + noise, truth).centroid == pytest.approx(0.25, rel=0.15)
     assert score(moved.image + noise, moved).centroid < 1e-3
 
 
 def test_noise_gives_the_psnr_and_the_coverage_it_must(judged: tuple[Sky, Truth]) -> None:
-    truth, sigma = judged[1], 5.0
+    truth, sigma = judged[1], 3.0
     noise = np.random.default_rng(0).normal(0, sigma, truth.image.shape)
     found = score(truth.image + noise, truth, np.full(truth.image.shape, sigma))
     inner = truth.image[28:-28, 28:-28].astype(float)
