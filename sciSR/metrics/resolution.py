@@ -23,6 +23,7 @@ Threshold = Literal["1/7", "half-bit"]
 THRESHOLDS: tuple[Threshold, ...] = ("1/7", "half-bit")
 
 _SOFT = 8.0
+_RISE, _DEEP = 0.1, 0.7
 _HALF_BIT = 0.2071
 """Signal to noise of each half (power) where the whole carries half a bit: (sqrt(2) - 1) / 2."""
 
@@ -57,11 +58,15 @@ class Resolution:
     threshold : {"1/7", "half-bit"}
     reached_end : bool
         The curve stays above the threshold up to the pixel's own limit (0.5): the true resolution may be finer.
+    rises_again : bool
+        The curve turned up before it fell below the threshold. What both images share beyond that is most likely an
+        artefact of how they were made; `frequency` is where it turned.
     """
 
     frequency: float
     threshold: Threshold
     reached_end: bool = False
+    rises_again: bool = False
 
     @property
     def period(self) -> float:
@@ -260,7 +265,8 @@ def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7") -> Reso
     """The first spatial frequency at which a curve falls below a threshold for good measure.
 
     A single low ring between two high ones is noise: the curve is smoothed by a running mean of three rings, weighted
-    by their numbers of coefficients, before the crossing is interpolated.
+    by their numbers of coefficients, before the crossing is interpolated. Optics and noise make a curve fall and
+    stay down: one that dips and rises again before the crossing ends at the dip.
 
     Parameters
     ----------
@@ -282,12 +288,25 @@ def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7") -> Reso
     if first > max(2, len(above) // 10):  # nothing in common at low frequencies: a spike is no resolution
         return Resolution(math.nan, threshold)
     below = np.flatnonzero(~above[first:])
+    end = first + int(below[0]) if below.size else len(above)
+    dip = _dip(smooth[first:end], curve.n[first:end])
+    if dip is not None:
+        return Resolution(float(curve.frequencies[first + dip]), threshold, rises_again=True)
     if not below.size:
         return Resolution(0.5, threshold, reached_end=True)
-    k = first + int(below[0])
-    f0, f1 = curve.frequencies[k - 1], curve.frequencies[k]
-    e0, e1 = excess[k - 1], excess[k]
+    f0, f1 = curve.frequencies[end - 1], curve.frequencies[end]
+    e0, e1 = excess[end - 1], excess[end]
     return Resolution(float(f0 + (f1 - f0) * e0 / (e0 - e1)), threshold)
+
+
+def _dip(smooth: NDArray, n: NDArray) -> int | None:
+    """Where a curve is lowest before it rises again by more than its noise and a good deal; None where it does not."""
+    lowest = np.minimum.accumulate(smooth)
+    at = np.maximum.accumulate(np.where(smooth <= lowest, np.arange(len(smooth)), 0))
+    noise = np.sqrt(1 / (3 * n) + 1 / (3 * n[at]))  # at most, of the difference of two means of three rings
+    rise = smooth - lowest > np.maximum(_RISE, 5 * noise)
+    found = np.flatnonzero(rise & (lowest < _DEEP))  # only deep dips count, not ripples near 1
+    return int(at[found[0]]) if found.size else None
 
 
 def _smoothed(curve: RingCorrelation) -> NDArray[np.float64]:
@@ -323,7 +342,7 @@ def frc_report(
     dict
         ``frequencies`` (cycles per native pixel; the native pixel's own limit is 0.5), ``correlation``, ``n``,
         ``half_bit`` (that threshold's curve), and ``resolution``: for each threshold ``frequency``, ``period_px``
-        (native pixels), ``reached_end``. NaN is None.
+        (native pixels), ``reached_end``, ``rises_again``. NaN is None.
     """
     curve = fourier_ring_correlation(a, b, mask=mask, ring_width=ring_width)
     found = {}
@@ -333,6 +352,7 @@ def frc_report(
             "frequency": _number(each.frequency * factor),
             "period_px": _number(each.period / factor),
             "reached_end": each.reached_end,
+            "rises_again": each.rises_again,
         }
     return {
         "frequencies": [float(f * factor) for f in curve.frequencies],

@@ -162,6 +162,35 @@ def test_a_spike_at_high_frequency_is_no_resolution() -> None:
     assert math.isnan(frc_resolution(RingCorrelation(frequencies, correlation, np.full(50, 100.0))).frequency)
 
 
+def test_a_curve_that_dips_and_rises_again_ends_at_the_dip() -> None:
+    """Artefacts that both images share come back at high frequencies; detail does not."""
+    frequencies = np.linspace(0.005, 0.5, 100)
+    correlation = np.clip(1.2 - 2.5 * frequencies, 0, 1)
+    correlation[80:] = 0.8
+    found = frc_resolution(RingCorrelation(frequencies, correlation, np.full(100, 1e4)))
+    assert found.rises_again
+    assert not found.reached_end
+    assert found.frequency == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_common_artefact_beyond_the_scenes_limit_is_not_called_detail() -> None:
+    artefact = band_limited(0.5, seed=77) - band_limited(0.44, seed=77)
+    halves = two_halves(3 * band_limited(0.3) + 2 * artefact, 0.5)
+    found = frc_resolution(fourier_ring_correlation(*halves))
+    assert found.frequency < 0.34
+    # And where noise is low enough that the curve never falls below the threshold:
+    scene = 3 * band_limited(0.3) + 0.3 * (band_limited(0.44, 5) - band_limited(0.3, 5)) + 2 * artefact
+    found = frc_resolution(fourier_ring_correlation(*two_halves(scene, 0.5)))
+    assert found.rises_again
+    assert 0.28 < found.frequency < 0.45
+
+
+def test_noise_of_a_falling_curve_is_no_dip() -> None:
+    for seed in range(20):
+        halves = two_halves(band_limited(0.5, seed), 0.9, seed + 500)
+        assert not frc_resolution(fourier_ring_correlation(*halves)).rises_again
+
+
 def test_crossing_lies_between_rings() -> None:
     frequencies = np.linspace(0.01, 0.5, 50)
     curve = RingCorrelation(frequencies, 1 - 2 * frequencies, np.full(50, 1e6))
