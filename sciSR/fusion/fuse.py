@@ -201,7 +201,10 @@ class _Fusion:
         self.notes.append(text)
 
     def _complain(self, placed: Placed) -> None:
+        chosen = set(getattr(placed.registration, "not_kept", ())) | placed.dropped
         for k, reason in placed.registration.left_out:
+            if k in chosen:  # by --keep-best: no failure
+                continue
             text = f"{self.sequence[k].name}: {reason}"
             if self.asked.strict:
                 raise UnsupportedError(
@@ -251,6 +254,10 @@ class _Fusion:
         given = dict(self.asked.solver) if method == self.asked.method and not quick else {}
         if method == "map":
             given.setdefault("fwhm", fwhm_of(placed.registration.frames))
+            if placed.planetary:
+                from sciSR.fusion.planetary import MAP_SETTINGS
+
+                given = {**MAP_SETTINGS, **given}
             if whole:
                 given["memory"] = self.memory
             if quick:

@@ -187,7 +187,12 @@ def _solve_tile(
     margin = MARGIN + (HALO if (rows, columns) != _whole(target) else 0)
     canvas = Canvas.around(target, rows, columns, margin=margin, device=device)
     gathered = gather(
-        frames, canvas, seed=model.settings.seed, context=out.context if context else None, at=(rows, columns)
+        frames,
+        canvas,
+        seed=model.settings.seed,
+        errors=model.settings.errors,
+        context=out.context if context else None,
+        at=(rows, columns),
     )
     core = canvas.inside(rows, columns)
     here = (rows, columns)
@@ -226,6 +231,7 @@ def gather(
     canvas: Canvas,
     *,
     seed: int = 0,
+    errors: bool = True,
     context: np.ndarray | None = None,
     at: tuple[slice, slice] | None = None,
 ) -> Gathered:
@@ -238,6 +244,8 @@ def gather(
     frames : PreparedFrames
     canvas : Canvas
     seed : int
+    errors : bool
+        False leaves the draw of the noise and the coverage at zero.
     context : ndarray of int32 (planes, rows, columns), optional
         Of the whole target; bits are set over `at`, the target slices of the canvas's core.
     at : (slice, slice), optional
@@ -262,6 +270,9 @@ def gather(
         if not bool((weights > 0).any()):
             continue
         accumulator.add(where, window_of(frame.values, where), weights)
+        touched += 1
+        if not errors:
+            continue
         generator = torch.Generator().manual_seed(hash((seed, k, canvas.start)) % 2**31)
         epsilon = torch.randn(weights.shape, generator=generator).to(weights.device)
         predictor.scatter(sigma * epsilon, where, draw)
@@ -272,7 +283,6 @@ def gather(
             context[k // 32][at] |= bits.astype(np.int32) * np.int32(
                 np.uint32(1 << (k % 32)).astype(np.int32)
             )
-        touched += 1
     finished: list[tuple[Tensor, NormalEquations]] = []
     noise = []
     while parts:

@@ -29,6 +29,8 @@ class Placed:
         0 to 1 by frame, where frames were ranked.
     multiplier : callable or None
         Of the variance of a frame's pixels, by index.
+    dropped : frozenset of int
+        Frames that were not kept, by choice.
     """
 
     registration: Registration
@@ -36,6 +38,7 @@ class Placed:
     sharpness: np.ndarray | None = None
     multiplier: Callable[[int], Any] | None = None
     notes: list[str] = field(default_factory=list)
+    dropped: frozenset[int] = frozenset()
 
     @property
     def refinable(self) -> bool:
@@ -140,4 +143,4 @@ def _sharpest(found: Registration, share: float | str) -> Placed:
         found.names,
     )
     sharpness = np.nan_to_num(np.nanmin(widths) / widths, nan=0.0)
-    return Placed(kept, sharpness=sharpness, notes=[*found.notes])
+    return Placed(kept, sharpness=sharpness, notes=[*found.notes], dropped=frozenset(k for k, _ in left))

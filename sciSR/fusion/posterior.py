@@ -19,9 +19,11 @@ from sciSR.fusion.shrink import Ladder
 
 SMOOTH = 3.0
 """Radius in fine pixels over which squared errors are averaged."""
-ALIASED = 1.0
+PASSED = 0.8
+"""Factor on the repetition's squared error: its distribution has longer tails than a Gaussian."""
+ALIASED = 8.0
 """Error of sharp structures, in units of the share that the optics pass beyond the fine grid's own limit."""
-LOST = 0.06
+LOST = 0.08
 """Share of the excess energy of the residual that counts: rungs overlap."""
 
 
@@ -60,7 +62,7 @@ def standard_deviation(
     weak_again, _ = solve(again, [penalty], image, iterations=25, tolerance=1e-3)
     image_again = ladder.run(weak_again)
     error = image_again - image
-    total = ladder.smooth(error * error, SMOOTH) + _aliased(ladder, amplitude, image)
+    total = PASSED * ladder.smooth(error * error, SMOOTH) + _aliased(ladder, amplitude, image)
     real, repeated = torch.fft.rfft2(weak - image), torch.fft.rfft2(weak_again - image_again)
     for rung in range(ladder.rungs):
         step = ladder.step(rung)

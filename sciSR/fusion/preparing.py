@@ -41,6 +41,14 @@ from sciSR.sequence import Frame, FramePixels, FrameSequence
 
 _SLOPE = 12.0
 """Pixels whose gradient is this many times their noise tell how far a frame's sharpness differs from the model's."""
+_AROUND = 2.5
+"""Pixels: radius of the neighbourhood in which a misfit is measured."""
+_WILD = 25.0
+"""A residual's square, in units of its variance, counts for no more than this: a track is five pixels long there."""
+_BY_CHANCE = 7.0
+"""Mean of these squares that a cosmic ray, a defect or the model's own error may give."""
+_TRAILS = 3
+"""Trails in one frame, at most."""
 _SAME_GAIN = 0.006
 """Relative: below, a reference's gain is not told from the other frames'."""
 
@@ -193,6 +201,10 @@ class Preparation:
         values, variance = entry.match.to_reference(store.get(entry, "values"), store.get(entry, "variance"))
         assert variance is not None
         bad = store.get(entry, "bad") | unknown
+        factor = _misfit(values - predicted, variance, bad)
+        if factor is not None:
+            variance = variance * factor
+            store.put(entry, "variance", store.get(entry, "variance") * factor)
         gradient = gradient_magnitude(predicted)
         slack = _sharpness_error(values, variance, bad, predicted, gradient)
         found = find_outliers(
@@ -210,8 +222,10 @@ class Preparation:
             persistent.add(values - predicted, variance + np.square(slack * gradient), bad)
         if trails:
             mask, lines = find_trails(values - predicted, variance + np.square(slack * gradient), bad)
-            found |= mask & ~bad
-            self.trails += len(lines)
+            # More than that is no traffic: the frame differs from the others in its light (colour, clouds).
+            if len(lines) <= _TRAILS and mask.mean() < 0.05:
+                found |= mask & ~bad
+                self.trails += len(lines)
         entry.rejected = int(found.sum())
         store.put(entry, "outlier", found)
 
@@ -250,6 +264,25 @@ def _sharpness_error(
     left = np.abs(values[steep] - predicted[steep])
     beyond = np.sqrt(np.maximum(left**2 - variance[steep], 0)) / gradient[steep]
     return float(np.median(beyond))
+
+
+def _misfit(left: np.ndarray, variance: np.ndarray, bad: np.ndarray) -> np.ndarray | None:
+    """Where a frame differs from the prediction by more than its noise over a whole neighbourhood: by which factor.
+
+    Seeing, guiding or colour differ from frame to frame, and around bright stars that is more than the noise. It is
+    no outlier, but no fine detail of the scene either: there the frame is as uncertain as it misfits. A few wild
+    pixels do not count.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    ratio = np.where(bad, np.float32(0), left * left / variance)
+    good = np.maximum(gaussian_filter((~bad).astype(np.float32), _AROUND), np.float32(0.05))
+    usual = gaussian_filter(np.minimum(ratio, np.float32(_WILD)), _AROUND) / good
+    most = usual > _BY_CHANCE
+    if not most.any():
+        return None
+    whole = gaussian_filter(np.minimum(ratio, np.float32(_WILD**2)), _AROUND) / good
+    return np.where(most, np.maximum(whole, 1), np.float32(1)).astype(np.float32)
 
 
 def _pixels(frame: Frame, values: np.ndarray, bad: np.ndarray, variance: np.ndarray) -> FramePixels:

@@ -20,6 +20,8 @@ DYNAMIC = 70.0
 """The weak prior's strength is this over the square of the scene's brightest structure."""
 CORNER = 0.2
 """Cycles per native pixel below which a scene is not expected to be smoother than its light sources alone make it."""
+SHARPER = 0.75
+"""Least width of the optics, in units of that of the stars: some frames are sharper than the median."""
 TOP = 6.0
 """The ladder ends where the prior is this many times as strong as the data at zero frequency."""
 
@@ -59,12 +61,10 @@ class _Base:
 
     def __init__(self, settings: PriorSettings, fwhm: float | None) -> None:
         self.settings = settings
-        # The width without the pixel's own; never sharper than the finest optics that a detector meets.
-        self.fwhm = (
-            1.5
-            if fwhm is None or not fwhm > 0
-            else max(0.8, (fwhm**2 - 0.6) ** 0.5 if fwhm**2 > 1.3 else 0.8)
-        )
+        # The width without the pixel's own (a box of one pixel: 5.55/12 in squared FWHM); never sharper than the
+        # finest optics that a detector meets.
+        self.stars = fwhm is not None and fwhm > 0
+        self.fwhm = float(max(0.8, max((fwhm or 0.0) ** 2 - 0.46, 0.0) ** 0.5)) if self.stars else 1.5
         self.notes: list[str] = []
         self.extras: dict[str, Any] = {}
         self.omega: float | None = None
@@ -84,10 +84,10 @@ class _Base:
             if self.omega is None:
                 self.omega = self._strength(likelihood, start, typical)
             start, _ = self._solve(likelihood, amplitude, self.omega, start, most=12, tolerance=1e-3)
-            amplitude = measured_amplitude(canvas, start, likelihood, amplitude, self.omega)
+            amplitude = self._optics(likelihood, start, amplitude)
         else:
             start, amplitude = known
-            amplitude = measured_amplitude(canvas, start, likelihood, amplitude, self.omega or 1e-6 * typical)
+            amplitude = self._optics(likelihood, start, amplitude)
             # Structures that earlier masks had cut off may have come back, brighter.
             self.omega = min(self.omega or np.inf, self._strength(likelihood, start, typical))
         assert self.omega is not None
@@ -95,6 +95,19 @@ class _Base:
         self._learnt[canvas.start] = (x, amplitude)
         self._record(done)
         return x, self._shape(likelihood, amplitude) * self.omega
+
+    def _optics(self, likelihood: Likelihood, start: Tensor, amplitude: Tensor) -> Tensor:
+        """The optics' spectrum as measured, but not sharper than the stars are.
+
+        What differs between the frames beyond their transforms (seeing, guiding, colour) looks like fine detail in a
+        weak solution. The stars' width says what is possible.
+        """
+        canvas = likelihood.canvas
+        omega = self.omega or 1e-6 * float(likelihood.spectrum.max())
+        found = measured_amplitude(canvas, start, likelihood, amplitude, omega)
+        if self.stars:
+            found = torch.minimum(found, moffat_amplitude(canvas, SHARPER * self.fwhm))
+        return found
 
     def _shape(self, likelihood: Likelihood, amplitude: Tensor) -> Tensor:
         """``k^2 / (k^2 + corner^2) / amplitude^2``: large structures are not drawn towards zero."""

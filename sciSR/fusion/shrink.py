@@ -23,6 +23,10 @@ RATIO = 4.0
 RUNGS = 11
 THRESHOLDS = (1000.0, 200.0, 50.0, 8.0)
 """Local energies, in units of the noise's, below which nothing is kept, one pass after the other."""
+HEIR = 1.5
+"""A rung keeps at least so much of what the finer one keeps around."""
+SOURCES = 0.6
+"""The rung, from the finest (0) to the coarsest (1), whose details tell where sources are."""
 RADIUS = 2.0
 """Radius over which the energy is averaged, in units of 1 / (2 pi k) of the detail's own frequency k."""
 
@@ -46,7 +50,7 @@ class Ladder:
         rungs: int = RUNGS,
         radius: float = RADIUS,
     ) -> None:
-        self.shape = likelihood.canvas.shape
+        self.shape, self.factors = likelihood.canvas.shape, likelihood.canvas.factors
         self.data, self.prior, self.ratio, self.rungs = likelihood.spectrum, prior, ratio, rungs
         self.noise = self.data / (self.data + prior) ** 2
         rows, columns = likelihood.canvas.frequencies()
@@ -77,21 +81,39 @@ class Ladder:
         gauss = torch.exp(-2 * torch.pi**2 * radius**2 * self.square)
         return torch.fft.irfft2(torch.fft.rfft2(image) * gauss, s=self.shape).clamp_min(0)
 
-    def shrink(self, image: Tensor, threshold: float) -> Tensor:
-        """One pass over an image."""
+    def shrink(self, image: Tensor, threshold: float, seen: list[Tensor]) -> Tensor:
+        """One pass over an image; `seen` keeps the largest share that any pass kept, by rung.
+
+        Where a detail is kept, the coarser ones beside it are kept too: they stand higher above their noise there, and
+        a star without them would lack the flux of its wings.
+        """
         spectrum = torch.fft.rfft2(image)
         out = torch.fft.irfft2(self.gain(self.rungs) * spectrum, s=self.shape)
+        finer: Tensor | None = None
         for rung in range(self.rungs):
             detail = torch.fft.irfft2(self.step(rung) * spectrum, s=self.shape)
             level = self.level[rung] * self.relative
             energy = self.smooth(detail * detail / level, self.radius[rung])
             keep = (1 - threshold / energy.clamp_min(1e-6)).clamp_(0, 1)
+            seen[rung] = torch.maximum(seen[rung], keep)
+            if finer is not None:
+                keep = torch.maximum(keep, (HEIR * self.smooth(finer, self.radius[rung])).clamp_(0, 1))
+            finer = keep
             out += keep * detail
         return out
 
     def run(self, image: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> Tensor:
-        """All passes, the brightest structures first."""
+        """All passes, the brightest structures first; then the sources get their flux back."""
         out = torch.zeros_like(image)
+        seen = [torch.zeros_like(image) for _ in range(self.rungs)]
         for threshold in thresholds:
-            out = out + self.shrink(image - out, threshold)
-        return out
+            out = out + self.shrink(image - out, threshold, seen)
+        return out + self._withheld(image - out, seen)
+
+    def _withheld(self, residual: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        """What was withheld around sources, averaged over a native pixel: noise hardly passes, flux does."""
+        size = max(self.factors)
+        sources = (seen[round(SOURCES * (self.rungs - 1))] > 0.2).float()
+        near = (6 * self.smooth(sources, 1.5 * size)).clamp_(0, 1)
+        gauss = torch.exp(-2 * torch.pi**2 * (0.75 * size) ** 2 * self.square)
+        return near * torch.fft.irfft2(torch.fft.rfft2(residual) * gauss, s=self.shape)
