@@ -147,7 +147,9 @@ class Footprint:
     inside: Tensor
 
 
-def footprint(canvas: Canvas, transform: Transform, shape: tuple[int, int]) -> Footprint | None:
+def footprint(
+    canvas: Canvas, transform: Transform, shape: tuple[int, int], band: tuple[int, int] | None = None
+) -> Footprint | None:
     """Where a frame's pixels fall on a canvas; None where none does.
 
     Parameters
@@ -157,8 +159,11 @@ def footprint(canvas: Canvas, transform: Transform, shape: tuple[int, int]) -> F
         Reference -> frame.
     shape : (int, int)
         Of the frame.
+    band : (int, int), optional
+        Only pixels whose first tap lies in these rows of the canvas.
     """
-    window = _window(canvas, transform, shape)
+    top, bottom = band or (0, canvas.shape[0])
+    window = _window(canvas, transform, shape, top, bottom)
     if window is None:
         return None
     rows, columns = window
@@ -173,7 +178,9 @@ def footprint(canvas: Canvas, transform: Transform, shape: tuple[int, int]) -> F
     fraction = (where - whole).astype(np.float32)
     first = whole.astype(np.int64) - 1
     high = np.array(canvas.shape) - 4
-    inside = ((first >= 0) & (first <= high)).all(axis=-1)
+    inside = ((first >= (top, 0)) & (first <= high)).all(axis=-1)
+    if bottom < canvas.shape[0]:
+        inside &= first[..., 0] < bottom
     if not inside.any():
         return None
     base = first[..., 0] * canvas.shape[1] + first[..., 1]
@@ -190,15 +197,17 @@ def footprint(canvas: Canvas, transform: Transform, shape: tuple[int, int]) -> F
     )
 
 
-def _window(canvas: Canvas, transform: Transform, shape: tuple[int, int]) -> tuple[slice, slice] | None:
-    """The smallest window of the frame that holds every pixel on the canvas, found along the canvas's rim."""
+def _window(
+    canvas: Canvas, transform: Transform, shape: tuple[int, int], top: int, bottom: int
+) -> tuple[slice, slice] | None:
+    """The smallest window of the frame that holds every pixel on some rows of the canvas, found along their rim."""
     factors = np.array(canvas.factors)
     t = np.linspace(0.0, 1.0, 17)
-    low, high = np.zeros(2), np.array(canvas.shape) - 1.0
-    rim = np.concatenate(
-        [np.stack([low[0] + 0 * t, t * high[1]], -1), np.stack([high[0] + 0 * t, t * high[1]], -1)]
-        + [np.stack([t * high[0], low[1] + 0 * t], -1), np.stack([t * high[0], high[1] + 0 * t], -1)]
-    )
+    left, right = np.zeros_like(t), np.full_like(t, canvas.shape[1] - 1.0)
+    high, low = np.full_like(t, float(top)), np.full_like(t, min(bottom + 3, canvas.shape[0] - 1.0))
+    across, down = t * (canvas.shape[1] - 1.0), high + t * (low - high)
+    sides = [(high, across), (low, across), (down, left), (down, right)]
+    rim = np.concatenate([np.stack(side, -1) for side in sides])
     points = transform((rim + np.array(canvas.start) + 0.5) / factors - 0.5)
     points = points[np.isfinite(points).all(axis=-1)]
     if not len(points):

@@ -26,7 +26,9 @@ from sciSR.sequence import FrameSequence
 Progress = Callable[[float], None]
 
 ROUNDS = 2
-"""Times that a solution is used to refine transforms, levels and outliers before the last one is made."""
+"""Times, at most, that a solution is used to refine transforms, levels and outliers before the last one is made."""
+SETTLED = 0.01
+"""Native pixels: no second round where the first one moved no frame by more."""
 
 
 @dataclass(frozen=True)
@@ -232,14 +234,28 @@ class _Fusion:
         rounds = ROUNDS if len(prep.store) > 2 else 1
         for k in range(rounds):
             image = self._solve("map", prep.store, prep.target, placed, quick=True).image
-            if placed.refinable:
-                current = [e.registered for e in prep.store.entries]
-                for entry, better in zip(
-                    prep.store.entries, refine(prep.store, image, prep.target, current), strict=True
-                ):
-                    entry.registered = better
-            prep.against(image, trails=k == rounds - 1, device=self.asked.device)
+            moved = self._refine(prep, image) if placed.refinable else 0.0
+            # Frames that were in place from the beginning need no second round.
+            last = k == rounds - 1 or moved < SETTLED
+            prep.against(image, trails=last and len(prep.store) > 3, device=self.asked.device)
             self.tell(0.4 + 0.4 * (k + 1) / rounds)
+            if last:
+                break
+
+    def _refine(self, prep: Preparation, image: np.ndarray) -> float:
+        """Correct all transforms against a solution; the largest rms change of a frame, native pixels."""
+        rows, columns = prep.target.native
+        points = np.array(
+            [[r, c] for r in (0.0, rows / 2, rows - 1.0) for c in (0.0, columns / 2, columns - 1.0)]
+        )
+        entries = prep.store.entries
+        better = refine(prep.store, image, prep.target, [e.registered for e in entries])
+        largest = 0.0
+        for entry, new in zip(entries, better, strict=True):
+            change = new.transform(points) - entry.registered.transform(points)
+            largest = max(largest, float(np.sqrt(np.mean(np.sum(change**2, axis=-1)))))
+            entry.registered = new
+        return largest
 
     def _solve(
         self,
@@ -385,18 +401,11 @@ class _Fusion:
         from sciSR.metrics.resolution import frc_report
 
         n = len(prep.store)
-        halves = []
-        for part in (list(range(0, n, 2)), list(range(1, n, 2))):
-            halves.append(
-                self._solve(
-                    self.method,
-                    prep.store.some(part),
-                    prep.target,
-                    placed,
-                    quick=self.method == "map",
-                    whole=False,
-                )
-            )
+        quick = self.method == "map"
+        halves = [
+            self._solve(self.method, prep.store.some(part), prep.target, placed, quick=quick, whole=False)
+            for part in (list(range(0, n, 2)), list(range(1, n, 2)))
+        ]
         good = np.isfinite(halves[0].image) & np.isfinite(halves[1].image)
         images = [np.where(good, h.image, 0.0) for h in halves]
         return frc_report(*images, factor=float(prep.target.factors[0]), mask=good)

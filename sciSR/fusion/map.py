@@ -18,7 +18,7 @@ from sciSR.errors import UsageError
 from sciSR.fusion.coverage import covered
 from sciSR.fusion.forward import MARGIN, Canvas, Footprint, Predictor, footprint, window_of
 from sciSR.fusion.least_squares import Likelihood
-from sciSR.fusion.normal import Accumulator, NormalEquations
+from sciSR.fusion.normal import BAND, Accumulator
 from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
 from sciSR.fusion.priors import PRIORS, Prior, PriorSettings, Scene
 from sciSR.fusion.transforms import linear_scale
@@ -256,40 +256,52 @@ def gather(
     """
     parts: dict[float, tuple[Predictor, Accumulator, Tensor]] = {}
     coverage = torch.zeros(canvas.shape, device=canvas.device)
-    touched = 0
-    for k, frame in enumerate(frames):
-        where = footprint(canvas, frame.transform, frame.values.shape)
-        if where is None:
-            continue
-        pixel = round(1 / linear_scale(frame.transform, frame.values.shape) / 0.02) * 0.02
-        if pixel not in parts:
-            draw = torch.zeros(canvas.shape, device=canvas.device)
-            parts[pixel] = (Predictor(canvas, pixel), Accumulator(canvas), draw)
-        predictor, accumulator, draw = parts[pixel]
-        weights, sigma = _weights(frame, where)
-        if not bool((weights > 0).any()):
-            continue
-        accumulator.add(where, window_of(frame.values, where), weights)
-        touched += 1
-        if not errors:
-            continue
-        generator = torch.Generator().manual_seed(hash((seed, k, canvas.start)) % 2**31)
-        epsilon = torch.randn(weights.shape, generator=generator).to(weights.device)
-        predictor.scatter(sigma * epsilon, where, draw)
-        seen = covered(canvas, frame.transform, frame.bad)
-        coverage += seen
-        if context is not None and at is not None:
-            bits = seen[canvas.inside(*at)].cpu().numpy()
-            context[k // 32][at] |= bits.astype(np.int32) * np.int32(
-                np.uint32(1 << (k % 32)).astype(np.int32)
-            )
-    finished: list[tuple[Tensor, NormalEquations]] = []
-    noise = []
-    while parts:
-        _, (predictor, accumulator, draw) = parts.popitem()
-        finished.append((predictor.response, accumulator.equations()))
-        noise.append(draw)
-    return Gathered(Likelihood.of(canvas, finished), noise, coverage, touched)
+    touched: set[int] = set()
+    for top in range(0, canvas.shape[0], BAND):
+        band = (top, min(top + BAND, canvas.shape[0]))
+        begun: set[float] = set()
+        for k, frame in enumerate(frames):
+            if top == 0 and errors:
+                seen = covered(canvas, frame.transform, frame.bad)
+                coverage += seen
+                if context is not None and at is not None:
+                    _mark(context[k // 32][at], seen[canvas.inside(*at)], k % 32)
+            where = footprint(canvas, frame.transform, frame.values.shape, band)
+            if where is None:
+                continue
+            pixel = round(1 / linear_scale(frame.transform, frame.values.shape) / 0.02) * 0.02
+            if pixel not in parts:
+                draw = torch.zeros(canvas.shape, device=canvas.device)
+                parts[pixel] = (Predictor(canvas, pixel), Accumulator(canvas), draw)
+            predictor, accumulator, draw = parts[pixel]
+            if pixel not in begun:
+                accumulator.begin(*band)
+                begun.add(pixel)
+            weights, sigma = _weights(frame, where)
+            if not bool((weights > 0).any()):
+                continue
+            accumulator.add(where, window_of(frame.values, where), weights)
+            touched.add(k)
+            if errors:
+                epsilon = torch.randn(weights.shape, generator=_generator(seed, k, canvas.start, top))
+                predictor.scatter(sigma * epsilon.to(weights.device), where, draw)
+        for pixel in begun:
+            parts[pixel][1].finish()
+    finished = [(p.response, a.equations()) for p, a, _ in parts.values()]
+    noise = [draw for _, _, draw in parts.values()]
+    return Gathered(Likelihood.of(canvas, finished), noise, coverage, len(touched))
+
+
+def _generator(seed: int, frame: int, start: tuple[int, int], top: int) -> torch.Generator:
+    """The same numbers for the same frame, tile and band in every run."""
+    words = np.random.SeedSequence([seed, frame, start[0] + 2**20, start[1] + 2**20, top]).generate_state(1)
+    return torch.Generator().manual_seed(int(words[0]))
+
+
+def _mark(plane: np.ndarray, seen: Tensor, bit: int) -> None:
+    """Set one bit of a context plane where a frame contributes."""
+    value = np.array(1 << bit, dtype=np.uint32).astype(np.int32)
+    plane |= np.where(seen.cpu().numpy() > 0, value, np.int32(0))
 
 
 def _weights(frame: PreparedFrame, where: Footprint) -> tuple[Tensor, Tensor]:

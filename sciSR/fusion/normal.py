@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from sciSR.fusion.forward import Canvas, Footprint
+from sciSR.fusion.threads import in_threads
 
-_BAND = 128
-"""Fine rows whose moments are held at once."""
+BAND = 320
+"""Fine rows whose moments are held at once: 65 numbers a pixel."""
 
 
 def _tap_polynomials() -> np.ndarray:
@@ -91,6 +92,8 @@ class NormalEquations:
 class Accumulator:
     """Gathers weighted frames into normal equations, a band of rows at a time.
 
+    Call :meth:`begin`, :meth:`add` for all frames and :meth:`finish` for one band after the other.
+
     Parameters
     ----------
     canvas : Canvas
@@ -98,62 +101,71 @@ class Accumulator:
 
     def __init__(self, canvas: Canvas) -> None:
         self.canvas = canvas
-        rows, columns = canvas.shape
-        device = canvas.device
-        self.moments = torch.zeros((49, rows * columns), device=device)
-        self.right = torch.zeros((16, rows * columns), device=device)
+        self.planes = torch.zeros((len(OFFSETS), *canvas.shape), device=canvas.device)
+        self.right = torch.zeros(canvas.shape, device=canvas.device)
+        self.products = torch.from_numpy(PRODUCTS).float().to(canvas.device)
+        self.taps = torch.from_numpy(TAPS).float().to(canvas.device)
+        self.top = self.height = 0
+
+    def begin(self, top: int, bottom: int) -> None:
+        """The next frames' pixels have their first tap in rows `top` to ``bottom - 1``."""
+        self.top, self.height = top, bottom - top
+        size = self.height * self.canvas.shape[1]
+        self.moments = torch.zeros((49, size), device=self.canvas.device)
+        self.data = torch.zeros((16, size), device=self.canvas.device)
 
     def add(self, where: Footprint, values: Tensor, weights: Tensor) -> None:
         """Add the pixels of a footprint, (n,) each; a weight of 0 leaves a pixel out whatever its value."""
         u, v = where.fraction[0] - 0.5, where.fraction[1] - 0.5
-        base = where.base
-        column_powers = [torch.ones_like(v)]
+        base = where.base - self.top * self.canvas.shape[1]
+        across = [torch.ones_like(v)]
         for _ in range(6):
-            column_powers.append(column_powers[-1] * v)
-        line = weights
+            across.append(across[-1] * v)
         data = torch.where(weights > 0, weights * values, torch.zeros_like(weights))
-        for p in range(7):
+
+        def line(p: int) -> None:
+            power = u**p
             for q in range(7):
-                self.moments[p * 7 + q].index_add_(0, base, line * column_powers[q])
-            line = line * u
-        for p in range(4):
-            for q in range(4):
-                self.right[p * 4 + q].index_add_(0, base, data * column_powers[q])
-            data = data * u
+                self.moments[p * 7 + q].index_add_(0, base, weights * power * across[q])
+            for q in range(4 if p < 4 else 0):
+                self.data[p * 4 + q].index_add_(0, base, data * power * across[q])
+
+        in_threads(line, range(7), self.canvas.device)
+
+    def finish(self) -> None:
+        """Turn the band's moments into its part of the equations."""
+        columns = self.canvas.shape[1]
+        self._band(self.moments.view(7, 7, self.height, columns))
+        self._right(self.data.view(4, 4, self.height, columns))
+        del self.moments, self.data
 
     def equations(self) -> NormalEquations:
         """The normal equations of what was added."""
-        rows, columns = self.canvas.shape
-        planes = torch.zeros((len(OFFSETS), rows, columns), device=self.canvas.device)
-        products = torch.from_numpy(PRODUCTS).float().to(self.canvas.device)
-        moments = self.moments.view(7, 7, rows, columns)
-        for top in range(0, rows, _BAND):
-            bottom = min(rows, top + _BAND)
-            self._band(planes, products, moments[:, :, top:bottom], top)
-        return NormalEquations(self.canvas, planes, self._right())
+        return NormalEquations(self.canvas, self.planes, self.right)
 
-    def _band(self, planes: Tensor, products: Tensor, moments: Tensor, top: int) -> None:
-        """Add the planes of the bases in rows from `top` on."""
+    def _band(self, moments: Tensor) -> None:
+        """Add the planes of the band's bases."""
         _, _, height, columns = moments.shape
         flat = moments.reshape(7, -1)
-        for dy in range(4):
-            for i in range(4 - dy):  # taps i and i + dy of the rows
-                lines = (products[i, i + dy] @ flat).view(7, -1)
-                for dx in range(-3 if dy else 0, 4):
-                    k = OFFSETS.index((dy, dx))
-                    for j in range(max(0, -dx), min(4, 4 - dx)):
-                        part = (products[j, j + dx] @ lines).view(height, columns)
-                        planes[k, top + i : top + i + height, j:].add_(
-                            part[: planes.shape[1] - top - i, : columns - j]
-                        )
+        rows, top = self.canvas.shape[0], self.top
 
-    def _right(self) -> Tensor:
-        rows, columns = self.canvas.shape
-        taps = torch.from_numpy(TAPS).float().to(self.canvas.device)
-        lines = (taps @ self.right.view(4, -1)).view(4, 4, rows, columns)  # (row tap, column power)
-        out = torch.zeros((rows, columns), device=self.canvas.device)
+        def offset(dy: int) -> None:
+            for i in range(4 - dy):  # taps i and i + dy of the rows
+                lines = (self.products[i, i + dy] @ flat).view(7, -1)
+                last = min(height, rows - top - i)
+                for dx in range(-3 if dy else 0, 4):
+                    plane = self.planes[OFFSETS.index((dy, dx))]
+                    for j in range(max(0, -dx), min(4, 4 - dx)):
+                        part = (self.products[j, j + dx] @ lines).view(height, columns)
+                        plane[top + i : top + i + last, j:].add_(part[:last, : columns - j])
+
+        in_threads(offset, range(4), self.canvas.device)
+
+    def _right(self, data: Tensor) -> None:
+        _, _, height, columns = data.shape
+        lines = (self.taps @ data.reshape(4, -1)).view(4, 4, -1)  # (row tap, column power)
         for i in range(4):
+            last = min(height, self.canvas.shape[0] - self.top - i)
             for j in range(4):
-                part = (taps[j] @ lines[i].reshape(4, -1)).view(rows, columns)
-                out[i:, j:].add_(part[: rows - i, : columns - j])
-        return out
+                part = (self.taps[j] @ lines[i]).view(height, columns)
+                self.right[self.top + i : self.top + i + last, j:].add_(part[:last, : columns - j])

@@ -6,6 +6,7 @@ matched anew (gain, background), its noise taken from what is expected in it, an
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sciSR.errors import SciSRError
+from sciSR.fusion.border import dark_border
 from sciSR.fusion.consensus import Consensus
 from sciSR.fusion.map import FramePredictor
 from sciSR.fusion.matching import (
@@ -37,6 +39,7 @@ from sciSR.fusion.matching import (
 from sciSR.fusion.prepared import PreparedFrame, Target
 from sciSR.fusion.registration import Registered, Registration
 from sciSR.fusion.store import Entry, FrameStore
+from sciSR.fusion.threads import in_threads
 from sciSR.sequence import Frame, FramePixels, FrameSequence
 
 _SLOPE = 12.0
@@ -66,6 +69,8 @@ class Preparation:
         Of the reference frame: taken from all frames, given back to the result.
     kind : str
         Of the backgrounds.
+    home : int
+        Index of the reference in the sequence.
     left_out : list of (int, str)
     notes : list of str
     """
@@ -74,23 +79,28 @@ class Preparation:
     target: Target
     background: Background
     kind: str
+    home: int
     census: SaturationCensus
     left_out: list[tuple[int, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     trails: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def reference(self) -> Entry:
-        return next(e for e in self.store.entries if e.registered.how == "reference")
+        return next(e for e in self.store.entries if e.index == self.home)
 
     def first_pass(self, *, reject: bool = True) -> None:
         """Match all frames to their median, and mask what stands out of it (unless `reject` is False)."""
         stack = median_stack(self.store, self.target.native)
         self._match_all(lambda entry: stack.predict(entry.registered.transform, entry.frame.shape))
         if reject and len(self.store) > 2:
-            for entry in self.store.entries:
+
+            def judge(entry: Entry) -> None:
                 predicted, unknown = stack.predict(entry.registered.transform, entry.frame.shape)
                 self._judge(entry, predicted, unknown, FIRST)
+
+            in_threads(judge, self.store.entries)
             self._agree()
 
     def against(self, image: np.ndarray, *, trails: bool = False, device: str = "cpu") -> None:
@@ -106,9 +116,12 @@ class Preparation:
         predict = FramePredictor(image, self.target, device=device)
         persistent = PersistentResiduals(self.target.native) if self._one_detector() else None
         self._match_all(lambda entry: predict(_bare(entry)))
-        for entry in self.store.entries:
+
+        def judge(entry: Entry) -> None:
             predicted, unknown = predict(_bare(entry))
             self._judge(entry, predicted, unknown, MODEL, persistent=persistent, trails=trails)
+
+        in_threads(judge, self.store.entries)
         self._agree()
         if persistent is not None and len(self.store) >= 4:
             self._mask_persistent(persistent)
@@ -132,8 +145,7 @@ class Preparation:
         The prediction is softer than a frame, or its level off by a little: that shows in the reference's own match,
         by which all the others are corrected.
         """
-        for entry in self.store.entries:
-            self._match(entry, *predict(entry))
+        in_threads(lambda entry: self._match(entry, *predict(entry)), self.store.entries)
         home = self._home()
         for entry in self.store.entries:
             if entry is not self.reference:
@@ -219,13 +231,15 @@ class Preparation:
             steps=thresholds.steps,
         )
         if persistent is not None:
-            persistent.add(values - predicted, variance + np.square(slack * gradient), bad)
+            with self._lock:
+                persistent.add(values - predicted, variance + np.square(slack * gradient), bad)
         if trails:
             mask, lines = find_trails(values - predicted, variance + np.square(slack * gradient), bad)
             # More than that is no traffic: the frame differs from the others in its light (colour, clouds).
             if len(lines) <= _TRAILS and mask.mean() < 0.05:
                 found |= mask & ~bad
-                self.trails += len(lines)
+                with self._lock:
+                    self.trails += len(lines)
         entry.rejected = int(found.sum())
         store.put(entry, "outlier", found)
 
@@ -329,7 +343,7 @@ def prepare(
     store = FrameStore(len(chosen), shape[0] * shape[1])
     census = SaturationCensus(target)
     known = Background("none", shape)
-    out = Preparation(store, target, known, background, census)
+    out = Preparation(store, target, known, background, registration.reference, census)
     if static.note:
         out.notes.append(static.note)
     if ceiling is not None:
@@ -375,7 +389,7 @@ def _read(frame: Frame, static: np.ndarray | None, ceiling: float | None) -> tup
     if level is not None:
         alone = static if static is not None else np.zeros_like(saturated)
         saturated = saturated_pixels(np.where(alone, 0, pixels.values), level)
-    bad = pixels.bad | saturated
+    bad = pixels.bad | saturated | dark_border(pixels.values, pixels.bad)
     if static is not None:
         bad = bad | static
     return FramePixels(pixels.values, bad, pixels.variance), saturated
