@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +19,13 @@ from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
 from sciSR.fusion.product import FrameRecord, Fused
 from sciSR.fusion.registration import refine
 from sciSR.fusion.solvers import SOLVERS, solver
+from sciSR.fusion.units import comfortable, in_own_unit
 from sciSR.grid import exact_factors
 from sciSR.image import Image
 from sciSR.sequence import FrameSequence
+
+if TYPE_CHECKING:
+    from sciSR.fusion.deconvolution import Blur
 
 Progress = Callable[[float], None]
 
@@ -88,7 +92,7 @@ def fuse(
     sequence : FrameSequence
         From :func:`sciSR.read_sequence`, or ``FrameSequence.from_arrays(arrays)``.
     scale : number, str, or pair
-        Fine pixels per native pixel: 2, 1.5, ``"3/2"``, or one per axis (rows, columns).
+        Fine pixels per native pixel: 2, 1.5, ``"3/2"``, or one per axis (rows, columns); 1 keeps the grid.
     method : {"map", "spectral", "drizzle", "mean", "median", "ibp", "pocs"}
     reference : int, str or "auto"
         Frame that gives grid and level: its number, its name, or a sharp one.
@@ -142,11 +146,12 @@ def fuse(
     if not len(sequence):
         raise UnsupportedError("there is no frame to fuse")
     asked = Settings(
-        parse_scale(scale), method, reference, register, model, background, keep_best, device, strict,
+        parse_scale(scale, native=True), method, reference, register, model, background, keep_best, device, strict,
         deconvolve, context, half_sets, panels, settings,
     )  # fmt: skip
-    work = _Fusion(sequence, asked, psf, progress or (lambda fraction: None))
-    return work.run()
+    numbers, factor = comfortable(sequence)
+    work = _Fusion(numbers, asked, psf, progress or (lambda fraction: None))
+    return in_own_unit(work.run(), sequence, factor)
 
 
 class _Fusion:
@@ -159,6 +164,7 @@ class _Fusion:
         self.notes: list[str] = []
         self.method = asked.method
         self.memory: dict[str, Any] = {}
+        self.blur: Blur | None = None
 
     def run(self) -> Fused:
         self._look()
@@ -210,7 +216,7 @@ class _Fusion:
             text = f"{self.sequence[k].name}: {reason}"
             if self.asked.strict:
                 raise UnsupportedError(
-                    reason, where=self.sequence[k].name, remedy="leave the frame out, or --strict"
+                    reason, where=self.sequence[k].name, remedy="take the frame out, or leave --strict away"
                 )
             warnings.warn(f"left out: {text}", SciSRWarning, stacklevel=4)
 
@@ -266,6 +272,7 @@ class _Fusion:
         *,
         quick: bool = False,
         whole: bool = True,
+        blur: Blur | None = None,
     ) -> Solution:
         given = dict(self.asked.solver) if method == self.asked.method and not quick else {}
         if method == "map":
@@ -274,7 +281,9 @@ class _Fusion:
                 from sciSR.fusion.planetary import MAP_SETTINGS
 
                 given = {**MAP_SETTINGS, **given}
-            if whole:
+            if blur is not None:  # another unknown: nothing learnt before is of use
+                given["blur"] = blur
+            elif whole:
                 given["memory"] = self.memory
             if quick:
                 given |= {"errors": False, "tolerance": 1e-3}
@@ -294,11 +303,17 @@ class _Fusion:
             return self._solve(self.method, prep.store, prep.target, placed)
         from sciSR.fusion.deconvolution import deconvolved
 
-        plain = self._solve("map", prep.store, prep.target, placed)
-        solution, note = deconvolved(
-            plain, prep.store, prep.target, self.psf, dict(self.asked.solver), self.asked.device
+        plain = self._solve("map", prep.store, prep.target, placed, quick=True)
+        solution, self.blur = deconvolved(
+            plain,
+            prep.target,
+            self.psf,
+            lambda blur: self._solve("map", prep.store, prep.target, placed, blur=blur),
+            lost=prep.census.never_measured(),
         )
-        self.notes.append(note)
+        if self.blur is None:
+            self.notes.append(solution.notes[-1])
+            return self._solve("map", prep.store, prep.target, placed)
         return solution
 
     # -- the product
@@ -325,6 +340,7 @@ class _Fusion:
             self.notes.append(f"the unit is per pixel: {share:g} fine pixels share a native pixel's value")
         records = self._records(prep, placed)
         settings = {**self.asked.as_dict(), "method": self.method, "device": str(self.asked.device)}
+        settings["deconvolve"] = self.blur is not None
         record = {"software": f"sciSR {__version__}", "step": "fuse", **settings}
         record |= {"frames": len(prep.store), "reference": reference.name, **dict(solution.extras)}
         out = reference.image.replace(
@@ -418,7 +434,7 @@ class _Fusion:
         level = _at_fine(prep.background.evaluate(), prep.target)
         raw = np.where(prep.store.get(entry, "bad"), np.float32(np.nan), prep.store.get(entry, "values"))
         drizzled = self._solve("drizzle", prep.store, prep.target, placed).image + level
-        predicted, unknown = FramePredictor(np.nan_to_num(solution.image), prep.target)(
+        predicted, unknown = FramePredictor(np.nan_to_num(solution.image), prep.target, blur=self.blur)(
             prep.store.prepared(entry)
         )
         frame = prep.store.prepared(entry)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,13 +20,17 @@ from sciSR.errors import UsageError
 from sciSR.fusion.coverage import covered
 from sciSR.fusion.forward import MARGIN, Canvas, Footprint, Predictor, footprint, window_of
 from sciSR.fusion.least_squares import Likelihood
+from sciSR.fusion.memory import return_freed_arrays
 from sciSR.fusion.normal import BAND, Accumulator
 from sciSR.fusion.prepared import PreparedFrame, PreparedFrames, Solution, Target
 from sciSR.fusion.priors import PRIORS, Prior, PriorSettings, Scene
 from sciSR.fusion.transforms import linear_scale
 
-TILE = 1536
-"""Fine pixels a side that are solved at once; larger targets go by tiles."""
+if TYPE_CHECKING:
+    from sciSR.fusion.deconvolution import Blur
+
+TILE = 840
+"""Larger targets go by tiles of about the square of this many fine pixels: some 300 bytes a pixel."""
 CONTRAST = 1.5
 """Most by which a pixel's variance is taken to exceed a typical one's in its weight."""
 HALO = 40
@@ -67,6 +73,7 @@ def solve(
     tile: int = TILE,
     seed: int = 0,
     memory: dict[str, Prior] | None = None,
+    blur: Blur | None = None,
 ) -> Solution:
     """Fuse by maximum a posteriori.
 
@@ -94,11 +101,13 @@ def solve(
     context : bool
         Also return which frames contribute where.
     tile : int
-        Fine pixels a side solved at once.
+        Side in fine pixels of the square whose area a tile has at most.
     seed : int
         Of the noise realisation that the standard deviation comes from.
     memory : dict, optional
         Kept between calls for nearly the same frames: each then begins where the last one ended.
+    blur : Blur, optional
+        Solve for the scene before this blur instead of as the optics deliver it (:mod:`sciSR.fusion.deconvolution`).
 
     Returns
     -------
@@ -124,7 +133,7 @@ def solve(
     out = _Output.empty(target, len(frames) if context else 0)
     used = 0
     for rows, columns in _tiles(target, tile):
-        scene = _solve_tile(frames, target, rows, columns, where, model, out, context)
+        scene = _solve_tile(frames, target, rows, columns, where, model, out, context, blur)
         used = max(used, scene)
     if not used:
         raise UsageError("no frame overlaps the reference's field")
@@ -162,15 +171,21 @@ class _Output:
 
 
 def _tiles(target: Target, size: int) -> Iterator[tuple[slice, slice]]:
-    """Equal tiles, no longer than `size`."""
+    """Equal tiles of at most ``size**2`` pixels, cut so that their overlaps cost least."""
+    rows, columns = target.shape
+    least = -(-rows * columns // size**2)
+    margin = 2 * (MARGIN + HALO)
+    best = min(
+        ((n, -(-least // n)) for n in range(1, least + 1)),
+        key=lambda cut: (rows + cut[0] * margin) * (columns + cut[1] * margin),
+    )
     spans = []
-    for length in target.shape:
-        n = max(1, -(-length // size))
+    for length, n in zip((rows, columns), best, strict=True):
         edges = [length * k // n for k in range(n + 1)]
-        spans.append([slice(a, b) for a, b in zip(edges, edges[1:], strict=False)])
-    for rows in spans[0]:
-        for columns in spans[1]:
-            yield rows, columns
+        spans.append([slice(a, b) for a, b in pairwise(edges)])
+    for part in spans[0]:
+        for other in spans[1]:
+            yield part, other
 
 
 def _solve_tile(
@@ -182,10 +197,13 @@ def _solve_tile(
     model: Prior,
     out: _Output,
     context: bool,
+    blur: Blur | None = None,
 ) -> int:
     """Fill the output over one tile; the number of frames that touch it."""
     margin = MARGIN + (HALO if (rows, columns) != _whole(target) else 0)
-    canvas = Canvas.around(target, rows, columns, margin=margin, device=device)
+    if blur is not None:
+        margin = max(margin, blur.reach)
+    canvas = Canvas.around(target, rows, columns, margin=margin, device=device, blur=blur)
     gathered = gather(
         frames,
         canvas,
@@ -287,6 +305,7 @@ def gather(
                 predictor.scatter(sigma * epsilon.to(weights.device), where, draw)
         for pixel in begun:
             parts[pixel][1].finish()
+    return_freed_arrays()
     finished = [(p.response, a.equations()) for p, a, _ in parts.values()]
     noise = [draw for _, _, draw in parts.values()]
     return Gathered(Likelihood.of(canvas, finished), noise, coverage, len(touched))
@@ -347,8 +366,11 @@ def predict_frame(
 class FramePredictor:
     """Predicts frames from one fused image: its spline coefficients are computed once."""
 
-    def __init__(self, image: np.ndarray, target: Target, *, device: str = "cpu") -> None:
-        self.canvas = Canvas.around(target, device=resolve(device))
+    def __init__(
+        self, image: np.ndarray, target: Target, *, device: str = "cpu", blur: Blur | None = None
+    ) -> None:
+        margin = MARGIN if blur is None else max(MARGIN, blur.reach)
+        self.canvas = Canvas.around(target, margin=margin, device=resolve(device), blur=blur)
         rows, columns = self.canvas.inside(*_whole(target))
         unknown = ~np.isfinite(image)
         filled = np.where(unknown, np.float32(0), image)

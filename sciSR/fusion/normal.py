@@ -19,7 +19,7 @@ from torch import Tensor
 from sciSR.fusion.forward import Canvas, Footprint
 from sciSR.fusion.threads import in_threads
 
-BAND = 320
+BAND = 160
 """Fine rows whose moments are held at once: 65 numbers a pixel."""
 
 

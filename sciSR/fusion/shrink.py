@@ -81,8 +81,8 @@ class Ladder:
         gauss = torch.exp(-2 * torch.pi**2 * radius**2 * self.square)
         return torch.fft.irfft2(torch.fft.rfft2(image) * gauss, s=self.shape).clamp_min(0)
 
-    def shrink(self, image: Tensor, threshold: float, seen: list[Tensor]) -> Tensor:
-        """One pass over an image; `seen` keeps the largest share that any pass kept, by rung.
+    def shrink(self, image: Tensor, threshold: float, sources: Tensor) -> Tensor:
+        """One pass over an image; `sources` becomes the largest share that any pass kept on the rung that tells them.
 
         Where a detail is kept, the coarser ones beside it are kept too: they stand higher above their noise there, and
         a star without them would lack the flux of its wings.
@@ -95,7 +95,8 @@ class Ladder:
             level = self.level[rung] * self.relative
             energy = self.smooth(detail * detail / level, self.radius[rung])
             keep = (1 - threshold / energy.clamp_min(1e-6)).clamp_(0, 1)
-            seen[rung] = torch.maximum(seen[rung], keep)
+            if rung == round(SOURCES * (self.rungs - 1)):
+                torch.maximum(sources, keep, out=sources)
             if finer is not None:
                 keep = torch.maximum(keep, (HEIR * self.smooth(finer, self.radius[rung])).clamp_(0, 1))
             finer = keep
@@ -105,15 +106,14 @@ class Ladder:
     def run(self, image: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> Tensor:
         """All passes, the brightest structures first; then the sources get their flux back."""
         out = torch.zeros_like(image)
-        seen = [torch.zeros_like(image) for _ in range(self.rungs)]
+        sources = torch.zeros_like(image)
         for threshold in thresholds:
-            out = out + self.shrink(image - out, threshold, seen)
-        return out + self._withheld(image - out, seen)
+            out = out + self.shrink(image - out, threshold, sources)
+        return out + self._withheld(image - out, sources)
 
-    def _withheld(self, residual: Tensor, seen: Sequence[Tensor]) -> Tensor:
+    def _withheld(self, residual: Tensor, sources: Tensor) -> Tensor:
         """What was withheld around sources, averaged over a native pixel: noise hardly passes, flux does."""
         size = max(self.factors)
-        sources = (seen[round(SOURCES * (self.rungs - 1))] > 0.2).float()
-        near = (6 * self.smooth(sources, 1.5 * size)).clamp_(0, 1)
+        near = (6 * self.smooth((sources > 0.2).float(), 1.5 * size)).clamp_(0, 1)
         gauss = torch.exp(-2 * torch.pi**2 * (0.75 * size) ** 2 * self.square)
         return near * torch.fft.irfft2(torch.fft.rfft2(residual) * gauss, s=self.shape)
