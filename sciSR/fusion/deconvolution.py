@@ -1,0 +1,178 @@
+"""Taking the optics out of a fused image, as far as the noise allows.
+
+No data can give a point of light back as a point: beyond some frequency the optics pass nothing that stands above the
+noise. So the unknown becomes the scene as a *narrower* point spread function would show it (Magain, Courbin and Sohy,
+ApJ 494, 472, 1998): a Gaussian G that the fine pixels can hold. With P the spectrum of the measured point spread
+function the data see this scene through
+
+    R = P / G,
+
+and the solver of :mod:`sciSR.fusion.map` needs only this factor in its forward model, and the spectrum of G as what
+it expects of a scene. Where R is small the data say little, and the prior keeps only what stands above its noise.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciSR.errors import SciSRWarning
+from sciSR.fusion.prepared import Solution, Target
+from sciSR.fusion.star_profile import centred_profile, profile_from_stars, stacked_fwhm, width
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sciSR.fusion.forward import Canvas
+
+LEAST = 2.0
+"""Width (FWHM) in fine pixels below which a star can't be sampled properly."""
+SHARE = 0.5
+"""Width that is aimed at, in units of the measured one."""
+WORTH = 1.1
+"""Least ratio of widths, before and after, that is worth the noise."""
+FLOOR = 1e-3
+"""Where the Gaussian's spectrum is below this, nothing is asked of the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Blur:
+    """From the scene seen through a narrow Gaussian to the image of the optics.
+
+    Attributes
+    ----------
+    profile : ndarray, (2n + 1, 2m + 1)
+        Point spread function on fine pixels (their own width included), centred, of sum 1.
+    fwhm : (float, float)
+        Of the Gaussian, fine pixels, rows and columns; the fine pixel included.
+    """
+
+    profile: np.ndarray
+    fwhm: tuple[float, float]
+
+    @property
+    def reach(self) -> int:
+        """Fine pixels by which light is spread."""
+        return max(self.profile.shape) // 2
+
+    def gaussian(self, canvas: Canvas) -> Tensor:
+        """Spectrum of the Gaussian: half plane, 1 at zero frequency."""
+        import torch
+
+        rows, columns = canvas.frequencies()
+        sigma = [f / np.sqrt(8 * np.log(2)) for f in self.fwhm]
+        return torch.exp(-2 * torch.pi**2 * ((sigma[0] * rows) ** 2 + (sigma[1] * columns) ** 2))
+
+    def amplitude(self, canvas: Canvas) -> Tensor:
+        """What may be expected of a scene at each frequency: the Gaussian's spectrum, never zero."""
+        from sciSR.fusion.optics import FLOOR as least
+
+        return self.gaussian(canvas).clamp_min(least)
+
+    def response(self, canvas: Canvas) -> Tensor:
+        """R, complex, half plane; its modulus is at most 1."""
+        import torch
+
+        rows, columns = self.profile.shape
+        # A canvas smaller than the profile is periodic: what leaves on one side comes in on the other.
+        where = np.ix_(
+            (np.arange(rows) - rows // 2) % canvas.shape[0],
+            (np.arange(columns) - columns // 2) % canvas.shape[1],
+        )
+        plane = np.zeros(canvas.shape)
+        np.add.at(plane, where, self.profile)
+        optics = torch.fft.rfft2(torch.from_numpy(plane)).to(torch.complex64).to(canvas.device)
+        ratio = optics / self.gaussian(canvas).clamp_min(FLOOR)
+        return ratio / ratio.abs().clamp_min(1.0)
+
+
+def blur_of(profile: np.ndarray, target: Target) -> Blur:
+    """The blur to take out, for a point spread function on fine pixels, centred and of sum 1.
+
+    The Gaussian that is aimed at has half the width of the stars, and at least :data:`LEAST` fine pixels.
+    """
+    factors = np.array([float(f) for f in target.factors])
+    native = width(profile) / np.sqrt(factors.prod())
+    aim = np.maximum(LEAST, SHARE * native * factors)
+    return Blur(profile, (float(aim[0]), float(aim[1])))
+
+
+def deconvolved(
+    plain: Solution,
+    target: Target,
+    psf: np.ndarray | None,
+    again: Callable[[Blur], Solution],
+    *,
+    lost: np.ndarray | None = None,
+) -> tuple[Solution, Blur | None]:
+    """A fused image with the blur of the optics reduced.
+
+    Parameters
+    ----------
+    plain : Solution
+        Without deconvolution: stars are measured on it.
+    target : Target
+    psf : ndarray, optional
+        Image of a star on fine pixels, not necessarily centred or normalised; measured by default.
+    again : callable
+        Solves the same frames for the scene before a blur: ``map.solve(frames, target, blur=...)``.
+    lost : ndarray of bool, ``target.shape``, optional
+        Fine pixels not to be trusted (saturated).
+
+    Returns
+    -------
+    solution : Solution
+        Notes say what was done; extras hold the widths, in fine pixels.
+    blur : Blur or None
+        None where stars are already as narrow as fine pixels can hold: `solution` is then `plain`.
+
+    Raises
+    ------
+    UnsupportedError
+        Too few stars that a point spread function could be measured from.
+    UsageError
+        A given point spread function that has no single centre.
+    """
+    stars = None
+    if psf is None:
+        profile, stars = profile_from_stars(plain, lost)
+        source = f"measured from {len(stars)} stars"
+    else:
+        profile, source = centred_profile(psf), "as given"
+    before = width(profile)
+    blur = blur_of(profile, target)
+    aim = float(np.sqrt(blur.fwhm[0] * blur.fwhm[1]))
+    if before < WORTH * aim:
+        text = (
+            f"not deconvolved: stars are {before:.2f} fine pixels wide (FWHM), which finer pixels alone could narrow; "
+            "a larger scale leaves room"
+        )
+        warnings.warn(text, SciSRWarning, stacklevel=4)
+        return _with(plain, text, {}), None
+    solution = again(blur)
+    after = None if stars is None else stacked_fwhm(solution.image, stars)
+    note = (
+        f"deconvolved: point spread function {source}, FWHM {before:.2f} fine pixels; aim: a Gaussian of {aim:.2f}"
+        + ("" if after is None else f"; bright stars are now {after:.2f} wide")
+        + "; faint ones stay wider"
+    )
+    extras: dict[str, Any] = {"psf": source, "fwhm_before": round(before, 3), "fwhm_aim": round(aim, 3)}
+    if after is not None:
+        extras["fwhm_after"] = round(after, 3)
+    return _with(solution, note, extras), blur
+
+
+def _with(solution: Solution, note: str, extras: dict[str, Any]) -> Solution:
+    return Solution(
+        solution.image,
+        solution.std,
+        solution.weight,
+        solution.coverage,
+        solution.context,
+        (*solution.notes, note),
+        {**solution.extras, **extras},
+    )
