@@ -15,6 +15,7 @@ taken as parallel to the reference's: turning it changes its moments from the fo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 
 from sciSR.fusion.prepared import Target
 from sciSR.fusion.transforms import Affine, Transform, frame_positions
+
+if TYPE_CHECKING:
+    from sciSR.fusion.deconvolution import Blur
 
 MARGIN = 12
 """Fine pixels around the target: the scene beyond the border shines into it, and a Fourier transform wraps."""
@@ -49,12 +53,15 @@ class Canvas:
     factors : (float, float)
         Fine pixels per native pixel.
     device : torch.device
+    blur : Blur or None
+        What lies between the unknown scene and the optics' image: None where the latter is the unknown.
     """
 
     start: tuple[int, int]
     shape: tuple[int, int]
     factors: tuple[float, float]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    blur: Blur | None = None
 
     @classmethod
     def around(
@@ -65,6 +72,7 @@ class Canvas:
         *,
         margin: int = MARGIN,
         device: str | torch.device = "cpu",
+        blur: Blur | None = None,
     ) -> Canvas:
         """The canvas of a tile (the whole target by default)."""
         spans = [
@@ -74,7 +82,7 @@ class Canvas:
         shape = tuple(fast_length(stop - start + 2 * margin) for start, stop in spans)
         factors = (float(target.factors[0]), float(target.factors[1]))
         start = (spans[0][0] - margin, spans[1][0] - margin)
-        return cls(start, (shape[0], shape[1]), factors, torch.device(device))
+        return cls(start, (shape[0], shape[1]), factors, torch.device(device), blur)
 
     def inside(self, rows: slice, columns: slice) -> tuple[slice, slice]:
         """Canvas slices of target slices."""
@@ -101,7 +109,7 @@ class Canvas:
         return (2 + torch.cos(2 * torch.pi * rows)) * (2 + torch.cos(2 * torch.pi * columns)) / 9
 
     def filter(self, x: Tensor, response: Tensor) -> Tensor:
-        """Multiply the spectrum; real in, real out, and its own adjoint for a real response."""
+        """Multiply the spectrum; real in, real out. The adjoint multiplies by the conjugate."""
         return torch.fft.irfft2(torch.fft.rfft2(x) * response, s=self.shape)
 
 
@@ -232,6 +240,8 @@ class Predictor:
     def __init__(self, canvas: Canvas, pixel: float = 1.0) -> None:
         self.canvas = canvas
         self.response = canvas.pixel_response(pixel) / canvas.spline_response()
+        if canvas.blur is not None:
+            self.response = self.response * canvas.blur.response(canvas)
 
     def coefficients(self, x: Tensor) -> Tensor:
         """Spline coefficients of the scene as native pixels would see it at every point; `x` is on the canvas."""
@@ -275,7 +285,7 @@ class Predictor:
         """A^T values, on the canvas."""
         out = torch.zeros(self.canvas.shape, dtype=values.dtype, device=self.canvas.device)
         self.scatter(values, where, out)
-        return self.coefficients(out)
+        return self.canvas.filter(out, self.response.conj())
 
 
 def window_of(array: np.ndarray, where: Footprint) -> Tensor:

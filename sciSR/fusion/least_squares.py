@@ -44,7 +44,7 @@ class Likelihood:
     ----------
     canvas : Canvas
     parts : sequence of (response, NormalEquations)
-        ``K/B`` and the equations of the frames that share it.
+        ``K/B``, complex with a blur, and the equations of the frames that share it.
     spectrum : Tensor
         Diagonal of the Hessian in Fourier space where weights are typical.
     weight : Tensor, (rows, columns)
@@ -69,19 +69,19 @@ class Likelihood:
         typical = float(some.median()) if some.numel() else 0.0
         spectrum = torch.zeros((), device=canvas.device)
         for response, equations in parts:
-            spectrum = spectrum + response**2 * _stationary(equations, weight, typical)
+            spectrum = spectrum + response.abs() ** 2 * _stationary(equations, weight, typical)
         return cls(canvas, parts, spectrum, weight, typical)
 
     def right(self) -> Tensor:
         """A^T W y, as a spectrum."""
-        return sum(response * torch.fft.rfft2(equations.right) for response, equations in self.parts)  # type: ignore[return-value]
+        return sum(response.conj() * torch.fft.rfft2(equations.right) for response, equations in self.parts)  # type: ignore[return-value]
 
     def apply(self, spectrum: Tensor) -> Tensor:
         """A^T W A x, from the spectrum of x to that of the result."""
         out = torch.zeros_like(spectrum)
         for response, equations in self.parts:
             c = torch.fft.irfft2(response * spectrum, s=self.canvas.shape)
-            out += response * torch.fft.rfft2(equations.apply(c))
+            out += response.conj() * torch.fft.rfft2(equations.apply(c))
         return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciSR.fusion.forward import Canvas
 from sciSR.fusion.least_squares import Convergence, Likelihood, Penalty, solve
 from sciSR.fusion.normal import NormalEquations
 from sciSR.fusion.optics import measured_amplitude, moffat_amplitude
@@ -79,7 +80,9 @@ class _Base:
         typical = float(likelihood.spectrum.max())
         known = self._learnt.get(canvas.start)
         if known is None or known[0].shape != canvas.shape:
-            amplitude = moffat_amplitude(canvas, self.fwhm)
+            amplitude = (
+                moffat_amplitude(canvas, self.fwhm) if canvas.blur is None else canvas.blur.amplitude(canvas)
+            )
             start, _ = self._solve(likelihood, amplitude, 1e-6 * typical, None, most=25, tolerance=1e-3)
             if self.omega is None:
                 self.omega = self._strength(likelihood, start, typical)
@@ -103,6 +106,8 @@ class _Base:
         weak solution. The stars' width says what is possible.
         """
         canvas = likelihood.canvas
+        if canvas.blur is not None:  # what the unknown scene is blurred by is a matter of choice, and known
+            return amplitude
         omega = self.omega or 1e-6 * float(likelihood.spectrum.max())
         found = measured_amplitude(canvas, start, likelihood, amplitude, omega)
         if self.stars:
@@ -168,13 +173,16 @@ class Adaptive(_Base):
         self.extras |= {"omega": self.omega, "rungs": rungs}
         image = ladder.run(x)
         std = (
-            standard_deviation(
-                likelihood, noise, prior, ladder, self._learnt[likelihood.canvas.start][1], x, image
-            )
+            standard_deviation(likelihood, noise, prior, ladder, self._passed(likelihood.canvas), x, image)
             if self.settings.errors
             else None
         )
         return Scene(image, std)
+
+    def _passed(self, canvas: Canvas) -> Tensor:
+        """The share of each frequency that the optics pass."""
+        amplitude = self._learnt[canvas.start][1]
+        return amplitude if canvas.blur is None else amplitude * canvas.blur.response(canvas).abs()
 
 
 class Tikhonov(_Base):
