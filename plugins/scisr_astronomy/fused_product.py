@@ -105,7 +105,9 @@ def plan_hdus(fused: Fused) -> list[_Hdu]:
     if image.uncertainty is not None:
         error = np.asarray(image.uncertainty[...], dtype=np.float32)
         hdus.append(_image("ERR", error, world, "One standard deviation of SCI.", unit))
-    weight = np.asarray(fused.weight, dtype=np.float32)
+    weight = np.asarray(fused.weight)
+    if weight.dtype != np.float64:  # which it is where a unit's 1/variance leaves single precision
+        weight = weight.astype(np.float32)
     inverse = f"({unit})**-2" if unit else ""
     hdus.append(_image("WHT", weight, world, "Sum of the frames' 1/variance, in the unit of SCI.", inverse))
     hdus.append(_image("COV", _counts(fused.coverage), world, "Frames that contribute to the pixel."))
