@@ -72,7 +72,7 @@ def run(ctx: click.Context, **given: Any) -> int:
         outcome = fuse_files(
             given["frames"],
             given["output"],
-            scale=parse_scale(given["scale"]),
+            scale=parse_scale(given["scale"], native=True),
             method=given["method"],
             contact_sheet=given["contact_sheet"],
             report=False if report is None else report or True,

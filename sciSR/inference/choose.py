@@ -45,13 +45,19 @@ class Choice:
         return replace(self, messages=(*self.messages, *notes))
 
 
-def parse_scale(scale: object) -> tuple[Fraction, Fraction]:
+def parse_scale(scale: object, *, native: bool = False) -> tuple[Fraction, Fraction]:
     """A pair of factors (first, second spatial axis) from 2, 1.5, ``"3/2"``, ``"2,3"`` or a pair.
+
+    Parameters
+    ----------
+    scale : number, str or pair
+    native : bool
+        Whether 1 on both axes is a scale too.
 
     Raises
     ------
     UsageError
-        Not a number, not above 1 on any axis, below 1 on one, or above 64.
+        Not a number, not above 1 on any axis (unless `native`), below 1 on one, or above 64.
     """
     if hasattr(scale, "tolist"):  # NumPy's numbers and arrays
         scale = scale.tolist()
@@ -66,10 +72,12 @@ def parse_scale(scale: object) -> tuple[Fraction, Fraction]:
     factors = [f.limit_denominator(10_000) for f in factors]
     if len(factors) == 1:
         factors *= 2
-    if len(factors) != 2 or min(factors) < 1 or max(factors) <= 1 or max(factors) > 64:
+    if len(factors) != 2 or min(factors) < 1 or max(factors) > 64:
         raise UsageError(
             f"scale {scale!r} is not between 1 and 64", remedy="give a number above 1, or two: 2,3"
         )
+    if max(factors) == 1 and not native:
+        raise UsageError("scale 1 changes nothing", remedy="give a number above 1, or two: 2,3")
     return factors[0], factors[1]
 
 

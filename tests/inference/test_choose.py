@@ -135,6 +135,12 @@ def test_a_scale_that_makes_no_sense_is_refused(given: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_scale_one_is_a_scale_only_where_it_means_something() -> None:
+    assert parse_scale("1", native=True) == (1, 1)
+    with pytest.raises(sciSR.SciSRError, match="scale 1 changes nothing"):
+        parse_scale(1)
+
+
 def test_a_bare_array_is_refused_with_the_way_to_wrap_it() -> None:
     with pytest.raises(sciSR.SciSRError, match=r"Image\.from_array"):
         sciSR.upscale(np.ones((8, 8)), 2)
