@@ -64,9 +64,25 @@ def place(sequence: FrameSequence, asked: Settings, tell: Callable[[float], None
     method = "auto" if asked.register in ("auto", "planetary") else asked.register
     found = register(sequence, reference=reference, model=asked.model, method=method)  # type: ignore[arg-type]
     tell(1.0)
+    _check_any(found, sequence)
     if asked.keep_best is not None:
         return _sharpest(found, asked.keep_best)
     return Placed(found, notes=list(found.notes))
+
+
+def _check_any(found: Registration, sequence: FrameSequence) -> None:
+    """One frame of many is no fusion: to pass it off as one would be a silent failure."""
+    if len(sequence) < 2 or any(f is not None and f.how != "reference" for f in found.frames):
+        return
+    k, reason = found.left_out[0]
+    others = len(sequence) - 1
+    raise UnsupportedError(
+        f"none of the other {others} frames can be registered to it (the first, {sequence[k].name}: {reason})"
+        if others > 1
+        else f"the other frame, {sequence[k].name}, can't be registered to it: {reason}",
+        where=sequence[found.reference].name,
+        remedy="look whether they show the same field, or choose another --reference or --register",
+    )
 
 
 def _planetary(sequence: FrameSequence, wish: str) -> tuple[bool, str]:

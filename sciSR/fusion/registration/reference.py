@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sciSR.errors import UsageError
+from sciSR.errors import UnsupportedError
 from sciSR.fusion.registration.results import Registered
 from sciSR.fusion.registration.stars import Catalogue
 from sciSR.sequence import FrameSequence
@@ -35,18 +35,18 @@ def choose_reference(
 
     Raises
     ------
-    UsageError
+    UnsupportedError
         The frame asked for, or every frame, has no usable pixels.
     """
     scores = [score(c) for c in catalogues]
     if wish != "auto":
         index = int(wish)
         if scores[index] < 0:
-            raise UsageError("the reference frame has no usable pixels", where=sequence[index].name)
+            raise UnsupportedError("the reference frame has no usable pixels", where=sequence[index].name)
         return index, []
     best = int(np.argmax(scores))
     if scores[best] < 0:
-        raise UsageError("no frame has usable pixels", where=sequence[0].name)
+        raise UnsupportedError("no frame has usable pixels", where=sequence[0].name)
     first = next(k for k, s in enumerate(scores) if s >= 0)
     if scores[first] >= FIRST_IS_FINE * scores[best]:
         return first, []

@@ -141,13 +141,14 @@ def _reconsidered(
     """Another reference, where the first choice proves a stranger to most frames or lies at their edge."""
     other = another(catalogues, frames, chosen)
     why = "most frames show another field than {}"
+    fewest = sum(f is not None for f in frames) + (other is not None)
     if other is None:
         other = more_central(frames, chosen)
         why = "it overlaps the other frames more than {} does"
     if other is None:
         return chosen, frames, reasons
     again, again_reasons = _against(other, sequence, catalogues, model, method)
-    if sum(f is not None for f in again) < sum(f is not None for f in frames):
+    if sum(f is not None for f in again) < fewest:
         return chosen, frames, reasons
     notes.append(f"reference: {sequence[other].name}; {why.format(sequence[chosen].name)}")
     return other, again, again_reasons
