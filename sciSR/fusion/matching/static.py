@@ -79,12 +79,13 @@ def static_bad_pixels(
     shape = frames[0].shape if len(frames) else (0, 0)
     start = np.zeros(shape, dtype=bool) if known is None else known.copy()
     if len(frames) < _POSITIONS:
-        return StaticPixels(start, note=f"{len(frames)} frames: too few to tell stars from hot pixels")
+        note = f"{_counted(len(frames), 'frame')}: too few to tell stars from hot pixels"
+        return StaticPixels(start, note=note)
     if transforms is None:
         transforms = rough_offsets(frames)
     chosen, places = spread_frames(transforms, shape)
     if places < _POSITIONS:
-        note = f"the sky moved to {places} positions only: hot pixels can't be told from stars"
+        note = f"the sky was at {_counted(places, 'position')} only: hot pixels can't be told from stars"
         return StaticPixels(start, frames=len(chosen), positions=places, note=note)
     some = [frames[k] for k in chosen]
     depth = int(TAIL * (len(some) - 1) + 0.5) + 1
@@ -97,6 +98,10 @@ def static_bad_pixels(
     if along_a_line(transforms, shape):
         hot &= ~_chains(hot)
     return StaticPixels(start | hot | dead, int(hot.sum()), int(dead.sum()), len(some), places)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _judge(frames: list[Frame], rows: slice, depth: int, limit: float) -> tuple[np.ndarray, np.ndarray]:
