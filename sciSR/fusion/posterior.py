@@ -17,8 +17,8 @@ from sciSR.fusion.least_squares import Likelihood, Penalty, solve
 from sciSR.fusion.normal import NormalEquations
 from sciSR.fusion.shrink import Ladder
 
-SMOOTH = 3.0
-"""Radius in fine pixels over which squared errors are averaged."""
+SMOOTH = 1.5
+"""Radius in native pixels over which squared errors are averaged."""
 PASSED = 0.8
 """Factor on the repetition's squared error: its distribution has longer tails than a Gaussian."""
 ALIASED = 8.0
@@ -62,7 +62,7 @@ def standard_deviation(
     weak_again, _ = solve(again, [penalty], image, iterations=25, tolerance=1e-3)
     image_again = ladder.run(weak_again)
     error = image_again - image
-    total = PASSED * ladder.smooth(error * error, SMOOTH) + _aliased(ladder, amplitude, image)
+    total = PASSED * ladder.smooth(error * error, SMOOTH * max(ladder.factors)) + _aliased(ladder, amplitude, image)
     real, repeated = torch.fft.rfft2(weak - image), torch.fft.rfft2(weak_again - image_again)
     for rung in range(ladder.rungs):
         step = ladder.step(rung)

@@ -1,8 +1,8 @@
 """The default prior: each scale of the scene is kept where it stands above its noise, and only there.
 
 One strength of a stationary prior can't serve a star and the empty sky beside it. So the weakly regularised solution
-``x`` is taken apart by a ladder of stationary priors, ``G_l = (H + p_0) / (H + p_0 r^l)``, where H is the data's spectrum
-and p_0 the first prior's: the difference of two rungs is the detail that r times as much smoothing takes away. Its
+``x`` is taken apart by a ladder of stationary priors, ``G_l = (H + p_0) / (H + p_0 r^l)``, where H is the data's
+spectrum and p_0 the first prior's: the difference of two rungs is the detail that r times as much smoothing takes away. Its
 noise is known in closed form. Each difference is multiplied by ``1 - t / e`` (e: its local energy in units of the
 noise, t a threshold; the firm Wiener rule of James & Stein, 1961), so noise goes and structure stays.
 
@@ -58,7 +58,7 @@ class Ladder:
         # Noise relative to where weights are typical; where there are no data the prior alone decides.
         relative = likelihood.typical / likelihood.weight.clamp_min(1e-3 * likelihood.typical)
         self.relative = self.smooth(relative, 1.0).clamp_min(1e-3)
-        rung = [self.step(l) for l in range(rungs)]
+        rung = [self.step(number) for number in range(rungs)]
         self.level = [plane_mean(d * d * self.noise, self.shape[1]) for d in rung]
         self.radius = [radius / (2 * torch.pi * self._frequency(d)) for d in rung]
 
