@@ -11,11 +11,13 @@ from sciSR.fusion.prepared import Solution
 
 FEWEST = 3
 """Stars without which there is no point spread function."""
-MOST = 40
+MOST = 24
 """Stars used, the brightest."""
+FAINTEST = 0.1
+"""Least flux of a star, in units of the third brightest's: in the wings of fainter ones the sky's structure counts."""
 SIGNAL = 40.0
 """Least peak of a star, in units of the sky's noise."""
-REACH = 5.0
+REACH = 4.5
 """Half the side of a star's cutout, in units of the stars' width (FWHM)."""
 COMPANY = 0.02
 """Flux that a neighbour within a cutout may have, in units of the star's."""
@@ -176,12 +178,12 @@ def find_stars(plain: Solution, lost: np.ndarray | None = None) -> tuple[np.ndar
     if not strong.any():
         return none
     typical = np.median(plain.weight[~bad])
-    wide = 2.3548 * np.sqrt(found["a"] * found["b"])
-    half = int(np.clip(np.ceil(REACH * np.median(wide[strong])), 8, 40))
     rows, columns, flux = found["y"], found["x"], found["flux"]
     order = np.argsort(-flux)
-    stars, images, widths = [], [], []
-    for k in order[strong[order]]:
+    order = order[strong[order]]
+    half = int(np.clip(np.ceil(REACH * _typical_width(flat, rows, columns, order[:50])), 8, 40))
+    stars, images, widths, fluxes = [], [], [], []
+    for k in order:
         near = np.maximum(np.abs(rows - rows[k]), np.abs(columns - columns[k])) <= 1.2 * half
         near[k] = False
         if flux[near].sum() > COMPANY * flux[k] or found["a"][k] > 1.6 * found["b"][k]:
@@ -196,14 +198,29 @@ def find_stars(plain: Solution, lost: np.ndarray | None = None) -> tuple[np.ndar
         stars.append(np.array([cut[0].start, cut[1].start]) + spot)
         images.append(stamp)
         widths.append(width(stamp))
+        fluxes.append(flux[k])
+        if len(stars) == 3 * MOST:
+            break
     if not stars:
         return none
     # Galaxies are wider than stars, what remains of cosmic rays is narrower.
     size = np.array(widths)
     middle = np.median(size)
     spread = max(1.4826 * np.median(np.abs(size - middle)), 0.03 * middle)
-    like = np.flatnonzero(np.abs(size - middle) < 3 * spread)[:MOST]
+    like = np.flatnonzero(np.abs(size - middle) < 3 * spread)
+    bright = np.array(fluxes)[like]
+    like = like[bright >= FAINTEST * bright[min(2, len(bright) - 1)]][:MOST]
     return np.array(stars)[like], half, [images[k] for k in like]
+
+
+def _typical_width(image: np.ndarray, rows: np.ndarray, columns: np.ndarray, chosen: np.ndarray) -> float:
+    """Median width of the detections; moments would count their wings."""
+    found = []
+    for k in chosen:
+        cut = _cutout(image, rows[k], columns[k], 12)
+        if cut is not None:
+            found.append(width(image[cut]))
+    return float(np.median(found)) if found else 3.0
 
 
 def _cutout(image: np.ndarray, row: float, column: float, half: int) -> tuple[slice, slice] | None:
@@ -234,21 +251,43 @@ def _rim(stamp: np.ndarray) -> np.ndarray:
 
 
 def _effective(images: list[np.ndarray], spots: np.ndarray, half: int) -> np.ndarray:
-    """photutils' effective PSF, read at whole pixels from its centre."""
-    from astropy.nddata import NDData
+    """Stars on one centre and of one flux, as photutils' effective PSF finds these; their mean, weighted by flux.
+
+    The effective PSF itself is smoothed and counts faint stars like bright ones. A fused image is sampled well enough
+    for stars to be moved onto each other as they are.
+    """
     from photutils.psf import EPSFBuilder, EPSFStar, EPSFStars
 
     finer = 4 if half <= 20 else 2
     stars = [
-        EPSFStar(NDData(stamp).data, cutout_center=(spot[1], spot[0]))
-        for stamp, spot in zip(images, spots, strict=True)
+        EPSFStar(stamp, cutout_center=(spot[1], spot[0]), id_label=k + 1)
+        for k, (stamp, spot) in enumerate(zip(images, spots, strict=True))
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stars it could not fit are left out
-        builder = EPSFBuilder(oversampling=finer, maxiters=8, progress_bar=False)
-        model = builder(EPSFStars(stars))[0]
-    rows, columns = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
-    return np.asarray(model.evaluate(x=columns, y=rows, flux=1.0, x_0=0.0, y_0=0.0))
+        builder = EPSFBuilder(oversampling=finer, maxiters=6, progress_bar=False)
+        _, fitted = builder(EPSFStars(stars))
+    good = [star for star in fitted.all_good_stars if star.flux > 0]
+    if len(good) < FEWEST:
+        raise UsageError(f"{len(good)} of {len(stars)} could be fitted")
+    moved = [
+        shifted(_apodised(star.data / star.flux), half - np.array(star.cutout_center[::-1])) for star in good
+    ]
+    return _robust_mean(np.stack(moved), np.array([star.flux for star in good]))
+
+
+def _apodised(stamp: np.ndarray) -> np.ndarray:
+    return stamp * _taper(stamp.shape[0])[:, None] * _taper(stamp.shape[1])[None, :]
+
+
+def _robust_mean(stack: np.ndarray, flux: np.ndarray) -> np.ndarray:
+    """Mean over stars, weighted by flux, without what one star has and the others have not."""
+    weight = np.broadcast_to(flux[:, None, None], stack.shape).copy()
+    middle = np.median(stack, axis=0)
+    scatter = 1.4826 * np.median(np.abs(stack - middle), axis=0)
+    weight[np.abs(stack - middle) > 4 * scatter + 0.02 * np.abs(middle)] = 0
+    total = weight.sum(axis=0)
+    return np.where(total > 0, (weight * stack).sum(axis=0) / np.where(total > 0, total, 1), middle)
 
 
 def stacked_fwhm(image: np.ndarray, stars: np.ndarray) -> float | None:
