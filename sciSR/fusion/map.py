@@ -218,6 +218,8 @@ def _solve_tile(
         out.image[here] = out.std[here] = np.nan
         return 0
     scene = model.solve(gathered.likelihood, gathered.noise)
+    if model.settings.positive:
+        scene = Scene(scene.image.clamp_min(0), scene.std)
     _store(out, here, core, scene, gathered)
     return gathered.frames
 
