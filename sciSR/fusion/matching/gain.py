@@ -10,6 +10,7 @@ from sciSR.fusion.matching.background import Background, Kind, check_kind, fit_b
 from sciSR.fusion.matching.rejection import gradient_magnitude
 from sciSR.fusion.matching.robust import bulk_std, location, mad_std, sample
 from sciSR.fusion.matching.slope import binned, first_slope, joint_slope, smooth_lattice, unbinned
+from sciSR.fusion.matching.stack import filled_image
 
 _PRIOR = 0.02  # how well the ratio of exposures is trusted where the frames say little
 
@@ -118,7 +119,8 @@ def match_frame(
         g = first_slope(lattice, floor, g)
         g = (joint_slope(lattice, terms, floor, g, model_error) or (g,))[0]
     background = fit_background(values - np.float32(g) * predicted, faint, kind=kind)
-    steep, steep_frame = gradient_magnitude(predicted), gradient_magnitude(values)
+    # What a bad pixel holds must not make its neighbours look steep.
+    steep, steep_frame = gradient_magnitude(predicted), gradient_magnitude(filled_image(values, bad))
     noise = np.sqrt(variance)
     slope: tuple[float, float] | None = None
     for _ in range(passes):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sciSR.errors import SciSRError
 from sciSR.fusion.matching.rejection import grow
 from sciSR.fusion.prepared import Target
 from sciSR.fusion.transforms import Transform
@@ -38,7 +39,10 @@ def guess_saturation(frames: Sequence[Frame]) -> float | None:
         return None
     found = []
     for k in sorted({round(i) for i in np.linspace(0, len(frames) - 1, min(len(frames), _LOOKED_AT))}):
-        pixels = frames[k].replace(saturation=None).read()
+        try:
+            pixels = frames[k].replace(saturation=None).read()
+        except SciSRError:  # whoever needs this frame's pixels will say so
+            continue
         level = _pile_up(np.where(pixels.bad, np.float32(-np.inf), pixels.values))
         if level is not None:
             found.append(level)
