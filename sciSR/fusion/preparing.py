@@ -44,6 +44,9 @@ from sciSR.sequence import Frame, FramePixels, FrameSequence
 
 _SLOPE = 12.0
 """Pixels whose gradient is this many times their noise tell how far a frame's sharpness differs from the model's."""
+_UNLIKE = 0.04
+"""Residuals on steep places, in units of the gradient, of frames that are unlike: equal ones, however undersampled,
+differ by 0.03 from their median and by less than 0.01 from a solution."""
 _AROUND = 2.5
 """Pixels: radius of the neighbourhood in which a misfit is measured."""
 _WILD = 25.0
@@ -218,7 +221,7 @@ class Preparation:
             variance = variance * factor
             store.put(entry, "variance", store.get(entry, "variance") * factor)
         gradient = gradient_magnitude(predicted)
-        slack = _sharpness_error(values, variance, bad, predicted, gradient)
+        slack = entry.softness = _sharpness_error(values, variance, bad, predicted, gradient)
         found = find_outliers(
             values,
             variance,
@@ -265,6 +268,11 @@ def _relative(match: Match, home: Match, background: Background) -> Match:
     )
 
 
+def inconsistent(softness: Sequence[float]) -> bool:
+    """Whether frames differ in sharpness so much that it would pass for fine detail of the scene."""
+    return bool(len(softness)) and float(np.median(softness)) > _UNLIKE
+
+
 def _sharpness_error(
     values: np.ndarray, variance: np.ndarray, bad: np.ndarray, predicted: np.ndarray, gradient: np.ndarray
 ) -> float:
@@ -289,7 +297,8 @@ def _misfit(left: np.ndarray, variance: np.ndarray, bad: np.ndarray) -> np.ndarr
     """
     from scipy.ndimage import gaussian_filter
 
-    ratio = np.where(bad, np.float32(0), left * left / variance)
+    left = np.where(bad, np.float32(0), left)  # a bad pixel may hold anything, and its square overflow
+    ratio = left * left / variance
     good = np.maximum(gaussian_filter((~bad).astype(np.float32), _AROUND), np.float32(0.05))
     usual = gaussian_filter(np.minimum(ratio, np.float32(_WILD)), _AROUND) / good
     most = usual > _BY_CHANCE
@@ -349,30 +358,34 @@ def prepare(
     if ceiling is not None:
         out.notes.append(f"no saturation level in the headers: {ceiling:g} by the look of bright stars")
     order = [registration.reference, *(k for k in chosen if k != registration.reference)]
-    for done, k in enumerate(order):
-        frame, place = sequence[k], places[k]
-        assert place is not None
-        try:
-            pixels, saturated = _read(frame, static.mask if frame.shape == shape else None, ceiling)
-        except SciSRError as error:
-            if strict or k == registration.reference:
-                raise
-            out.left_out.append((k, str(error)))
-            continue
-        if not (~pixels.bad).any():
-            out.left_out.append((k, "has no good pixel"))
-            continue
-        census.add(place.transform, saturated)
-        sky = estimate_background(
-            pixels, kind="offset" if background in ("auto", "mesh", "plane") else background
-        )  # type: ignore[arg-type]
-        if k == registration.reference:
-            out.background = sky
-        gain, _ = _exposure_ratio(frame, sequence[registration.reference])
-        match = Match(gain, float("inf"), sky, False, float("nan"), 0)
-        store.add(Entry(frame, k, place, match), pixels.values, frame_variance(frame, pixels), pixels.bad)
-        if progress is not None:
-            progress((done + 1) / len(order))
+    try:
+        for done, k in enumerate(order):
+            frame, place = sequence[k], places[k]
+            assert place is not None
+            try:
+                pixels, saturated = _read(frame, static.mask if frame.shape == shape else None, ceiling)
+            except SciSRError as error:
+                if strict or k == registration.reference:
+                    raise
+                out.left_out.append((k, str(error)))
+                continue
+            if not (~pixels.bad).any():
+                out.left_out.append((k, "has no good pixel"))
+                continue
+            census.add(place.transform, saturated)
+            sky = estimate_background(
+                pixels, kind="offset" if background in ("auto", "mesh", "plane") else background
+            )  # type: ignore[arg-type]
+            if k == registration.reference:
+                out.background = sky
+            gain, _ = _exposure_ratio(frame, sequence[registration.reference])
+            match = Match(gain, float("inf"), sky, False, float("nan"), 0)
+            store.add(Entry(frame, k, place, match), pixels.values, frame_variance(frame, pixels), pixels.bad)
+            if progress is not None:
+                progress((done + 1) / len(order))
+    except BaseException:  # an interruption too: nobody else knows of the temporary files yet
+        store.close()
+        raise
     store.entries.sort(key=lambda entry: entry.index)
     return out
 
