@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
 from sciSR.fusion.diversity import nothing_to_gain
 from sciSR.fusion.placing import Placed, place
 from sciSR.fusion.prepared import Solution, Target
-from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
+from sciSR.fusion.preparing import Preparation, fwhm_of, inconsistent, prepare
 from sciSR.fusion.product import FrameRecord, Fused
 from sciSR.fusion.registration import refine
 from sciSR.fusion.solvers import SOLVERS, solver
@@ -129,11 +129,12 @@ def fuse(
     Raises
     ------
     UsageError
-        Settings that make no sense.
+        Settings that make no sense, or a device that is not there.
     UnsupportedError
         No frame can be used; with `strict`, one can't.
     """
     from sciSR.inference.choose import parse_scale
+    from sciSR.inference.device import choose_device
 
     if method not in SOLVERS:
         raise UsageError(
@@ -145,6 +146,8 @@ def fuse(
         )
     if not len(sequence):
         raise UnsupportedError("there is no frame to fuse")
+    if device != "auto":
+        choose_device(device)  # refuses one that is not there, before any work
     asked = Settings(
         parse_scale(scale, native=True), method, reference, register, model, background, keep_best, device, strict,
         deconvolve, context, half_sets, panels, settings,
@@ -164,6 +167,7 @@ class _Fusion:
         self.notes: list[str] = []
         self.method = asked.method
         self.memory: dict[str, Any] = {}
+        self.softness: list[float] = []
         self.blur: Blur | None = None
 
     def run(self) -> Fused:
@@ -179,6 +183,7 @@ class _Fusion:
             background=self.asked.background, strict=self.asked.strict, progress=kept,
         )  # fmt: skip
         with prep.store:
+            self._name(prep.left_out)
             if placed.multiplier is not None:
                 for entry in prep.store.entries:
                     entry.multiplier = placed.multiplier(entry.index)  # type: ignore[assignment]
@@ -209,16 +214,17 @@ class _Fusion:
         self.notes.append(text)
 
     def _complain(self, placed: Placed) -> None:
-        chosen = set(getattr(placed.registration, "not_kept", ())) | placed.dropped
-        for k, reason in placed.registration.left_out:
-            if k in chosen:  # by --keep-best: no failure
-                continue
-            text = f"{self.sequence[k].name}: {reason}"
+        chosen = set(getattr(placed.registration, "not_kept", ())) | placed.dropped  # by --keep-best: no failure
+        self._name([(k, reason) for k, reason in placed.registration.left_out if k not in chosen])
+
+    def _name(self, left_out: Sequence[tuple[int, str]]) -> None:
+        """Say which frames are not used, and why; with `strict`, refuse the first."""
+        for k, reason in left_out:
+            name = self.sequence[k].name
+            why = reason.removeprefix(f"{name}: ")
             if self.asked.strict:
-                raise UnsupportedError(
-                    reason, where=self.sequence[k].name, remedy="take the frame out, or leave --strict away"
-                )
-            warnings.warn(f"left out: {text}", SciSRWarning, stacklevel=4)
+                raise UnsupportedError(why, where=name, remedy="take the frame out, or leave --strict away")
+            warnings.warn(f"left out: {name}: {why}", SciSRWarning, stacklevel=5)
 
     def _fall_back(self, prep: Preparation) -> None:
         """One frame, or no two that sample the sky differently: finer pixels would be invented."""
@@ -235,6 +241,7 @@ class _Fusion:
         if len(prep.store) < 2:
             return
         prep.first_pass(reject=not placed.planetary)
+        self.softness = [e.softness for e in prep.store.entries]
         if placed.planetary:
             return
         rounds = ROUNDS if len(prep.store) > 2 else 1
@@ -244,6 +251,7 @@ class _Fusion:
             # Frames that were in place from the beginning need no second round.
             last = k == rounds - 1 or moved < SETTLED
             prep.against(image, trails=last and len(prep.store) > 3, device=self.asked.device)
+            self.softness = [e.softness for e in prep.store.entries]
             self.tell(0.4 + 0.4 * (k + 1) / rounds)
             if last:
                 break
@@ -276,7 +284,8 @@ class _Fusion:
     ) -> Solution:
         given = dict(self.asked.solver) if method == self.asked.method and not quick else {}
         if method == "map":
-            given.setdefault("fwhm", fwhm_of(placed.registration.frames))
+            if inconsistent(self.softness):
+                given.setdefault("fwhm", fwhm_of(placed.registration.frames))
             if placed.planetary:
                 from sciSR.fusion.planetary import MAP_SETTINGS
 
