@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 LEAST = 2.0
 """Width (FWHM) in fine pixels below which a star can't be sampled properly."""
 SHARE = 0.5
-"""Width that is aimed at, in units of the measured one."""
+"""Least width that is aimed at, in units of the measured one."""
+BLIND = 0.005
+"""Share of a bright star's light at a frequency below which it is lost in the noise."""
+RING = 0.08
+"""Most that the Gaussian's spectrum may be there: what is cut off sharply comes back as rings."""
 WORTH = 1.1
 """Least ratio of widths, before and after, that is worth the noise."""
 FLOOR = 1e-3
@@ -93,12 +97,28 @@ class Blur:
 def blur_of(profile: np.ndarray, target: Target) -> Blur:
     """The blur to take out, for a point spread function on fine pixels, centred and of sum 1.
 
-    The Gaussian that is aimed at has half the width of the stars, and at least :data:`LEAST` fine pixels.
+    The Gaussian that is aimed at has half the width of the stars, and at least :data:`LEAST` fine pixels. It is wider
+    where the optics and the native pixel pass too little: its spectrum has fallen to :data:`RING` where what they pass
+    has fallen to :data:`BLIND`.
     """
     factors = np.array([float(f) for f in target.factors])
     native = width(profile) / np.sqrt(factors.prod())
-    aim = np.maximum(LEAST, SHARE * native * factors)
+    # Spectrum of the Gaussian: exp(-(pi w k)^2 / (4 ln 2)).
+    reach = np.sqrt(-4 * np.log(2) * np.log(RING)) / np.pi
+    wanted = max(reach / (_blind(profile, axis, factors[axis]) * factors[axis]) for axis in (0, 1))
+    aim = np.maximum(LEAST, max(SHARE * native, wanted) * factors)
     return Blur(profile, (float(aim[0]), float(aim[1])))
+
+
+def _blind(profile: np.ndarray, axis: int, factor: float) -> float:
+    """Cycles per fine pixel along an axis from which on optics and native pixel pass less than :data:`BLIND`."""
+    k = np.linspace(0, 0.5, 501)
+    line = profile.sum(axis=1 - axis)
+    place = np.arange(len(line)) - len(line) // 2
+    optics = np.abs(np.exp(-2j * np.pi * k[:, None] * place) @ line)
+    passed = optics * np.abs(np.sinc(factor * k) / np.sinc(k))
+    low = np.flatnonzero(passed < BLIND)
+    return float(k[low[0]]) if low.size else 0.5
 
 
 def deconvolved(

@@ -258,14 +258,13 @@ def _effective(images: list[np.ndarray], spots: np.ndarray, half: int) -> np.nda
     """
     from photutils.psf import EPSFBuilder, EPSFStar, EPSFStars
 
-    finer = 4 if half <= 20 else 2
     stars = [
         EPSFStar(stamp, cutout_center=(spot[1], spot[0]), id_label=k + 1)
         for k, (stamp, spot) in enumerate(zip(images, spots, strict=True))
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stars it could not fit are left out
-        builder = EPSFBuilder(oversampling=finer, maxiters=6, progress_bar=False)
+        builder = EPSFBuilder(oversampling=2 if half <= 24 else 1, maxiters=4, progress_bar=False)
         _, fitted = builder(EPSFStars(stars))
     good = [star for star in fitted.all_good_stars if star.flux > 0]
     if len(good) < FEWEST:
