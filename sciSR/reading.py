@@ -153,6 +153,8 @@ def read_frames(
     notes = list(_notes(state))
     for note in notes:
         warnings.warn(note, SciSRWarning, stacklevel=3)
+    for gone in state.left_out:
+        warnings.warn(f"left out: {gone.name}: {gone.reason}", SciSRWarning, stacklevel=3)
     frames = _distinct_names(state.frames, state.sources)
     return FrameSequence(tuple(frames), tuple(state.left_out), (*notes, *finish.notes, *_shapes(frames)))
 

@@ -73,8 +73,6 @@ def _print_table(found: Mapping[str, Any]) -> None:
     for frame in found["frames"]:
         if not frame["registered"]:
             print_warning(f"{frame['name']}: not registered: {frame['reason']}")
-    for entry in found["unread"]:
-        print_warning(f"{entry['name']}: {entry['reason']}")
     for note in found["notes"]:
         if note in found["warnings"]:  # told already
             continue

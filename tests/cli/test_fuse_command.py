@@ -105,6 +105,19 @@ def test_a_damaged_frame_is_left_out_and_with_strict_stops(
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_damaged_frame_is_named_to_those_who_asked_for_quiet_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in FRAMES:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "frame_2.fits").write_bytes(b"SIMPLE  =                    T")
+    words = ["fuse", str(tmp_path / "*.fits"), "-o", str(tmp_path / "out.fit"), "--method", "mean"]
+    assert main([*words, "--no-contact-sheet", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("left out: frame_2.fits") == 1
+
+
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["fuse", *words]) == 2
     said = capsys.readouterr()
@@ -151,6 +164,8 @@ def test_a_report_that_swallowed_a_frame_is_refused(
         (["--method", "magic"], "--method"),
         (["--scale", "0.5"], "scale"),
         (["--dtype", "keep"], "--dtype"),
+        (["--device", "banana"], "unknown device"),
+        (["--device", "cuda:99"], "CUDA device"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
