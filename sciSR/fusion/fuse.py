@@ -144,6 +144,13 @@ def fuse(
         raise UsageError(
             "only the map method deconvolves", remedy="leave the method or the deconvolution out"
         )
+    if not isinstance(sequence, FrameSequence):
+        raise UsageError(
+            f"frames are given as a FrameSequence, not {type(sequence).__name__}",
+            remedy="use sciSR.read_sequence(paths) or FrameSequence.from_arrays(arrays)",
+        )
+    if psf is not None and not deconvolve:
+        raise UsageError("a PSF is used to deconvolve only", remedy="give deconvolve=True too")
     if not len(sequence):
         raise UnsupportedError("there is no frame to fuse")
     if device != "auto":

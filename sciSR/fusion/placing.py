@@ -116,9 +116,9 @@ def _index(sequence: FrameSequence, reference: str | int) -> Any:
                 f"{what} called {reference!r}", remedy="give a frame's name or its number from 0"
             )
         return hits[0]
-    if not 0 <= reference < len(sequence):
+    if not isinstance(reference, int | np.integer) or not 0 <= reference < len(sequence):
         raise UsageError(
-            f"there is no frame {reference}", remedy=f"frames are numbered 0 to {len(sequence) - 1}"
+            f"there is no frame {reference!r}", remedy=f"frames are numbered 0 to {len(sequence) - 1}"
         )
     return int(reference)
 

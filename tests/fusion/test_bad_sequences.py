@@ -7,7 +7,7 @@ import pytest
 from matching_scene import Scene
 
 import sciSR
-from sciSR.errors import UnsupportedError
+from sciSR.errors import UnsupportedError, UsageError
 from sciSR.fusion.registration import register
 from sciSR.sequence import FrameSequence
 
@@ -55,3 +55,26 @@ def test_scale_one_averages_on_the_frames_own_pixels() -> None:
     quiet = truth[inner] < np.median(truth) + 20
     far = [np.std((np.asarray(a)[inner] - truth[inner])[quiet]) for a in (fused.image.data, single)]
     assert far[0] < 0.75 * far[1]
+
+
+def test_frames_of_a_few_pixels_are_refused_in_words() -> None:
+    random = np.random.default_rng(2)
+    with pytest.raises(UnsupportedError, match="can be registered"):
+        sciSR.fuse(FrameSequence.from_arrays([random.normal(size=(8, 8)) for _ in range(3)]), 2)
+
+
+@pytest.mark.parametrize("wrong", [None, [np.ones((8, 8))], "frames/*.fits"])
+def test_what_is_no_sequence_is_refused_with_the_way_to_make_one(wrong: object) -> None:
+    with pytest.raises(UsageError, match="read_sequence"):
+        sciSR.fuse(wrong, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reference", [None, 1.5, -1])
+def test_a_reference_is_a_whole_number_or_a_name(reference: object) -> None:
+    with pytest.raises(UsageError, match="there is no frame"):
+        sciSR.fuse(FrameSequence.from_arrays(frames([0, 0])), 2, reference=reference)  # type: ignore[arg-type]
+
+
+def test_a_psf_without_deconvolution_is_refused_as_on_the_command_line() -> None:
+    with pytest.raises(UsageError, match="deconvolve"):
+        sciSR.fuse(FrameSequence.from_arrays(frames([0, 0])), 2, psf=np.ones((5, 5)))

@@ -13,6 +13,9 @@ from sciSR.fusion.transforms import Affine
 ANGLES, RADII = 720, 192
 """Log-polar samples: a quarter of a degree, and about two per cent of scale at 256 pixels."""
 
+_FEWEST = 16
+"""Pixels a side: below, a spectrum has no rings to compare."""
+
 
 def turned(reference: Plane, frame: Plane) -> list[Affine]:
     """Rotations, scales and mirror images about the frames' centres that the spectra's magnitudes suggest."""
@@ -21,6 +24,8 @@ def turned(reference: Plane, frame: Plane) -> list[Affine]:
     size = max(*reference.values.shape, *frame.values.shape)
     factor = max(1, round(size / 256))
     side = -(-size // factor)
+    if side < _FEWEST:
+        return []
 
     def polar(image: Plane, mirrored: bool) -> np.ndarray:
         small = binned(image, factor)
