@@ -28,6 +28,7 @@ from sciSR.fusion.matching import (
     estimate_background,
     find_outliers,
     find_trails,
+    fit_noise,
     frame_variance,
     gradient_magnitude,
     guess_saturation,
@@ -193,10 +194,16 @@ class Preparation:
         entry.match = match_frame(
             values, bad, variance, predicted, unknown, kind, gain=guess if trusted else None
         )
-        pixels = _pixels(entry.frame, values, bad, variance)
+        # Always from the file's own variance: what was made of it before must not be corrected twice.
+        given = store.get(entry, "given") if entry.frame.image.uncertainty is not None else None
+        pixels = FramePixels(values, bad, given)
         # Nothing is darker than the sky: beside stars a prediction may ring.
         expected = np.maximum(entry.match.expected(predicted), entry.match.background.evaluate())
-        noise = frame_variance(entry.frame, pixels, expected)
+        fit = None
+        if entry.frame.noise is None and pixels.variance is None:
+            # Nothing tells the photons' noise: it shows in the residuals, by level.
+            fit = fit_noise(values - expected, expected, bad | unknown)
+        noise = frame_variance(entry.frame, pixels, expected, fit=fit)
         if unknown.any():  # beyond the reference's field nothing is predicted
             noise = np.where(unknown, frame_variance(entry.frame, pixels), noise)
         store.put(entry, "variance", noise)
@@ -308,11 +315,6 @@ def _misfit(left: np.ndarray, variance: np.ndarray, bad: np.ndarray) -> np.ndarr
     return np.where(most, np.maximum(whole, 1), np.float32(1)).astype(np.float32)
 
 
-def _pixels(frame: Frame, values: np.ndarray, bad: np.ndarray, variance: np.ndarray) -> FramePixels:
-    """As :meth:`Frame.read` gave them: the variance only where the file tells it."""
-    return FramePixels(values, bad, variance if frame.image.uncertainty is not None else None)
-
-
 def _exposure_ratio(frame: Frame, reference: Frame) -> tuple[float, bool]:
     """Expected gain, and whether it is known: counts grow with the exposure, rates and magnitudes don't."""
     unit = (frame.image.unit or "").lower().replace(" ", "")
@@ -380,7 +382,10 @@ def prepare(
                 out.background = sky
             gain, _ = _exposure_ratio(frame, sequence[registration.reference])
             match = Match(gain, float("inf"), sky, False, float("nan"), 0)
-            store.add(Entry(frame, k, place, match), pixels.values, frame_variance(frame, pixels), pixels.bad)
+            entry = Entry(frame, k, place, match)
+            store.add(entry, pixels.values, frame_variance(frame, pixels), pixels.bad)
+            if frame.image.uncertainty is not None and pixels.variance is not None:
+                store.put(entry, "given", pixels.variance.astype(np.float32, copy=False))
             if progress is not None:
                 progress((done + 1) / len(order))
     except BaseException:  # an interruption too: nobody else knows of the temporary files yet

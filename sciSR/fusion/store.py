@@ -33,6 +33,8 @@ class Entry:
         To the reference's level.
     rejected, known_bad : int
         Pixels found to be outliers, and bad from the beginning.
+    softness : float
+        How much its sharpness differs from the prediction's: residual on steep places, in units of the gradient.
     multiplier : float or ndarray
         Of the variance: locally blurred frames count less (lucky imaging).
     """
@@ -43,6 +45,7 @@ class Entry:
     match: Match
     rejected: int = 0
     known_bad: int = 0
+    softness: float = 0.0
     multiplier: float = 1.0
     planes: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -92,7 +95,7 @@ class FrameStore:
         self.put(entry, "outlier", np.zeros_like(bad))
 
     def put(self, entry: Entry, name: str, plane: np.ndarray) -> None:
-        """Replace one plane of a frame: ``values``, ``variance``, ``bad`` or ``outlier``."""
+        """Replace one plane of a frame: ``values``, ``variance``, ``given`` (the file's), ``bad`` or ``outlier``."""
         if self._folder is None:
             entry.planes[name] = plane
             return
@@ -103,7 +106,7 @@ class FrameStore:
         """One plane of a frame, ``(rows, columns)``."""
         if self._folder is None:
             return entry.planes[name]
-        dtype = np.float32 if name in ("values", "variance") else np.bool_
+        dtype = np.float32 if name in ("values", "variance", "given") else np.bool_
         # Read, not mapped: mapped pages would count as this program's memory.
         return np.fromfile(self._path(entry, name), dtype=dtype).reshape(entry.frame.shape)
 

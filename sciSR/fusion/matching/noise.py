@@ -282,7 +282,9 @@ def _without_own_noise(pixels: FramePixels, level: np.ndarray) -> np.ndarray:
     how much, and ``variance + slope * (expected - value)`` takes it out again.
     """
     good = ~pixels.bad
-    variance = np.where(good, pixels.variance, np.float32(1))
+    given = np.asarray(pixels.variance, dtype=np.float32)
+    # Outliers too keep theirs: they may be taken back, and a made-up variance would give them any weight.
+    variance = np.where(np.isfinite(given) & (given > 0), given, np.float32(1))
     if np.count_nonzero(good) < 200:
         return variance
     stop = max(1, np.count_nonzero(good) // 100_000)
