@@ -22,7 +22,7 @@ import numpy as np
 
 from sciSR.errors import SciSRWarning
 from sciSR.fusion.prepared import Solution, Target
-from sciSR.fusion.star_profile import centred_profile, profile_from_stars, stacked_fwhm, width
+from sciSR.fusion.star_profile import centred_profile, find_stars, profile_from_stars, stacked_fwhm, width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,12 +157,12 @@ def deconvolved(
     UsageError
         A given point spread function that has no single centre.
     """
-    stars = None
     if psf is None:
         profile, stars = profile_from_stars(plain, lost)
         source = f"measured from {len(stars)} stars"
     else:
         profile, source = centred_profile(psf), "as given"
+        stars = find_stars(plain, lost)[0]
     before = width(profile)
     blur = blur_of(profile, target)
     aim = float(np.sqrt(blur.fwhm[0] * blur.fwhm[1]))
@@ -174,7 +174,7 @@ def deconvolved(
         warnings.warn(text, SciSRWarning, stacklevel=4)
         return _with(plain, text, {}), None
     solution = again(blur)
-    after = None if stars is None else stacked_fwhm(solution.image, stars)
+    after = stacked_fwhm(solution.image, stars)
     note = (
         f"deconvolved: point spread function {source}, FWHM {before:.2f} fine pixels; aim: a Gaussian of {aim:.2f}"
         + ("" if after is None else f"; bright stars are now {after:.2f} wide")

@@ -118,6 +118,7 @@ def test_a_given_profile_serves_as_well(solved) -> None:
     for (stamp, _), flux in zip(stamps(result.image, scene), scene.sources[:, 2], strict=True):
         assert stamp.sum() / 4 == pytest.approx(flux, rel=0.01)
     assert any("as given" in note for note in result.notes)
+    assert result.extras["fwhm_after"] < 0.82 * result.extras["fwhm_before"]
 
 
 @pytest.mark.parametrize("move", [(0.0, 0.0), (0.4, -0.3), (-0.49, 0.2)])
