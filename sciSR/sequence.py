@@ -114,8 +114,10 @@ class Frame:
             bad |= self.bad[index]
         variance = None
         if self.image.uncertainty is not None:
-            variance = np.square(np.asarray(self.image.uncertainty[index]).astype(np.float32))
-            bad |= ~(variance > 0) | ~np.isfinite(variance)
+            sigma = np.asarray(self.image.uncertainty[index]).astype(np.float32)
+            variance = np.square(sigma)
+            # Some write -1 or -999 where it is unknown; and tiny errors have no square.
+            bad |= ~(sigma > 0) | ~(variance > 0) | ~np.isfinite(variance)
             variance = np.where(bad, np.float32(np.inf), variance)
         return FramePixels(np.where(np.isfinite(values), values, np.float32(0)), bad, variance)
 

@@ -16,6 +16,7 @@ from sciSR.grid import AffineGrid, Grid, PixelGrid
 from sciSR.image import Image
 from sciSR.planes import PlaneGrid, PlaneView, plane_of
 from sciSR.reading import frames_of
+from sciSR.sequence import Frame
 
 
 class Movie(ToyAdapter):
@@ -89,3 +90,14 @@ def test_a_single_slice_is_a_frame(tmp_path: Path) -> None:
     (frame,) = frames_of(ToyAdapter(), path)
     assert frame.shape == (6, 7)
     assert frame.name == "slice.toy"
+
+
+def test_a_pixel_whose_error_is_negative_is_bad() -> None:
+    """Pipelines write -1 or -999 where they know none; squared that would be a variance."""
+    image = Image.from_array(np.ones((4, 5)))
+    sigma = np.full((4, 5), 2.0)
+    sigma[1, 2], sigma[2, 3] = -1.0, -999.0
+    pixels = Frame(image.replace(uncertainty=sigma), "a").read()
+    assert [tuple(p) for p in np.argwhere(pixels.bad)] == [(1, 2), (2, 3)]
+    assert pixels.variance is not None
+    assert (pixels.variance[~pixels.bad] == 4).all()
