@@ -170,3 +170,14 @@ def test_frames_match_their_own_median_stack():
 def test_an_unknown_background_is_refused_by_name():
     with pytest.raises(UsageError, match="'spline'"):
         match_frame(np.ones((32, 32), np.float32), NOTHING[:32, :32], None, np.ones((32, 32)), kind="spline")
+
+
+def test_without_a_background_the_sky_is_multiplied_like_all_else():
+    scene, random = Scene(seed=8), np.random.default_rng(8)
+    predicted = scene.clean() + np.float32(150)
+    frame = 1.2 * scene.observe(random)
+    match = match_frame(
+        frame, np.zeros(frame.shape, bool), 1.44 * (predicted + 25), predicted, None, "none", gain=1.0
+    )
+    assert match.gain == pytest.approx(1.2, rel=0.003)
+    assert match.background.level == 0

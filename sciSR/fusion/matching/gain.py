@@ -114,10 +114,11 @@ def match_frame(
     variance = np.where(good, variance, np.float32(0))
     faint, floor = _faint(predicted, good)
     terms = {"none": 0, "offset": 1}.get(kind, 3)
+    base = floor if terms else 0.0  # where no background is fitted, the sky is multiplied like all else
     if fit_gain:
         lattice = smooth_lattice(values, predicted, variance, good)
         g = first_slope(lattice, floor, g)
-        g = (joint_slope(lattice, terms, floor, g, model_error) or (g,))[0]
+        g = (joint_slope(lattice, terms, base, g, model_error) or (g,))[0]
     background = fit_background(values - np.float32(g) * predicted, faint, kind=kind)
     # What a bad pixel holds must not make its neighbours look steep.
     steep, steep_frame = gradient_magnitude(predicted), gradient_magnitude(filled_image(values, bad))
@@ -131,7 +132,7 @@ def match_frame(
         clean = good & (np.abs(left) < np.float32(6 * scale) * noise + both)
         if fit_gain:
             lattice = smooth_lattice(values - background.evaluate(), predicted, variance, clean)
-            slope = joint_slope(lattice, terms, floor, g, model_error)
+            slope = joint_slope(lattice, terms, base, g, model_error)
             g = slope[0] if slope else g
         background = fit_background(values - np.float32(g) * predicted, faint & clean, kind=kind)
     if not fit_gain:
