@@ -15,7 +15,7 @@ from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
 from sciSR.fusion.diversity import nothing_to_gain
 from sciSR.fusion.placing import Placed, place
 from sciSR.fusion.prepared import Solution, Target
-from sciSR.fusion.preparing import Preparation, fwhm_of, inconsistent, prepare
+from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
 from sciSR.fusion.product import FrameRecord, Fused
 from sciSR.fusion.registration import refine
 from sciSR.fusion.solvers import SOLVERS, solver
@@ -174,7 +174,7 @@ class _Fusion:
         self.notes: list[str] = []
         self.method = asked.method
         self.memory: dict[str, Any] = {}
-        self.softness: list[float] = []
+        self.unlike = False
         self.blur: Blur | None = None
 
     def run(self) -> Fused:
@@ -221,7 +221,9 @@ class _Fusion:
         self.notes.append(text)
 
     def _complain(self, placed: Placed) -> None:
-        chosen = set(getattr(placed.registration, "not_kept", ())) | placed.dropped  # by --keep-best: no failure
+        chosen = (
+            set(getattr(placed.registration, "not_kept", ())) | placed.dropped
+        )  # by --keep-best: no failure
         self._name([(k, reason) for k, reason in placed.registration.left_out if k not in chosen])
 
     def _name(self, left_out: Sequence[tuple[int, str]]) -> None:
@@ -248,7 +250,7 @@ class _Fusion:
         if len(prep.store) < 2:
             return
         prep.first_pass(reject=not placed.planetary)
-        self.softness = [e.softness for e in prep.store.entries]
+        self.unlike = prep.unlike(median=True)
         if placed.planetary:
             return
         rounds = ROUNDS if len(prep.store) > 2 else 1
@@ -258,7 +260,7 @@ class _Fusion:
             # Frames that were in place from the beginning need no second round.
             last = k == rounds - 1 or moved < SETTLED
             prep.against(image, trails=last and len(prep.store) > 3, device=self.asked.device)
-            self.softness = [e.softness for e in prep.store.entries]
+            self.unlike |= prep.unlike()
             self.tell(0.4 + 0.4 * (k + 1) / rounds)
             if last:
                 break
@@ -291,7 +293,7 @@ class _Fusion:
     ) -> Solution:
         given = dict(self.asked.solver) if method == self.asked.method and not quick else {}
         if method == "map":
-            if inconsistent(self.softness):
+            if self.unlike:
                 given.setdefault("fwhm", fwhm_of(placed.registration.frames))
             if placed.planetary:
                 from sciSR.fusion.planetary import MAP_SETTINGS

@@ -93,7 +93,9 @@ def solve(
     positive : bool
         No light below the background. Biases empty sky upwards where noise is cut off: for deconvolution.
     fwhm : float, optional
-        Of the stars, native pixels, with the pixel's own width: a first guess of how sharp the scene can be.
+        Of the stars, native pixels, with the pixel's own width: nothing in the scene is sharper. By default the data
+        tell; give it where frames differ by more than their transforms (seeing, guiding, colour), which looks like
+        fine detail.
     iterations, tolerance
         Of conjugate gradients: see :func:`sciSR.fusion.least_squares.solve`.
     errors : bool
@@ -128,6 +130,7 @@ def solve(
     if model is None:
         model = PRIORS[prior](settings, fwhm)
     model.settings = settings
+    model.expect(fwhm)
     if memory is not None:
         memory[prior] = model
     out = _Output.empty(target, len(frames) if context else 0)

@@ -62,7 +62,9 @@ def standard_deviation(
     weak_again, _ = solve(again, [penalty], image, iterations=25, tolerance=1e-3)
     image_again = ladder.run(weak_again)
     error = image_again - image
-    total = PASSED * ladder.smooth(error * error, SMOOTH * max(ladder.factors)) + _aliased(ladder, amplitude, image)
+    total = PASSED * ladder.smooth(error * error, SMOOTH * max(ladder.factors)) + _aliased(
+        ladder, amplitude, image
+    )
     real, repeated = torch.fft.rfft2(weak - image), torch.fft.rfft2(weak_again - image_again)
     for rung in range(ladder.rungs):
         step = ladder.step(rung)

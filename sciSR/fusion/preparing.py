@@ -45,9 +45,9 @@ from sciSR.sequence import Frame, FramePixels, FrameSequence
 
 _SLOPE = 12.0
 """Pixels whose gradient is this many times their noise tell how far a frame's sharpness differs from the model's."""
-_UNLIKE = 0.04
-"""Residuals on steep places, in units of the gradient, of frames that are unlike: equal ones, however undersampled,
-differ by 0.03 from their median and by less than 0.01 from a solution."""
+_UNLIKE = (0.036, 0.015)
+"""Residuals on steep places, in units of the gradient, of frames that are unlike: against the frames' median, and
+against a solution. Equal frames, however undersampled, differ by 0.032 from the one and hardly from the other."""
 _AROUND = 2.5
 """Pixels: radius of the neighbourhood in which a misfit is measured."""
 _WILD = 25.0
@@ -155,6 +155,14 @@ class Preparation:
             if entry is not self.reference:
                 entry.match = _relative(entry.match, home, self.background)
         self.reference.match = replace(home, gain=1.0, background=self.background)
+
+    def unlike(self, *, median: bool = False) -> bool:
+        """Whether the frames differ in sharpness so much that it would pass for fine detail of the scene.
+
+        Told from the last comparison: with their median, or with a solution.
+        """
+        softness = float(np.median([e.softness for e in self.store.entries]))
+        return softness > _UNLIKE[0 if median else 1]
 
     def _one_detector(self) -> bool:
         return all(e.frame.shape == self.target.native for e in self.store.entries)
@@ -273,11 +281,6 @@ def _relative(match: Match, home: Match, background: Background) -> Match:
     return replace(
         match, gain=gain, background=replace(moved, kind=kind, level=moved.level + shift, nodes=nodes)
     )
-
-
-def inconsistent(softness: Sequence[float]) -> bool:
-    """Whether frames differ in sharpness so much that it would pass for fine detail of the scene."""
-    return bool(len(softness)) and float(np.median(softness)) > _UNLIKE
 
 
 def _sharpness_error(

@@ -22,7 +22,7 @@ DYNAMIC = 70.0
 CORNER = 0.2
 """Cycles per native pixel below which a scene is not expected to be smoother than its light sources alone make it."""
 SHARPER = 0.85
-"""Least width of the optics, in units of that of the stars: some frames are sharper than the median."""
+"""Least width of the optics, in units of that of the stars, where frames differ."""
 TOP = 6.0
 """The ladder ends where the prior is this many times as strong as the data at zero frequency."""
 
@@ -62,14 +62,18 @@ class _Base:
 
     def __init__(self, settings: PriorSettings, fwhm: float | None) -> None:
         self.settings = settings
-        # The width without the pixel's own (a box of one pixel: 5.55/12 in squared FWHM); never sharper than the
-        # finest optics that a detector meets.
-        self.stars = fwhm is not None and fwhm > 0
-        self.fwhm = float(max(0.8, max((fwhm or 0.0) ** 2 - 0.46, 0.0) ** 0.5)) if self.stars else 1.5
+        self.expect(fwhm)
         self.notes: list[str] = []
         self.extras: dict[str, Any] = {}
         self.omega: float | None = None
         self._learnt: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def expect(self, fwhm: float | None) -> None:
+        """The width of the stars with the pixel's own, native pixels: nothing is sharper. None where it is open."""
+        # Without the pixel's width (a box of one pixel: 5.55/12 in squared FWHM); never sharper than the finest optics
+        # that a detector meets.
+        self.stars = fwhm is not None and fwhm > 0
+        self.fwhm = float(max(0.8, max((fwhm or 0.0) ** 2 - 0.46, 0.0) ** 0.5)) if self.stars else 1.5
 
     def weak(self, likelihood: Likelihood) -> tuple[Tensor, Tensor]:
         """The weakly regularised solution, and its prior's spectrum (half plane, with the strength).
@@ -100,7 +104,7 @@ class _Base:
         return x, self._shape(likelihood, amplitude) * self.omega
 
     def _optics(self, likelihood: Likelihood, start: Tensor, amplitude: Tensor) -> Tensor:
-        """The optics' spectrum as measured, but not sharper than the stars are.
+        """The optics' spectrum as measured, but not sharper than the stars are, where frames differ.
 
         What differs between the frames beyond their transforms (seeing, guiding, colour) looks like fine detail in a
         weak solution. The stars' width says what is possible.
@@ -111,8 +115,10 @@ class _Base:
         omega = self.omega or 1e-6 * float(likelihood.spectrum.max())
         found = measured_amplitude(canvas, start, likelihood, amplitude, omega)
         if self.stars:
-            found = torch.minimum(found, moffat_amplitude(canvas, SHARPER * self.fwhm))
-        return found
+            return torch.minimum(found, moffat_amplitude(canvas, SHARPER * self.fwhm))
+        # A scene of clouds and galaxies falls faster than its optics: what falls is then the scene, and fine detail of
+        # the few sharp sources must not be taken for impossible.
+        return torch.maximum(found, moffat_amplitude(canvas, self.fwhm))
 
     def _shape(self, likelihood: Likelihood, amplitude: Tensor) -> Tensor:
         """``k^2 / (k^2 + corner^2) / amplitude^2``: large structures are not drawn towards zero."""
