@@ -21,7 +21,7 @@ DYNAMIC = 70.0
 """The weak prior's strength is this over the square of the scene's brightest structure."""
 CORNER = 0.2
 """Cycles per native pixel below which a scene is not expected to be smoother than its light sources alone make it."""
-SHARPER = 0.85
+SHARPER = 1.05
 """Least width of the optics, in units of that of the stars, where frames differ."""
 TOP = 6.0
 """The ladder ends where the prior is this many times as strong as the data at zero frequency."""
