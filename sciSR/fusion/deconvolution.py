@@ -60,8 +60,8 @@ class Blur:
 
     @property
     def reach(self) -> int:
-        """Fine pixels by which light is spread."""
-        return max(self.profile.shape) // 2
+        """Fine pixels by which light is spread; far wings may wrap around, or memory would grow with their image."""
+        return min(max(self.profile.shape) // 2, 64)
 
     def gaussian(self, canvas: Canvas) -> Tensor:
         """Spectrum of the Gaussian: half plane, 1 at zero frequency."""
