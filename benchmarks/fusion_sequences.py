@@ -69,11 +69,14 @@ def read(name: str, data: Path = DATA) -> Any:
     return replace(sequence, frames=tuple(f for f in sequence if (f.filter or "").startswith(band)))
 
 
-def fuse_both(sequence: Any, factor: int, tell: Callable[[float], None] | None = None) -> tuple[Any, Any]:
-    """The default fusion, and drizzle of the very same prepared frames, both with their half-sets' correlation."""
+def fuse_both(
+    sequence: Any, factor: int, tell: Callable[[float], None] | None = None
+) -> tuple[Any, Any, list[np.ndarray]]:
+    """The default fusion, drizzle of the very same frames (both with their half-sets), and each frame's bad pixels."""
     from sciSR.fusion import fuse
 
-    drizzled = []
+    drizzled: list[Any] = []
+    bad: list[np.ndarray] = []
 
     class Both(fuse._Fusion):
         def _fused(self, prep: Any, placed: Any, solution: Any) -> Any:
@@ -83,25 +86,24 @@ def fuse_both(sequence: Any, factor: int, tell: Callable[[float], None] | None =
                 super()._fused(prep, placed, self._solve("drizzle", prep.store, prep.target, placed))
             )
             self.method = used
+            bad.extend(prep.store.get(e, "bad") | prep.store.get(e, "outlier") for e in prep.store.entries)
             return out
 
     whole, fuse._Fusion = fuse._Fusion, Both
     try:
-        return fuse.fuse(sequence, scale=factor, half_sets=True, progress=tell), drizzled[0]
+        return fuse.fuse(sequence, scale=factor, half_sets=True, progress=tell), drizzled[0], bad
     finally:
         fuse._Fusion = whole
 
 
-def planes_of(fused: Any, factor: int) -> list[Plane]:
-    """The frames used, each with its transform and gain from the frame table."""
+def planes_of(fused: Any, masks: Sequence[np.ndarray]) -> list[Plane]:
+    """The frames used, each with its transform and gain from the frame table, and the pixels that did not count."""
     out = []
-    for frame, record in zip(fused.sequence, fused.records, strict=True):
-        if not record.used:
-            continue
-        pixels = frame.read()
-        bad = pixels.bad if frame.saturation is None else pixels.bad | (pixels.values >= frame.saturation)
+    used = [(f, r) for f, r in zip(fused.sequence, fused.records, strict=True) if r.used]
+    for (frame, record), bad in zip(used, masks, strict=True):
+        values = frame.read().values
         matrix = np.array(record.matrix).reshape(2, 3)
-        out.append(Plane(pixels.values, bad, matrix, 1, record.gain, _sky_sigma(pixels.values, bad, 4)))
+        out.append(Plane(values, bad, matrix, 1, record.gain, _sky_sigma(values, bad, 4)))
     return out
 
 
@@ -119,9 +121,9 @@ def fused_plane(fused: Any, factor: int) -> Plane:
     return Plane(values * share, bad, plane.matrix, factor, 1.0, _sky_sigma(values * share, bad, 4 * factor))
 
 
-def measure(name: str, fused: Any, drizzled: Any, factor: int = 2) -> Result:
+def measure(name: str, fused: Any, drizzled: Any, masks: Sequence[np.ndarray], factor: int = 2) -> Result:
     """All that is measured of one sequence; the cost is filled in by the caller."""
-    frames = planes_of(fused, factor)
+    frames = planes_of(fused, masks)
     ours, peer = fused_plane(fused, factor), fused_plane(drizzled, factor)
     out = Result(name, len(fused.sequence), len(frames), notes=fused.notes)
     guess = float(np.nanmedian([r.fwhm_px for r in fused.records if r.used]))
@@ -283,8 +285,8 @@ def run(name: str, data: Path, keep: Path | None, factor: int = 2) -> Result:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fused, drizzled = fuse_both(read(name, data), factor, tell)
-        out = measure(name, fused, drizzled, factor)
+        fused, drizzled, bad = fuse_both(read(name, data), factor, tell)
+        out = measure(name, fused, drizzled, bad, factor)
         out.seconds, out.mb = cost["seconds"], cost["mb"]
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)

@@ -135,8 +135,8 @@ def _moffat_width(plane: Plane, star: np.ndarray, guess: float) -> float:
 def fluxes(plane: Plane, stars: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     """Aperture fluxes in the reference's level per native pixel, and their errors from the sky alone.
 
-    NaN where the aperture touches a bad pixel or leaves the image. The local background is the sky ring's mean,
-    its brightest and darkest fifths left out.
+    NaN where the aperture touches a bad pixel or leaves the image. The local background is the ring's plain
+    mean: neighbours in it weigh alike in sharp and noisy images, which no robust mean promises.
     """
     places = plane.at(stars)
     r = radius * plane.factor
@@ -148,7 +148,6 @@ def fluxes(plane: Plane, stars: np.ndarray, radius: float) -> tuple[np.ndarray, 
         local = _ring(plane, places[k], 1.4 * r, 2.2 * r)
         if local.size < 20:
             continue
-        local = np.sort(local)[local.size // 5 : -(local.size // 5)]
         y, x = places[k, 0], places[k, 1]
         touched, _, _ = sep.sum_circle(bad, [x], [y], r + 1, subpix=1)
         if touched[0] > 0:
