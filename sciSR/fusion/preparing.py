@@ -417,6 +417,12 @@ def _read(frame: Frame, static: np.ndarray | None, ceiling: float | None) -> tup
 
 
 def fwhm_of(places: Sequence[Registered | None]) -> float | None:
-    """Median width of the stars over all frames, pixels; None where no frame has stars."""
+    """Width of the fused stars to expect, pixels; None where no frame has stars.
+
+    The median over all frames, and where their widths differ (by seeing, guiding) twice their scatter more: what one
+    frame shows sharper than another at another phase of the pixels would else be taken for fine detail.
+    """
     widths = [p.fwhm_px for p in places if p is not None and np.isfinite(p.fwhm_px)]
-    return float(np.median(widths)) if widths else None
+    if not widths:
+        return None
+    return float(np.median(widths) + (2 * np.std(widths, ddof=1) if len(widths) > 2 else 0.0))
