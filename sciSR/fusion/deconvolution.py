@@ -22,7 +22,14 @@ import numpy as np
 
 from sciSR.errors import SciSRWarning
 from sciSR.fusion.prepared import Solution, Target
-from sciSR.fusion.star_profile import centred_profile, find_stars, profile_from_stars, stacked_fwhm, width
+from sciSR.fusion.star_profile import (
+    centred_profile,
+    find_stars,
+    profile_from_stars,
+    ring_depth,
+    stacked_fwhm,
+    width,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +46,8 @@ RING = 0.08
 """Most that the Gaussian's spectrum may be there: what is cut off sharply comes back as rings."""
 WORTH = 1.1
 """Least ratio of widths, before and after, that is worth the noise."""
+RINGS = 0.03
+"""Depth of the dips around bright stars, in units of the peak, that is warned of."""
 FLOOR = 1e-3
 """Where the Gaussian's spectrum is below this, nothing is asked of the result."""
 
@@ -183,6 +192,15 @@ def deconvolved(
     extras: dict[str, Any] = {"psf": source, "fwhm_before": round(before, 3), "fwhm_aim": round(aim, 3)}
     if after is not None:
         extras["fwhm_after"] = round(after, 3)
+        extras["rings"] = depth = round(ring_depth(solution.image, stars), 4)
+        note += f"; rings around bright ones are {100 * depth:.1f} % of the peak deep"
+        if depth > RINGS:
+            warnings.warn(
+                f"deconvolution left rings of {100 * depth:.0f} % around bright stars: the point spread function "
+                "differs over the field or between stars; trust what is beside them only without --deconvolve",
+                SciSRWarning,
+                stacklevel=4,
+            )
     return _with(solution, note, extras), blur
 
 

@@ -289,6 +289,20 @@ def _robust_mean(stack: np.ndarray, flux: np.ndarray) -> np.ndarray:
     return np.where(total > 0, (weight * stack).sum(axis=0) / np.where(total > 0, total, 1), middle)
 
 
+def ring_depth(image: np.ndarray, stars: np.ndarray) -> float:
+    """Depth of the dips around stars, in units of their peaks: the median over the stars; 0 where none can be seen."""
+    rows, columns = np.mgrid[-14:15, -14:15]
+    radius = np.hypot(rows, columns)
+    found = [0.0] if not len(stars) else []
+    for row, column in stars:
+        cut = _cutout(image, row, column, 14)
+        if cut is None or not np.isfinite(image[cut]).all():
+            continue
+        stamp = image[cut] - np.median(image[cut][radius > 11])
+        found.append(float(-stamp[(radius > 3) & (radius < 10)].min() / stamp.max()))
+    return max(0.0, float(np.median(found))) if found else 0.0
+
+
 def stacked_fwhm(image: np.ndarray, stars: np.ndarray) -> float | None:
     """Width of stars, centred and added; None where none can be."""
     total = None

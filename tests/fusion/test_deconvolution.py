@@ -89,6 +89,7 @@ def test_rings_around_stars_stay_small(solved) -> None:
     scene, _, result, _ = solved
     for stamp, _ in stamps(result.image, scene):
         assert stamp.min() > -0.03 * stamp.max()
+    assert 0 <= result.extras["rings"] < 0.03
 
 
 def test_errors_are_known_everywhere(solved) -> None:
