@@ -56,6 +56,8 @@ _BY_CHANCE = 7.0
 """Mean of these squares that a cosmic ray, a defect or the model's own error may give."""
 _TRAILS = 3
 """Trails in one frame, at most."""
+_SAMPLED = 3.0
+"""Pixels: stars of this width or more are well sampled by each frame alone."""
 _SAME_GAIN = 0.006
 """Relative: below, a reference's gain is not told from the other frames'."""
 
@@ -419,10 +421,13 @@ def _read(frame: Frame, static: np.ndarray | None, ceiling: float | None) -> tup
 def fwhm_of(places: Sequence[Registered | None]) -> float | None:
     """Width of the fused stars to expect, pixels; None where no frame has stars.
 
-    The median over all frames, and where their widths differ (by seeing, guiding) twice their scatter more: what one
-    frame shows sharper than another at another phase of the pixels would else be taken for fine detail.
+    The median over all frames. Where stars are hardly sampled and their widths differ from frame to frame (seeing,
+    guiding), twice the scatter more: what one frame shows sharper than another at another phase of the pixels would
+    else be taken for fine detail. Well-sampled frames have no such phases, and would lose resolution.
     """
     widths = [p.fwhm_px for p in places if p is not None and np.isfinite(p.fwhm_px)]
     if not widths:
         return None
-    return float(np.median(widths) + (2 * np.std(widths, ddof=1) if len(widths) > 2 else 0.0))
+    middle = float(np.median(widths))
+    coarse = len(widths) > 2 and middle < _SAMPLED
+    return middle + (2 * float(np.std(widths, ddof=1)) if coarse else 0.0)
