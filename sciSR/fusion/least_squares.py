@@ -1,8 +1,8 @@
 """Regularised least squares on a canvas: conjugate gradients preconditioned with the stationary solution.
 
 Minimises ``(y - A x)^T W (y - A x) + sum_j |sqrt(omega_j) L_j (x - x_j)|^2``, where each ``L_j`` multiplies the
-spectrum and each ``omega_j`` is a number or a map of weights. For equal shifts, weights and coverage everywhere the Hessian
-is diagonal in Fourier space (the closed form of generalised sampling): that diagonal is the preconditioner.
+spectrum and each ``omega_j`` is a number or a map of weights. For equal shifts, weights and coverage everywhere the
+Hessian is diagonal in Fourier space (the closed form of generalised sampling): that diagonal is the preconditioner.
 """
 
 from __future__ import annotations
