@@ -7,7 +7,7 @@ band-limited to the fine grid, going from the fine pixel to the native one multi
     K(k) = sinc(s k) / sinc(k),        k in cycles per fine pixel,
 
 which for whole s is just the mean over s fine pixels. Between grid points the result is a cubic B-spline whose
-coefficients have the spectrum ``K(k) / B(k)``, ``B(k) = (2 + cos 2 pi k) / 3`` (Unser, IEEE Signal Process. Mag.
+coefficients have the spectrum ``K(k) / B(k)``, B from :meth:`Canvas.spline_response` (Unser, IEEE Signal Process. Mag.
 16(6), 22, 1999). So a frame is ``S F^-1 (K/B) F x`` with sixteen taps a pixel in ``S``. The square of the pixel is
 taken as parallel to the reference's: turning it changes its moments from the fourth order on only.
 """
@@ -104,13 +104,23 @@ class Canvas:
         return out
 
     def spline_response(self) -> Tensor:
-        """B: from cubic B-spline coefficients to samples."""
+        """B: from cubic B-spline coefficients to the scene, best on average over all positions between grid points.
+
+        Per axis ``sum_n sinc(k + n)^8 / sinc(k)^4``: the least squares projection on the splines (Unser 1999, section
+        on least squares). Interpolation, ``(2 + cos 2 pi k) / 3``, is exact at grid points only, where hardly any pixel
+        lies, and loses up to 3 % of a star's flux between coarse ones.
+        """
         rows, columns = self.frequencies()
-        return (2 + torch.cos(2 * torch.pi * rows)) * (2 + torch.cos(2 * torch.pi * columns)) / 9
+        return _projection(rows) * _projection(columns)
 
     def filter(self, x: Tensor, response: Tensor) -> Tensor:
         """Multiply the spectrum; real in, real out. The adjoint multiplies by the conjugate."""
         return torch.fft.irfft2(torch.fft.rfft2(x) * response, s=self.shape)
+
+
+def _projection(k: Tensor) -> Tensor:
+    total = sum(torch.sinc(k + n) ** 8 for n in range(-6, 7))
+    return total / torch.sinc(k) ** 4  # type: ignore[no-any-return]
 
 
 def spline_taps(fraction: Tensor) -> list[Tensor]:

@@ -156,17 +156,6 @@ class _Base:
             tolerance=tolerance or self.settings.tolerance,
         )
 
-    def not_negative(self, likelihood: Likelihood, prior: Tensor, x: Tensor) -> Tensor:
-        """The solution with the pixels that came out negative held at zero, the others solved again around them."""
-        if not self.settings.positive:
-            return x
-        base = Penalty(prior.sqrt(), torch.ones((), device=x.device), x)
-        hold = 10 * float(likelihood.spectrum.max())
-        for _ in range(2):
-            below = Penalty(torch.ones_like(prior), torch.where(x < 0, hold, 0.0))
-            x, _ = solve(likelihood, [base, below], x, iterations=self.settings.iterations, tolerance=1e-3)
-        return x.clamp_min(0)
-
     def _record(self, done: Convergence) -> None:
         self.extras["iterations"] = max(done.iterations, self.extras.get("iterations", 0))
         self.extras["residual"] = max(done.residual, self.extras.get("residual", 0.0))
@@ -188,7 +177,7 @@ class Adaptive(_Base):
         )
         ladder = Ladder(likelihood, prior, rungs=rungs)
         self.extras |= {"omega": self.omega, "rungs": rungs}
-        image = self.not_negative(likelihood, prior, ladder.run(x))
+        image = ladder.run(x)
         std = (
             standard_deviation(likelihood, noise, prior, ladder, self._passed(likelihood.canvas), x, image)
             if self.settings.errors
@@ -230,7 +219,7 @@ class Tikhonov(_Base):
             )
             self._record(done)
         std = stationary_std(likelihood, noise, prior) if self.settings.errors else None
-        return Scene(self.not_negative(likelihood, prior, x), std)
+        return Scene(x, std)
 
 
 class Weakest(Tikhonov):
@@ -272,7 +261,7 @@ class Edges(_Base):
             )
         self._record(done)
         std = _drawn_std(likelihood, noise, terms, self.settings) if self.settings.errors else None
-        return Scene(self.not_negative(likelihood, prior, x), std)
+        return Scene(x, std)
 
 
 class TotalVariation(Edges):

@@ -1,10 +1,11 @@
 """The default prior: each scale of the scene is kept where it stands above its noise, and only there.
 
-One strength of a stationary prior can't serve a star and the empty sky beside it. So the weakly regularised solution
-``x`` is taken apart by a ladder of stationary priors, ``G_l = (H + p_0) / (H + p_0 r^l)``, where H is the data's
-spectrum and p_0 the first prior's: the difference of two rungs is the detail that r times as much smoothing takes
-away. Its noise is known in closed form. Each difference is multiplied by ``1 - t / e`` (e: its local energy in units of the
-noise, t a threshold; the firm Wiener rule of James & Stein, 1961), so noise goes and structure stays.
+One strength of a stationary prior can't serve a star and the empty sky beside it. So the weakly regularised
+solution ``x`` is taken apart by a ladder of stationary priors, ``G_l = (H + p_0) / (H + p_0 r^l)``, where H is
+the data's spectrum and p_0 the first prior's: the difference of two rungs is the detail that r times as much
+smoothing takes away. Its noise is known in closed form. Each difference is multiplied by ``1 - t / e`` (e: its
+local energy in units of the noise, t a threshold; the firm Wiener rule of James & Stein, 1961), so noise goes
+and structure stays.
 
 The rungs are wide in space: a bright star fills its neighbourhood with the rings of its missing details. So the
 brightest structures are taken out first, with a high threshold, and what remains is treated with lower ones.
