@@ -101,7 +101,7 @@ def _number(value: float | None, digits: int) -> str:
 
 # fmt: off
 OPTIONS = [
-    *registration_options("auto", "wcs", "stars", "phase"),
+    *registration_options("auto", "wcs", "stars", "phase", "planetary"),
     GroupedOption(["--strict"], group="Frames", is_flag=True, help="Stop at the first frame that can't be used."),
     GroupedOption(["--json"], group="Output", is_flag=True, help="One JSON document on stdout, all else on stderr."),
     GroupedOption(["-q", "--quiet"], group="Output", is_flag=True, help="Only warnings and errors."),

@@ -12,16 +12,16 @@ import numpy as np
 
 from sciSR import __version__
 from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
+from sciSR.fusion.assembling import at_fine, frame_records, measurements
 from sciSR.fusion.diversity import nothing_to_gain
 from sciSR.fusion.placing import Placed, place
 from sciSR.fusion.prepared import Solution, Target
 from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
-from sciSR.fusion.product import FrameRecord, Fused
+from sciSR.fusion.product import Fused
 from sciSR.fusion.registration import refine
 from sciSR.fusion.solvers import SOLVERS, solver
 from sciSR.fusion.units import comfortable, in_own_unit
 from sciSR.grid import exact_factors
-from sciSR.image import Image
 from sciSR.sequence import FrameSequence
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ class _Fusion:
         )
         lost = prep.census.never_measured()
         bad = ~np.isfinite(solution.image) | lost
-        level = _at_fine(prep.background.evaluate(), prep.target)
+        level = at_fine(prep.background.evaluate(), prep.target)
         nan = np.float32(np.nan)
         image = np.where(bad, nan, (solution.image + level) / np.float32(share))
         std = np.where(bad, nan, solution.std / np.float32(share))
@@ -356,7 +356,7 @@ class _Fusion:
         self.notes += [*prep.notes, *solution.notes]
         if share != 1:
             self.notes.append(f"the unit is per pixel: {share:g} fine pixels share a native pixel's value")
-        records = self._records(prep, placed)
+        records = frame_records(self.sequence, prep, placed)
         settings = {**self.asked.as_dict(), "method": self.method, "device": str(self.asked.device)}
         settings["deconvolve"] = self.blur is not None
         record = {"software": f"sciSR {__version__}", "step": "fuse", **settings}
@@ -373,60 +373,12 @@ class _Fusion:
         self.tell(1.0)
         weight = solution.weight * np.float32(share**2)
         return Fused(
-            Image(**{f: getattr(out, f) for f in out.__dataclass_fields__}), weight, solution.coverage,
-            solution.context, self.sequence, records, settings, tuple(dict.fromkeys(self.notes)), panels, report,
+            out, weight, solution.coverage, solution.context, self.sequence, records, settings,
+            tuple(dict.fromkeys(self.notes)), panels, report,
         )  # fmt: skip
 
-    def _records(self, prep: Preparation, placed: Placed) -> tuple[FrameRecord, ...]:
-        entries = {entry.index: entry for entry in prep.store.entries}
-        reasons = {**dict(placed.registration.left_out), **dict(prep.left_out)}
-        noise = {k: _sky_sigma(prep, e) for k, e in entries.items()}
-        best = max((1 / s**2 for s in noise.values() if s > 0), default=1.0)
-        out = []
-        for k, frame in enumerate(self.sequence):
-            common = {
-                "name": frame.name,
-                "exposure": frame.exposure if frame.exposure else float("nan"),
-                "start": frame.start or "",
-                "quality": placed.quality(k),
-            }
-            entry = entries.get(k)
-            if entry is None:
-                out.append(FrameRecord(used=False, reason=reasons.get(k, "not used"), **common))
-                continue
-            seen, sigma = entry.registered, noise[k]
-            out.append(
-                FrameRecord(
-                    used=True,
-                    reference=seen.how == "reference",
-                    model=seen.model,
-                    how=seen.how,
-                    matrix=tuple(float(v) for v in seen.matrix.matrix.ravel()),
-                    error_px=seen.error_px,
-                    rms_px=seen.rms_px,
-                    n_stars=seen.n_stars,
-                    fwhm_px=seen.fwhm_px,
-                    background=float(entry.match.background.level),
-                    gain=float(entry.match.gain),
-                    noise=sigma * float(entry.match.gain),
-                    weight=float(1 / sigma**2 / best) if sigma > 0 else 0.0,
-                    rejected=entry.rejected,
-                    bad=entry.known_bad,
-                    **common,
-                )
-            )
-        return tuple(out)
-
     def _report(self, prep: Preparation, placed: Placed, solution: Solution) -> dict[str, Any]:
-        used = [e.registered for e in prep.store.entries if e.registered.how != "reference"]
-        errors = [r.error_px for r in used if np.isfinite(r.error_px)]
-        out: dict[str, Any] = {
-            "frames_used": len(prep.store),
-            "registration_error_px_median": float(np.median(errors)) if errors else None,
-            "registration_error_px_max": float(np.max(errors)) if errors else None,
-            "rejected_pixels": int(sum(e.rejected for e in prep.store.entries)),
-            "solver": {k: v for k, v in solution.extras.items() if isinstance(v, str | int | float | bool)},
-        }
+        out = measurements(prep, solution)
         if self.asked.half_sets and len(prep.store) >= 4:
             out["frc"] = self._ring_correlation(prep, placed)
         return out
@@ -449,7 +401,7 @@ class _Fusion:
         from sciSR.fusion.map import FramePredictor
 
         entry = prep.reference
-        level = _at_fine(prep.background.evaluate(), prep.target)
+        level = at_fine(prep.background.evaluate(), prep.target)
         raw = np.where(prep.store.get(entry, "bad"), np.float32(np.nan), prep.store.get(entry, "values"))
         drizzled = self._solve("drizzle", prep.store, prep.target, placed).image + level
         predicted, unknown = FramePredictor(np.nan_to_num(solution.image), prep.target, blur=self.blur)(
@@ -463,24 +415,3 @@ class _Fusion:
         if self.sequence[placed.registration.reference].image.quantity == "total":
             drizzled = drizzled / np.float32(share)
         return {"reference": raw, "drizzle": drizzled, "residual": left}
-
-
-def _sky_sigma(prep: Preparation, entry: Any) -> float:
-    """Typical noise of a frame's pixel, in the reference's level."""
-    variance = prep.store.get(entry, "variance")
-    good = ~prep.store.get(entry, "bad")
-    if not good.any():
-        return float("nan")
-    middle = float(np.median(variance[good][:: max(1, int(good.sum()) // 100_000)]))
-    return float(np.sqrt(middle)) / abs(float(entry.match.gain))
-
-
-def _at_fine(native: np.ndarray, target: Target) -> np.ndarray:
-    """A smooth native map on the fine grid, edge to edge; float32."""
-    if np.ptp(native) == 0:
-        return np.full(target.shape, native.flat[0], dtype=np.float32)
-    import torch
-
-    plane = torch.from_numpy(np.ascontiguousarray(native, dtype=np.float32))[None, None]
-    fine = torch.nn.functional.interpolate(plane, size=target.shape, mode="bilinear", align_corners=False)
-    return fine[0, 0].numpy()

@@ -37,23 +37,16 @@ from sciSR.fusion.matching import (
     saturated_pixels,
     static_bad_pixels,
 )
+from sciSR.fusion.misfit import misfit, sharpness_error
 from sciSR.fusion.prepared import PreparedFrame, Target
 from sciSR.fusion.registration import Registered, Registration
 from sciSR.fusion.store import Entry, FrameStore
 from sciSR.fusion.threads import in_threads
 from sciSR.sequence import Frame, FramePixels, FrameSequence
 
-_SLOPE = 12.0
-"""Pixels whose gradient is this many times their noise tell how far a frame's sharpness differs from the model's."""
 _UNLIKE = (0.036, 0.015)
 """Residuals on steep places, in units of the gradient, of frames that are unlike: against the frames' median, and
 against a solution. Equal frames, however undersampled, differ by 0.032 from the one and hardly from the other."""
-_AROUND = 2.5
-"""Pixels: radius of the neighbourhood in which a misfit is measured."""
-_WILD = 25.0
-"""A residual's square, in units of its variance, counts for no more than this: a track is five pixels long there."""
-_BY_CHANCE = 7.0
-"""Mean of these squares that a cosmic ray, a defect or the model's own error may give."""
 _TRAILS = 3
 """Trails in one frame, at most."""
 _SAMPLED = 3.0
@@ -233,12 +226,12 @@ class Preparation:
         values, variance = entry.match.to_reference(store.get(entry, "values"), store.get(entry, "variance"))
         assert variance is not None
         bad = store.get(entry, "bad") | unknown
-        factor = _misfit(values - predicted, variance, bad)
+        factor = misfit(values - predicted, variance, bad)
         if factor is not None:
             variance = variance * factor
             store.put(entry, "variance", store.get(entry, "variance") * factor)
         gradient = gradient_magnitude(predicted)
-        slack = entry.softness = _sharpness_error(values, variance, bad, predicted, gradient)
+        slack = entry.softness = sharpness_error(values, variance, bad, predicted, gradient)
         found = find_outliers(
             values,
             variance,
@@ -283,41 +276,6 @@ def _relative(match: Match, home: Match, background: Background) -> Match:
     return replace(
         match, gain=gain, background=replace(moved, kind=kind, level=moved.level + shift, nodes=nodes)
     )
-
-
-def _sharpness_error(
-    values: np.ndarray, variance: np.ndarray, bad: np.ndarray, predicted: np.ndarray, gradient: np.ndarray
-) -> float:
-    """Typical residual on steep places, in units of the gradient: seeing that changes, a position slightly off.
-
-    Without it a frame that is less sharp than the others would lose the cores of its stars.
-    """
-    steep = ~bad & (gradient > _SLOPE * np.sqrt(variance))
-    if np.count_nonzero(steep) < 20:
-        return 0.0
-    left = np.abs(values[steep] - predicted[steep])
-    beyond = np.sqrt(np.maximum(left**2 - variance[steep], 0)) / gradient[steep]
-    return float(np.median(beyond))
-
-
-def _misfit(left: np.ndarray, variance: np.ndarray, bad: np.ndarray) -> np.ndarray | None:
-    """Where a frame differs from the prediction by more than its noise over a whole neighbourhood: by which factor.
-
-    Seeing, guiding or colour differ from frame to frame, and around bright stars that is more than the noise. It is
-    no outlier, but no fine detail of the scene either: there the frame is as uncertain as it misfits. A few wild
-    pixels do not count.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    left = np.where(bad, np.float32(0), left)  # a bad pixel may hold anything, and its square overflow
-    ratio = left * left / variance
-    good = np.maximum(gaussian_filter((~bad).astype(np.float32), _AROUND), np.float32(0.05))
-    usual = gaussian_filter(np.minimum(ratio, np.float32(_WILD)), _AROUND) / good
-    most = usual > _BY_CHANCE
-    if not most.any():
-        return None
-    whole = gaussian_filter(np.minimum(ratio, np.float32(_WILD**2)), _AROUND) / good
-    return np.where(most, np.maximum(whole, 1), np.float32(1)).astype(np.float32)
 
 
 def _exposure_ratio(frame: Frame, reference: Frame) -> tuple[float, bool]:

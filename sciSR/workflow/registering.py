@@ -52,7 +52,12 @@ def register_files(
     with overheard(said):
         sequence = read_sequence(paths, strict=strict, **(options or {}))
     chosen = reference_index(sequence, reference)
-    found = dict(run(sequence, reference=chosen, model=model, method=register).as_dict())  # type: ignore[arg-type]
+    if register == "planetary" or (register == "auto" and _planetary(sequence)):
+        from sciSR.fusion.planetary import register_planetary
+
+        found = dict(register_planetary(sequence, reference=chosen).as_dict())
+    else:
+        found = dict(run(sequence, reference=chosen, model=model, method=register).as_dict())  # type: ignore[arg-type]
     if strict and found["left_out"]:
         first = found["left_out"][0]
         raise UnreadableError(
@@ -62,6 +67,19 @@ def register_files(
     found["notes"] = list(dict.fromkeys([*sequence.notes, *found["notes"]]))
     found["warnings"] = said
     return found
+
+
+def _planetary(sequence: FrameSequence) -> bool:
+    """Whether the frames show a planet, the Moon or the Sun: there are no stars to register by."""
+    if len(sequence) < 2:
+        return False
+    from sciSR.errors import SciSRError
+    from sciSR.fusion.planetary import looks_planetary
+
+    try:
+        return bool(looks_planetary(sequence))
+    except SciSRError:
+        return False
 
 
 def reference_index(sequence: FrameSequence, reference: int | str) -> Any:

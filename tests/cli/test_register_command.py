@@ -101,3 +101,12 @@ def test_a_reference_that_is_not_there_is_a_usage_error(
 ) -> None:
     assert main(["register", *FRAMES[:2], "--reference", name]) == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_planets_frames_are_registered_by_its_surface(capsys):
+    from pathlib import Path
+
+    clip = Path(__file__).resolve().parents[2] / "data_samples" / "planet.ser"
+    assert main(["register", str(clip), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {frame["model"] for frame in found["frames"] if frame["registered"]} >= {"local"}
