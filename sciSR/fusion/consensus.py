@@ -21,11 +21,14 @@ class Consensus:
     native : (int, int)
         The reference's shape.
     share : float
-        Of all frames: from so many on (and at least three) an outlier is taken back.
+        Of all frames: from so many on an outlier is taken back.
+    least : int
+        But not from fewer frames than these.
     """
 
     native: tuple[int, int]
     share: float = 0.3
+    least: int = 3
     frames: int = 0
     _count: np.ndarray = field(init=False)
 
@@ -46,7 +49,7 @@ class Consensus:
 
     def doubtful(self, transform: Transform, outliers: np.ndarray) -> np.ndarray:
         """Those outliers of a frame that too many others share; bool, the frame's shape."""
-        limit = max(3, round(self.share * self.frames))
+        limit = max(self.least, round(self.share * self.frames))
         out = np.zeros_like(outliers)
         at = self._places(transform, outliers)
         inside = ((at >= 0) & (at < np.array(self.native))).all(axis=1)

@@ -94,6 +94,7 @@ class Preparation:
         stack = median_stack(self.store, self.target.native)
         self._match_all(lambda entry: stack.predict(entry.registered.transform, entry.frame.shape))
         if reject and len(self.store) > 2:
+            self._compare(lambda entry: stack.predict(entry.registered.transform, entry.frame.shape))
 
             def judge(entry: Entry) -> None:
                 predicted, unknown = stack.predict(entry.registered.transform, entry.frame.shape)
@@ -116,6 +117,8 @@ class Preparation:
         persistent = PersistentResiduals(self.target.native) if self._one_detector() else None
         self._match_all(lambda entry: predict(_bare(entry)))
 
+        self._compare(lambda entry: predict(_bare(entry)))
+
         def judge(entry: Entry) -> None:
             predicted, unknown = predict(_bare(entry))
             self._judge(entry, predicted, unknown, MODEL, persistent=persistent, trails=trails)
@@ -124,6 +127,29 @@ class Preparation:
         self._agree()
         if persistent is not None and len(self.store) >= 4:
             self._mask_persistent(persistent)
+
+    def _compare(self, predict: Callable[[Entry], tuple[np.ndarray, np.ndarray]]) -> None:
+        """Find where frames misfit a prediction over whole neighbourhoods, and at least two of them do.
+
+        A frame that differs alone was hit by something; where several do, it is the light that differs.
+        """
+        store, shared = self.store, Consensus(self.target.native, share=0.0, least=2)
+
+        def mark(entry: Entry) -> None:
+            predicted, unknown = predict(entry)
+            values, variance = entry.match.to_reference(
+                store.get(entry, "values"), store.get(entry, "variance")
+            )
+            assert variance is not None
+            factor = misfit(values - predicted, variance, store.get(entry, "bad") | unknown)
+            store.put(entry, "misfit", np.zeros(values.shape, bool) if factor is None else factor > 1)
+
+        in_threads(mark, store.entries)
+        for entry in store.entries:
+            shared.add(entry.registered.transform, store.get(entry, "misfit"))
+        for entry in store.entries:
+            mask = store.get(entry, "misfit")
+            store.put(entry, "misfit", shared.doubtful(entry.registered.transform, mask))
 
     def _agree(self) -> None:
         """Take back outliers that many frames have at the same place of the sky."""
@@ -227,7 +253,8 @@ class Preparation:
         assert variance is not None
         bad = store.get(entry, "bad") | unknown
         factor = misfit(values - predicted, variance, bad)
-        if factor is not None:
+        if factor is not None and store.get(entry, "misfit").any():
+            factor = np.where(store.get(entry, "misfit"), factor, np.float32(1))
             variance = variance * factor
             store.put(entry, "variance", store.get(entry, "variance") * factor)
         gradient = gradient_magnitude(predicted)

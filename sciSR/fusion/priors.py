@@ -21,8 +21,11 @@ DYNAMIC = 70.0
 """The weak prior's strength is this over the square of the scene's brightest structure."""
 CORNER = 0.2
 """Cycles per native pixel below which a scene is not expected to be smoother than its light sources alone make it."""
-SHARPER = 1.05
-"""Least width of the optics, in units of that of the stars, where frames differ."""
+SHARPER = (1.05, 0.85)
+"""Least width of the optics, in units of that of the stars, where frames differ: of stars narrower than `SAMPLED`,
+whose differences pass for detail of a fine pixel, and of others, whose own profile must not be cut."""
+SAMPLED = 2.8
+"""Native pixels, without the pixel's own width."""
 TOP = 6.0
 """The ladder ends where the prior is this many times as strong as the data at zero frequency."""
 
@@ -115,7 +118,7 @@ class _Base:
         omega = self.omega or 1e-6 * float(likelihood.spectrum.max())
         found = measured_amplitude(canvas, start, likelihood, amplitude, omega)
         if self.stars:
-            return torch.minimum(found, moffat_amplitude(canvas, SHARPER * self.fwhm))
+            return torch.minimum(found, moffat_amplitude(canvas, SHARPER[self.fwhm > SAMPLED] * self.fwhm))
         # A scene of clouds and galaxies falls faster than its optics: what falls is then the scene, and fine detail of
         # the few sharp sources must not be taken for impossible.
         return torch.maximum(found, moffat_amplitude(canvas, self.fwhm))

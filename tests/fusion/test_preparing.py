@@ -174,3 +174,19 @@ def test_a_turn_gains_something_and_one_frame_nothing():
     assert nothing_to_gain([Affine.identity()], sim.target(SIZE)) == "only one frame"
     native = Target((SIZE, SIZE), (Fraction(1), Fraction(1)))
     assert nothing_to_gain([Affine.identity(), Affine.identity()], native) == ""
+
+
+def test_what_one_frame_alone_shows_over_a_neighbourhood_is_an_outlier_and_no_misfit():
+    from sciSR.fusion.consensus import Consensus
+    from sciSR.fusion.transforms import Affine
+
+    alone, both = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    alone[10:16, 20:30] = True  # a broad track, in one frame
+    both[40:50, 40:50] = True  # a difference in colour, in both
+    shared = Consensus((64, 64), share=0.0, least=2)
+    masks, places = [alone | both, both], [Affine.identity(), Affine.shift(1.4, -2.3)]
+    for mask, place in zip(masks, places, strict=True):
+        shared.add(place, np.roll(mask, np.rint(place.offset).astype(int), axis=(0, 1)))
+    kept = shared.doubtful(places[0], masks[0])
+    assert not kept[alone].any()
+    assert kept[both].mean() > 0.9
