@@ -185,8 +185,8 @@ def test_what_one_frame_alone_shows_over_a_neighbourhood_is_an_outlier_and_no_mi
     both[40:50, 40:50] = True  # a difference in colour, in both
     shared = Consensus((64, 64), share=0.0, least=2)
     masks, places = [alone | both, both], [Affine.identity(), Affine.shift(1.4, -2.3)]
-    for mask, place in zip(masks, places, strict=True):
-        shared.add(place, np.roll(mask, np.rint(place.offset).astype(int), axis=(0, 1)))
+    for mask, where in zip(masks, places, strict=True):
+        shared.add(where, np.roll(mask, np.rint(where.offset).astype(int), axis=(0, 1)))
     kept = shared.doubtful(places[0], masks[0])
     assert not kept[alone].any()
     assert kept[both].mean() > 0.9
