@@ -34,7 +34,7 @@ TILE = 840
 CONTRAST = 1.5
 """Most by which a pixel's variance is taken to exceed a typical one's in its weight."""
 HALO = 40
-"""Fine pixels by which tiles overlap: what lies beyond has no influence above the rounding of the result."""
+"""Fine pixels by which tiles overlap. Each tile still learns its own optics: results differ by 0.3 sigma rms."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -252,9 +252,10 @@ class Preparation:
         values, variance = entry.match.to_reference(store.get(entry, "values"), store.get(entry, "variance"))
         assert variance is not None
         bad = store.get(entry, "bad") | unknown
-        factor = misfit(values - predicted, variance, bad)
-        if factor is not None and store.get(entry, "misfit").any():
-            factor = np.where(store.get(entry, "misfit"), factor, np.float32(1))
+        unlike = store.get(entry, "misfit")
+        if unlike.any():
+            factor = misfit(values - predicted, variance, bad)
+            factor = np.float32(1) if factor is None else np.where(unlike, factor, np.float32(1))
             variance = variance * factor
             store.put(entry, "variance", store.get(entry, "variance") * factor)
         gradient = gradient_magnitude(predicted)
