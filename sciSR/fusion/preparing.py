@@ -131,9 +131,12 @@ class Preparation:
     def _compare(self, predict: Callable[[Entry], tuple[np.ndarray, np.ndarray]]) -> None:
         """Find where frames misfit a prediction over whole neighbourhoods, and at least two of them do.
 
-        A frame that differs alone was hit by something; where several do, it is the light that differs.
+        A frame that differs alone was hit by something; where several do, it is the light that differs. Frames through
+        several filters differ in their light from the beginning.
         """
-        store, shared = self.store, Consensus(self.target.native, share=0.0, least=2)
+        store = self.store
+        mixed = len({e.frame.filter for e in store.entries if e.frame.filter}) > 1
+        shared = Consensus(self.target.native, share=0.0, least=1 if mixed else 2)
 
         def mark(entry: Entry) -> None:
             predicted, unknown = predict(entry)
