@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("range", "sky")
+KINDS = ("range", "sky", "unit")
 STRETCH = 2.0
 """Sky stretch: z = asinh((x - median) / (STRETCH * sigma))."""
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """``z = f((x - offset) / scale)``, with f the identity ("range") or asinh ("sky").
+    """``z = f((x - offset) / scale)``, with f the identity ("range", "unit") or asinh ("sky").
 
     Parameters
     ----------
-    kind : {"range", "sky"}
+    kind : {"range", "sky", "unit"}
         "range" for MR (offset: 1 % quantile, scale: 99.5 % quantile minus that), "sky" for astronomy
-        (offset: median, scale: 2 x 1.4826 x median absolute deviation).
+        (offset: median, scale: 2 x 1.4826 x median absolute deviation), "unit" for photographs (least to greatest
+        value: 0 to 1).
     offset, scale : float
         In the image's own unit; scale >= 0. A scale of 0 marks a constant image: `forward` gives 0 and
         `inverse` the constant, whatever the network does.
@@ -76,7 +77,7 @@ def fit(sample: np.ndarray, kind: str) -> Normaliser:
     sample : ndarray, float64, 1-D
         Good pixels of the *whole* image (or an evenly spread subset), never of one tile. Values that are not
         finite are left out.
-    kind : {"range", "sky"}
+    kind : {"range", "sky", "unit"}
         See `Normaliser`.
 
     Returns
@@ -92,6 +93,9 @@ def fit(sample: np.ndarray, kind: str) -> Normaliser:
     x = x[np.isfinite(x)]
     if x.size == 0:
         return Normaliser(kind, 0.0, 0.0)
+    if kind == "unit":
+        low, high = float(x.min()), float(x.max())
+        return Normaliser(kind, low, high - low if _is_scale(high - low, x) else 0.0)
     if kind == "range":
         q = np.quantile(x, [0.0, 0.01, 0.995, 0.999, 1.0])
         if _is_scale(q[2] - q[1], x):

@@ -8,9 +8,9 @@ from typing import Any
 
 from sciSR.errors import ModelError
 
-FORWARD_MODELS = ("kspace", "gaussian", "detector")
-DOMAINS = ("mr", "astronomy")
-NORMALISATIONS = ("range", "sky")
+FORWARD_MODELS = ("kspace", "gaussian", "detector", "bicubic")
+DOMAINS = ("mr", "astronomy", "natural")
+NORMALISATIONS = ("range", "sky", "unit")
 CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
 
 
@@ -32,16 +32,23 @@ class ModelSpec:
         Radius in input pixels: the halo that a tile needs.
     multiple : int
         The input's height and width must be a multiple of this.
-    forward_model : {"kspace", "gaussian", "detector"}
+    forward_model : {"kspace", "gaussian", "detector", "bicubic"}
         The degradation that the network was trained to undo.
-    domain : {"mr", "astronomy"}
+    domain : {"mr", "astronomy", "natural"}
         The kind of images it was trained on.
-    normalisation : {"range", "sky"}
+    normalisation : {"range", "sky", "unit"}
         Kind of `sciSR.inference.normalise.Normaliser` that it expects.
     exact_tiling : bool
         True if tiles with a halo of the receptive field equal the whole.
     consistency : {"kspace", "gaussian", "blockmean", "none"}
         The step after the network that measured best, the default for this model.
+    scales : tuple of int
+        All factors that the same weights serve, if several (VDSR); `scale` is one of them. The constructor is called
+        with the one that is wanted.
+    conditions : tuple of str
+        What ``forward(x, condition)`` is told besides the image, ``condition`` being ``[B, C]`` in this order: "noise"
+        (standard deviation of the input's noise in normalised units), "fwhm" (of the point spread function in coarse
+        pixels), "kspace" (1 for truncated k-space, 0 for a blur).
     """
 
     name: str
@@ -55,8 +62,12 @@ class ModelSpec:
     normalisation: str = "sky"
     exact_tiling: bool = True
     consistency: str = "none"
+    scales: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for key in ("scales", "conditions"):  # JSON has lists
+            object.__setattr__(self, key, tuple(getattr(self, key)))
         for key, allowed in (
             ("forward_model", FORWARD_MODELS),
             ("domain", DOMAINS),
