@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sciSR.errors import GeometryError
+from sciSR.forward.border import fold, mirrored, require_multiple
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ class GaussianDecimation:
 
     def apply(self, x: Tensor) -> Tensor:
         """Fine ``[..., sH, sW]`` -> coarse ``[..., H, W]``."""
-        if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
-            raise GeometryError(
-                f"Gaussian decimation: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}",
-                remedy="crop the image first",
-            )
+        require_multiple(x.shape, self.scale, "Gaussian decimation")
         return self._down(self._down(x).transpose(-1, -2)).transpose(-1, -2)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -90,7 +86,7 @@ class GaussianDecimation:
     def _down(self, x: Tensor) -> Tensor:
         kernel, before = self.taps()
         flat = x.reshape(-1, 1, x.shape[-1])
-        index = _mirror(x.shape[-1], before, x.device)
+        index = mirrored(x.shape[-1], before, x.device)
         out = F.conv1d(flat[..., index], kernel.to(x)[None, None], stride=self.scale)
         return out.reshape(*x.shape[:-1], x.shape[-1] // self.scale)
 
@@ -100,13 +96,4 @@ class GaussianDecimation:
         spread = F.conv_transpose1d(
             y.reshape(-1, 1, y.shape[-1]), kernel.to(y)[None, None], stride=self.scale
         )
-        out = torch.zeros(spread.shape[0], 1, size, dtype=y.dtype, device=y.device)
-        out.index_add_(-1, _mirror(size, before, y.device), spread)
-        return out.reshape(*y.shape[:-1], size)
-
-
-def _mirror(size: int, pad: int, device: torch.device) -> Tensor:
-    """Indices of a signal padded by ``pad`` on both sides, mirrored about the pixel edges (any pad, any size
-    >= 1)."""
-    index = torch.arange(-pad, size + pad, device=device) % (2 * size)
-    return torch.where(index < size, index, 2 * size - 1 - index)
+        return fold(spread, size, before).reshape(*y.shape[:-1], size)

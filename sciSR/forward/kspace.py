@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciSR.errors import GeometryError
+from sciSR.forward.border import require_multiple
 
 
 def _ramp(n: int, scale: int, sign: int, like: Tensor) -> Tensor:
@@ -73,11 +73,7 @@ class KSpaceCrop:
 
     def apply(self, x: Tensor) -> Tensor:
         """Fine ``[..., sH, sW]`` -> coarse ``[..., H, W]``."""
-        if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
-            raise GeometryError(
-                f"k-space crop: the fine size {tuple(x.shape[-2:])} is no multiple of {self.scale}",
-                remedy="crop the image first",
-            )
+        require_multiple(x.shape, self.scale, "k-space crop")
         if self.scale == 1:
             return x
         return _down(_down(x, self.scale).transpose(-1, -2), self.scale).transpose(-1, -2)

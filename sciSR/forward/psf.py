@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.special import j1
 
 from sciSR.errors import UsageError
 
@@ -60,7 +60,10 @@ def airy(size: int, fwhm: float, obscuration: float = 0.0, **shape: float) -> ND
 
     def jinc(t: NDArray[np.float64]) -> NDArray[np.float64]:
         safe = np.where(t < 1e-8, 1.0, t)
-        return np.where(t < 1e-8, 1.0, 2 * j1(safe) / safe)
+        j1 = torch.special.bessel_j1(
+            torch.from_numpy(safe)
+        ).numpy()  # torch's: no SciPy where networks are trained
+        return np.where(t < 1e-8, 1.0, 2 * j1 / safe)
 
     amplitude = jinc(v) - obscuration**2 * jinc(obscuration * v)
     kernel = amplitude**2
