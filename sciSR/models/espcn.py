@@ -37,26 +37,61 @@ def lanczos_phases(scale: int, radius: int = 5) -> Tensor:
     return taps / taps.sum(1, keepdim=True)
 
 
-class FixedInterpolation(nn.Module):
-    """Lanczos interpolation without parameters, float32 also under autocast; [B, 1, h, w] -> [B, 1, s h, s
-    w]."""
+def cubic_phases(scale: int) -> Tensor:
+    """Keys' cubic interpolation (a = -0.5) as a polyphase filter, ``[scale, 5]``; see `lanczos_phases`."""
+    from sciSR.forward.bicubic import keys
 
-    def __init__(self, scale: int, radius: int = 5) -> None:
+    offset = torch.arange(-2, 3, dtype=torch.float64)
+    phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    return keys(offset[None] - phase[:, None])
+
+
+class FixedInterpolation(nn.Module):
+    """Interpolation without parameters, float32 also under autocast; ``[B, C, h, w]`` -> ``[B, C, s h, s w]``.
+
+    Parameters
+    ----------
+    scale : int
+        Output pixels for each input pixel and axis.
+    radius : int
+        Lobes of the Lanczos kernel; the cubic one always reaches 2 pixels.
+    kernel : {"lanczos", "cubic"}
+        "cubic" (Keys, a = -0.5) repeats the last pixels beyond the border, where the networks that see its result are
+        harmed by a drop to zero; "lanczos" pads with zeros, as the shipped networks were trained.
+    """
+
+    def __init__(self, scale: int, radius: int = 5, kernel: str = "lanczos") -> None:
         super().__init__()
-        self.scale, self.radius = scale, radius
-        taps = lanczos_phases(scale, radius)
-        kernel = torch.einsum("ai,bj->abij", taps, taps).reshape(
-            scale * scale, 1, 2 * radius + 1, 2 * radius + 1
+        if kernel not in ("lanczos", "cubic"):
+            raise ValueError(f"FixedInterpolation: kernel must be 'lanczos' or 'cubic', not {kernel!r}")
+        taps = lanczos_phases(scale, radius) if kernel == "lanczos" else cubic_phases(scale)
+        self.scale, self.radius, self.repeat = scale, taps.shape[1] // 2, kernel == "cubic"
+        self.register_buffer(
+            "kernel", torch.einsum("ai,bj->abij", taps, taps).flatten(0, 1)[:, None].float(), persistent=False
         )
-        self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def phases(self, x: Tensor) -> Tensor:
-        """The output before its pixels are put in order: ``[B, s s, h, w]``."""
+        """The output of one channel before its pixels are put in order: ``[B, 1, h, w]`` -> ``[B, s s, h, w]``."""
         with torch.autocast(x.device.type, enabled=False):
+            if self.repeat:
+                x = F.pad(x.float(), (self.radius,) * 4, mode="replicate")
+                return F.conv2d(x, self.kernel)
             return F.conv2d(x.float(), self.kernel, padding=self.radius)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.phases(x), self.scale)
+        if x.shape[1] == 1:
+            return F.pixel_shuffle(self.phases(x), self.scale)
+        return torch.cat([self(channel) for channel in x.split(1, 1)], 1)
+
+    def before(self, first: int, last: int) -> tuple[int, int]:
+        """Input pixels that the output pixels `first` .. `last` depend on."""
+        used = self.kernel[:: self.scale + 1, 0].abs().amax(1) > 0  # the diagonal phases: taps of either axis
+        reaches = []
+        for position in range(first, last + 1):
+            pixel, phase = divmod(position, self.scale)
+            taps = used[phase].nonzero()[:, 0] - self.radius
+            reaches.append((pixel + int(taps[0]), pixel + int(taps[-1])))
+        return min(r[0] for r in reaches), max(r[1] for r in reaches)
 
 
 def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> Tensor:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,18 +18,30 @@ from torch import nn
 
 from sciSR.errors import ModelError
 from sciSR.files import atomic_output
-from sciSR.models.espcn import ESPCN
-from sciSR.models.spec import ModelSpec
+from sciSR.models.spec import ModelSpec, receptive_field
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"ESPCN": ESPCN}
+ARCHITECTURES = {
+    "ConditionalSPAN": "sciSR.models.span:ConditionalSPAN",
+    "EDSR": "sciSR.models.edsr:EDSR",
+    "ESPCN": "sciSR.models.espcn:ESPCN",
+    "FSRCNN": "sciSR.models.fsrcnn:FSRCNN",
+    "LapSRN": "sciSR.models.lapsrn:LapSRN",
+    "SPAN": "sciSR.models.span:SPAN",
+    "SRCNN": "sciSR.models.srcnn:SRCNN",
+    "SRResNet": "sciSR.models.srresnet:SRResNet",
+    "SparseCoding": "sciSR.models.sparse_coding:SparseCoding",
+    "VDSR": "sciSR.models.vdsr:VDSR",
+}
+"""Our networks: name and where the class is; a module is imported when its network is wanted."""
 
 
 def architecture(name: str) -> Callable[..., nn.Module]:
     """Constructor of an architecture: ours, or one that a package registered under the entry points
     ``scisr.models``."""
     if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
+        module, _, attribute = ARCHITECTURES[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     found = {point.name: point for point in entry_points(group="scisr.models")}
     if name in found:
         try:
@@ -47,7 +63,35 @@ def save_model(path: str | Path, model: nn.Module, spec: ModelSpec) -> None:
         save_file(tensors, temporary, metadata=spec.to_metadata())
 
 
-def load_model(path: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelSpec, str]:
+def build(spec: ModelSpec) -> nn.Module:
+    """The network that a spec describes, with fresh weights."""
+    constructor = architecture(spec.architecture)
+    arguments = dict(spec.arguments)
+    taken = inspect.signature(constructor).parameters
+    if "scale" in taken or any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        arguments["scale"] = spec.scale
+    return constructor(**arguments)
+
+
+def at_scale(spec: ModelSpec, scale: int | None) -> ModelSpec:
+    """The spec for one of the factors that the weights serve.
+
+    Raises
+    ------
+    ModelError
+        The weights do not serve it.
+    """
+    if scale is None or scale == spec.scale:
+        return spec
+    if scale not in spec.factors:
+        able = ", ".join(f"x{each}" for each in spec.factors)
+        raise ModelError(f"model {spec.name} refines by {able}, not by {scale}")
+    return replace(spec, scale=scale)
+
+
+def load_model(
+    path: str | Path, device: str = "cpu", scale: int | None = None
+) -> tuple[nn.Module, ModelSpec, str]:
     """Read a network.
 
     Parameters
@@ -56,12 +100,15 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelS
         A safetensors file, or the name of one of the shipped models.
     device : str
         Where to put it.
+    scale : int, optional
+        Which of its factors to build it for, if the weights serve several; its own by default.
 
     Returns
     -------
     model : torch.nn.Module
         In evaluation mode, without gradients.
     spec : ModelSpec
+        For that scale.
     sha256 : str
         Hexadecimal digest of the file, for the provenance record.
     """
@@ -75,10 +122,12 @@ def load_model(path: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelS
         raise ModelError(f"{path}: no such weights file; `scisr models` lists the shipped ones") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
-    spec = ModelSpec.from_metadata(metadata, str(path.name))
+    spec = at_scale(ModelSpec.from_metadata(metadata, str(path.name)), scale)
     try:
-        model = architecture(spec.architecture)(**spec.arguments)
+        model = build(spec)
         model.load_state_dict(tensors)
+        if spec.scales:  # a network that works on fine pixels reaches less far in coarse ones at a larger scale
+            spec = replace(spec, receptive_field=math.ceil(receptive_field(model)))
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
