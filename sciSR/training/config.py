@@ -153,6 +153,8 @@ class AugmentConfig:
         Mirror images, quarter turns.
     gain, offset : Range
         ``gain x + offset`` in normalised units, alike for input and truth.
+    contrast : Range
+        Factor on the differences from a patch's mean, alike for input and truth.
     gamma : Range
         Exponent on the truth before it is degraded (values relative to its range).
     rescale : tuple of float
@@ -166,6 +168,7 @@ class AugmentConfig:
     rotations: bool = True
     gain: Range = 1.0
     offset: Range = 0.0
+    contrast: Range = 1.0
     gamma: Range = 1.0
     rescale: tuple[float, ...] = (1.0,)
     mixup: float = 0.0
