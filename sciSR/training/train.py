@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 done, 130 interrupted, 2 and 3 for errors."""
     parser = argparse.ArgumentParser(prog="python -m sciSR.training.train", description=__doc__)
     parser.add_argument("patches", type=Path, help="file of `scisr prepare`, which holds its configuration")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=5e-4")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=5e-4"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--resume", action="store_true", help="go on with a run")
     parser.add_argument("--overwrite", action="store_true", help="start a run anew")
