@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from sciSR.errors import ModelError, UsageError
+from sciSR.errors import ModelError, SciSRWarning, UsageError
 from sciSR.grid import exact_factors
 from sciSR.image import Image
+from sciSR.inference.candidates import PREFERRED, Candidate, best_network, is_adversarial, reach
+from sciSR.models.spec import FORWARD_MODELS, ModelSpec
 
 CLASSICAL = ("nearest", "linear", "cubic", "lanczos", "fourier")
 FALLBACK = {"mr": "fourier"}
 """Best classical method of a domain where it is not cubic: MR is sampled in k-space, where zero filling is exact."""
 
-PREFERRED = {"astronomy": "detector", "mr": "kspace"}
-"""The forward model that `auto` assumes for a domain."""
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user knows about the image, or asks for.
+
+    Parameters
+    ----------
+    model : str
+        ``"auto"``, a classical method, or a trained model's name or file.
+    forward : str
+        The forward model to undo: one of `sciSR.models.spec.FORWARD_MODELS`, or ``"auto"`` for the domain's.
+    noise : float, optional
+        Standard deviation of the noise in the image's unit.
+    psf_fwhm : float, optional
+        Full width at half maximum of the point spread function, in input pixels.
+    """
+
+    model: str = "auto"
+    forward: str = "auto"
+    noise: float | None = None
+    psf_fwhm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.forward not in ("auto", *FORWARD_MODELS):
+            known = ", ".join(("auto", *FORWARD_MODELS))
+            raise UsageError(f"unknown forward model {self.forward!r}", remedy=f"use one of {known}")
+        for name, value in (("noise", self.noise), ("psf_fwhm", self.psf_fwhm)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} is {value!r}", remedy="give a finite number that is not negative")
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What a network must be able to be told."""
+        given = {"noise": self.noise}
+        return tuple(name for name, value in given.items() if value is not None)
 
 
 @dataclass(frozen=True)
@@ -28,6 +65,10 @@ class Choice:
     trained : bool
     times : int
         How often it is applied in a row (x4 from a x2 network: twice).
+    step : int, optional
+        The factor that the network is built for.
+    forward : str
+        The forward model that it undoes; empty for classical methods.
     automatic : bool
         Chosen by us, so that the image itself may still overrule it.
     messages : tuple of str
@@ -37,6 +78,8 @@ class Choice:
     name: str
     trained: bool
     times: int = 1
+    step: int | None = None
+    forward: str = ""
     automatic: bool = False
     messages: tuple[str, ...] = ()
 
@@ -102,7 +145,7 @@ def spatial_factors(image: Image, scale: tuple[Fraction, Fraction]) -> tuple[Fra
     return first, second
 
 
-def choose(image: Image, scale: tuple[Fraction, Fraction], model: str) -> Choice:
+def choose(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Choice:
     """Decide on the method.
 
     Parameters
@@ -110,14 +153,14 @@ def choose(image: Image, scale: tuple[Fraction, Fraction], model: str) -> Choice
     image : Image
     scale : pair of Fraction
         As asked, along the two spatial axes.
-    model : str
-        ``"auto"``, a classical method, or a trained model's name or file.
+    wish : Wish
 
     Raises
     ------
     ModelError
-        Unknown model, or one that can't make this scale.
+        Unknown model, one that can't make this scale, undo this forward model, or be told what was given.
     """
+    model = wish.model
     if image.kind == "labels":
         if model not in ("auto", "nearest"):
             raise ModelError(
@@ -125,60 +168,89 @@ def choose(image: Image, scale: tuple[Fraction, Fraction], model: str) -> Choice
             )
         return Choice("nearest", False, messages=("a label map: nearest neighbour",))
     if model in CLASSICAL:
+        if wish.conditions or wish.forward != "auto":
+            what = ", ".join(wish.conditions) or f"forward model {wish.forward}"
+            raise ModelError(
+                f"{model} can't be told the {what}", remedy="leave the option away, or choose a trained model"
+            )
         return Choice(model, False)
-    if model == "auto":
-        return _automatic(image, scale)
+    return _automatic(image, scale, wish) if model == "auto" else _named(image, scale, wish)
+
+
+def _named(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Choice:
     from sciSR.models.files import load_spec
 
-    spec = load_spec(model)
-    times = _repeats(spec.scale, scale)
-    if times is None:
+    spec = load_spec(wish.model)
+    way = reach(spec, scale)
+    if way is None:
+        able = ", ".join(map(str, spec.factors))
         raise ModelError(
-            f"model {spec.name} refines by {spec.scale} and can't make x{scale_text(scale)}",
+            f"model {spec.name} refines by {able} and can't make x{scale_text(scale)}",
             where=image.where,
             remedy="choose a power of its scale, or a classical method",
         )
-    notes = [] if times == 1 else [_twice(spec.name, spec.scale, times)]
+    forward = _undone(spec, image.domain) if wish.forward == "auto" else wish.forward
+    if forward not in spec.forward_models:
+        raise ModelError(
+            f"model {spec.name} undoes {spec.forward_model}, not {forward}",
+            where=image.where,
+            remedy="leave --forward to the model, or choose another ('scisr models')",
+        )
+    if missing := set(wish.conditions) - set(spec.conditions):
+        raise ModelError(
+            f"model {spec.name} can't be told the {', '.join(sorted(missing))}",
+            where=image.where,
+            remedy="choose a conditional one ('scisr models')",
+        )
+    notes = _notes(way)
+    if is_adversarial(spec):
+        warnings.warn(
+            f"{spec.name} was trained adversarially: it invents texture; the result is a picture, not a measurement",
+            SciSRWarning,
+            stacklevel=4,
+        )
     if spec.domain != image.domain and image.domain != "generic":
         notes.append(f"{spec.name} was trained for {spec.domain}, this image's domain is {image.domain}")
-    return Choice(model, True, times, messages=tuple(notes))
+    return Choice(wish.model, True, way.times, way.step, forward, messages=tuple(notes))
 
 
-def _automatic(image: Image, scale: tuple[Fraction, Fraction]) -> Choice:
-    from sciSR.models.files import list_models
+def _undone(spec: ModelSpec, domain: str) -> str:
+    """The forward model that a network undoes unasked."""
+    preferred = PREFERRED.get(domain, "")
+    return preferred if preferred in spec.forward_models else spec.forward_model
 
+
+def _automatic(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Choice:
     fallback = FALLBACK.get(image.domain, "cubic")
-    wanted = PREFERRED.get(image.domain)
-    if wanted is None:
+    forward = PREFERRED.get(image.domain) if wish.forward == "auto" else wish.forward
+    way = None
+    if forward is not None and image.domain in PREFERRED:
+        way = best_network(image.domain, forward, scale, wish.conditions)
+    if way is not None:
+        name = way.spec.name
+        return Choice(name, True, way.times, way.step, forward, automatic=True, messages=tuple(_notes(way)))
+    if image.domain not in PREFERRED:
         return Choice(
             fallback, False, messages=(f"no trained network for domain {image.domain}: {fallback}",)
         )
-    fitting = [
-        (times, spec)
-        for spec in list_models()
-        if spec.domain == image.domain
-        and spec.forward_model == wanted
-        and (times := _repeats(spec.scale, scale)) is not None
-    ]
-    if not fitting:
-        text = f"no trained network for {image.domain} at x{scale_text(scale)}: {fallback}"
-        return Choice(fallback, False, messages=(text,))
-    times, spec = min(fitting, key=lambda pair: (pair[0], pair[1].name))
-    notes = () if times == 1 else (_twice(spec.name, spec.scale, times),)
-    return Choice(spec.name, True, times, automatic=True, messages=notes)
+    lacking = f"no trained network for {image.domain} at x{scale_text(scale)}"
+    if wish.forward == "auto" and not wish.conditions:
+        return Choice(fallback, False, messages=(f"{lacking}: {fallback}",))
+    told = f" and is told the {', '.join(wish.conditions)}" if wish.conditions else ""
+    raise ModelError(
+        f"{lacking} undoes {forward}{told}",
+        where=image.where,
+        remedy="'scisr models' lists what there is; without these options there is always a method",
+    )
 
 
-def _repeats(step: int, scale: tuple[Fraction, Fraction]) -> int | None:
-    """How often a network of scale `step` must be applied to make `scale`; None if it can't."""
-    if scale[0] != scale[1] or step < 2:
-        return None
-    times, reached = 0, Fraction(1)
-    while reached < scale[0]:
-        reached *= step
-        times += 1
-    return times if reached == scale[0] else None
-
-
-def _twice(name: str, step: int, times: int) -> str:
-    word = {2: "twice", 3: "three times"}.get(times, f"{times} times")
-    return f"no trained x{step**times} network: {name} (x{step}) is applied {word}"
+def _notes(way: Candidate) -> list[str]:
+    """What a user should know about a network before it is used."""
+    spec, notes = way.spec, []
+    if way.times > 1:
+        word = {2: "twice", 3: "three times"}.get(way.times, f"{way.times} times")
+        notes.append(
+            f"no trained x{way.step**way.times} network: {spec.name} (x{way.step}) is applied {word}, which is often "
+            "no better than interpolation"
+        )
+    return notes

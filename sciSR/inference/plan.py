@@ -10,7 +10,7 @@ import torch
 
 from sciSR.errors import UsageError
 from sciSR.image import Image
-from sciSR.inference.choose import Choice, choose, parse_scale, scale_text, spatial_factors
+from sciSR.inference.choose import Choice, Wish, choose, parse_scale, scale_text, spatial_factors
 from sciSR.inference.device import choose_device
 from sciSR.inference.gate import check_detector, check_kspace
 from sciSR.inference.normalise import Normaliser, fit
@@ -28,6 +28,9 @@ def plan_upscale(
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     tile: int | None = None,
+    forward: str = "auto",
+    noise: float | None = None,
+    psf_fwhm: float | None = None,
 ) -> UpscalePlan:
     """Decide how an image will be upscaled; reads it once for its statistics.
 
@@ -50,6 +53,14 @@ def plan_upscale(
     tile : int, optional
         Tile size in input pixels; by default as large as the memory allows, up to 512. The result does not depend
         on it.
+    forward : {"auto", "kspace", "gaussian", "detector", "bicubic"}
+        How the image came to its pixels, which the network is to undo: k-space truncated by the scanner, a Gaussian
+        profile of the voxel, a detector's pixels behind optics, a photograph made smaller. By default detector for
+        astronomy and kspace for MR.
+    noise : float, optional
+        Standard deviation of the noise in the image's unit, for networks that are told it; estimated by default.
+    psf_fwhm : float, optional
+        Full width at half maximum of the point spread function in input pixels, for networks that are told it.
 
     Returns
     -------
@@ -69,14 +80,14 @@ def plan_upscale(
         raise UsageError(f"unknown precision {precision!r}", remedy="use fp32 or bf16")
     if tile is not None and (not isinstance(tile, int) or tile < 1):
         raise UsageError(f"a tile of {tile!r} pixels is too small")
-    wish = parse_scale(scale)
-    factors = spatial_factors(image, wish)
+    asked = parse_scale(scale)
+    factors = spatial_factors(image, asked)
     where = choose_device(device)
-    choice = choose(image, wish, model)
+    choice = choose(image, asked, Wish(model, forward, noise, psf_fwhm))
     messages = list(choice.messages)
-    if factors != wish:
+    if factors != asked:
         messages.append(
-            f"x{scale_text(wish)} would not give whole pixels: x{float(factors[0]):.9g}, x{float(factors[1]):.9g}"
+            f"x{scale_text(asked)} would not give whole pixels: x{float(factors[0]):.9g}, x{float(factors[1]):.9g}"
         )
     if image.kind == "labels":
         empty = Sample(np.empty(0), 0, int(np.prod(image.shape)))
@@ -132,12 +143,15 @@ def _load(
     """Load the network; where it was our choice, let the image check it first."""
     from sciSR.models.files import load_model
 
-    model, spec, digest = load_model(choice.name)
+    model, spec, digest = load_model(choice.name, scale=choice.step)
     if choice.automatic:
 
         def run(plane: np.ndarray, method: str) -> np.ndarray:
             trial = Image.from_array(plane, domain=image.domain, source=image.source, part=image.part)
-            return np.asarray(upscale(trial, spec.scale, method, device=str(device)).data, dtype=np.float64)
+            told = {} if method != spec.name else {"forward": choice.forward}
+            factor = spec.scale**choice.times
+            result = upscale(trial, factor, method, device=str(device), **told)
+            return np.asarray(result.data, dtype=np.float64)
 
         check = {"detector": check_detector, "kspace": check_kspace}.get(spec.forward_model)
         if check is not None:

@@ -78,14 +78,12 @@ class Runner:
 
     def _needed(self, fine: Span, stage: TiledStage, axis: int) -> Span:
         """Coarse pixels that a tile's fine ones depend on along one axis."""
-        extra = margin(stage.factors) if self.block_mean else 0
-        return (
-            fine.coarse(stage.factors[axis])
-            .grow(extra)
-            .fine(stage.factors[axis])
-            .coarse(stage.factors[axis])
-            .grow(stage.halo)
-        )
+        core, factor = self._core(fine, stage, axis), stage.factors[axis]
+        return _touched(stage, core.fine(factor).coarse(factor))
+
+    def _core(self, fine: Span, stage: TiledStage, axis: int) -> Span:
+        """Whole coarse pixels under fine ones, plus what the consistency of neighbours can reach."""
+        return fine.coarse(stage.factors[axis]).grow(margin(stage.factors) if self.block_mean else 0)
 
     def _tile(self, stage: TiledStage, source: Plane, rows: Span, columns: Span, out: np.ndarray) -> None:
         """Fill `out`; on an out-of-memory error cut the tile in four and remember the smaller size."""
@@ -118,14 +116,22 @@ class Runner:
                 )
 
     def _compute(self, stage: TiledStage, source: Plane, rows: Span, columns: Span) -> np.ndarray:
-        extra = margin(stage.factors) if self.block_mean else 0
-        # Whole coarse pixels, plus what the consistency of neighbours can reach.
-        core = tuple(s.coarse(f).grow(extra) for s, f in zip((rows, columns), stage.factors, strict=True))
+        core = tuple(self._core(span, stage, axis) for axis, span in enumerate((rows, columns)))
         fine = tuple(s.fine(f) for s, f in zip(core, stage.factors, strict=True))
-        touched = tuple(s.coarse(f).grow(stage.halo) for s, f in zip(fine, stage.factors, strict=True))
+        touched = tuple(_touched(stage, s.coarse(f)) for s, f in zip(fine, stage.factors, strict=True))
         values = source.region(*touched)
         x = stage.region(torch.from_numpy(values.astype(np.float32)).to(self.device), touched, fine)
         if self.block_mean:
             y = values[core[0].within(touched[0]), core[1].within(touched[1])]
             x = block_mean_step(x, torch.from_numpy(y).to(x.device), stage.factors, core)
         return x[rows.within(fine[0]), columns.within(fine[1])].cpu().numpy()
+
+
+def _touched(stage: TiledStage, coarse: Span) -> Span:
+    """Coarse pixels with the stage's halo, begun and ended at multiples that it needs.
+
+    Counted from the image's edge, not from the tile's: what a network does within a group of pixels must not depend
+    on the tile.
+    """
+    span, multiple = coarse.grow(stage.halo), stage.multiple
+    return Span(span.start // multiple * multiple, -(-span.stop // multiple) * multiple)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 
 from sciSR.classical import METHODS, axis_weights
 from sciSR.classical.fourier import fourier_resample
+from sciSR.inference.footprint import network_memory
 from sciSR.inference.fused import fuse_relu
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import Plane, Scratch
 from sciSR.inference.tiles import Span, split
+from sciSR.models.reparameterised import merge
 from sciSR.models.spec import ModelSpec
 
 Factors = tuple[Fraction, Fraction]
@@ -31,6 +34,7 @@ class TiledStage(Protocol):
     name: str
     factors: Factors
     halo: int
+    multiple: int
     bytes_per_pixel: int
 
     def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
@@ -44,6 +48,7 @@ class ClassicalStage:
 
     name: str
     factors: Factors
+    multiple: int = 1
 
     @property
     def halo(self) -> int:
@@ -80,6 +85,8 @@ class NetworkStage:
         Fitted to the whole image, in the units of the plane (offset 0: it is subtracted already).
     bf16 : bool
         Run the convolutions in bfloat16; the skip path stays float32.
+    condition : tuple of float
+        What the network is told besides, in the order of `spec.conditions`.
     """
 
     model: nn.Module
@@ -87,6 +94,7 @@ class NetworkStage:
     sha256: str
     normaliser: Normaliser
     bf16: bool = False
+    condition: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,21 +109,20 @@ class NetworkStage:
         return self.spec.receptive_field
 
     @property
+    def multiple(self) -> int:
+        return self.spec.multiple
+
+    @cached_property
     def bytes_per_pixel(self) -> int:
-        # Input and output of the widest layer, plus the fine pixels of the two ends of the network.
-        widths = [m.out_channels for m in self.model.modules() if isinstance(m, nn.Conv2d)]
-        return 4 * (2 * max(widths, default=64) + 6 * self.spec.scale**2)
+        return network_memory(self.model, self.spec)
 
     def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
-        scale, multiple = self.spec.scale, self.spec.multiple
+        scale = self.spec.scale
         z = self.normaliser.stretch(values * self.normaliser.inverse_scale)
-        height, width = z.shape
-        missing = (-height % multiple, -width % multiple)
-        if any(missing):
-            z = nn.functional.pad(z[None, None], (0, missing[1], 0, missing[0]), mode="replicate")[0, 0]
         x = z[None, None].contiguous(memory_format=torch.channels_last)
+        told = [x.new_tensor([self.condition])] if self.condition else []
         with torch.inference_mode(), torch.autocast(values.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.model(x).float()[0, 0]
+            out = self.model(x, *told).float()[0, 0]
         top, left = (f.start - scale * c.start for f, c in zip(fine, coarse, strict=True))
         out = out[top : top + len(fine[0]), left : left + len(fine[1])]
         return self.normaliser.unstretch(out) * self.normaliser.scale
@@ -129,6 +136,7 @@ class ReadyStage:
     factors: Factors
     plane: Scratch
     halo: int = 0
+    multiple: int = 1
     bytes_per_pixel: int = 64
 
     def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
@@ -164,5 +172,5 @@ class FourierStage:
 
 def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to the device in the layout that its convolutions are fastest in, in evaluation mode."""
-    model = model.to(device).to(memory_format=torch.channels_last).eval()
+    model = merge(model.eval()).to(device).to(memory_format=torch.channels_last)
     return fuse_relu(model) if device.type == "cpu" else model

@@ -12,6 +12,7 @@ FORWARD_MODELS = ("kspace", "gaussian", "detector", "bicubic")
 DOMAINS = ("mr", "astronomy", "natural")
 NORMALISATIONS = ("range", "sky", "unit")
 CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
+CONDITIONS = ("noise", "fwhm", "kspace")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class ModelSpec:
         What ``forward(x, condition)`` is told besides the image, ``condition`` being ``[B, C]`` in this order: "noise"
         (standard deviation of the input's noise in normalised units), "fwhm" (of the point spread function in coarse
         pixels), "kspace" (1 for truncated k-space, 0 for a blur).
+    adversarial : bool
+        Trained against a discriminator: its detail is invented, so it is never chosen unasked, and warned of.
     """
 
     name: str
@@ -64,6 +67,7 @@ class ModelSpec:
     consistency: str = "none"
     scales: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
+    adversarial: bool = False
 
     def __post_init__(self) -> None:
         for key in ("scales", "conditions"):  # JSON has lists
@@ -84,6 +88,22 @@ class ModelSpec:
                 raise ModelError(
                     f"model {self.name}: {key} is {value!r}, must be a whole number of at least {least}"
                 )
+        if self.scales and self.scale not in self.scales:
+            raise ModelError(f"model {self.name}: scale {self.scale} is not one of its scales {self.scales}")
+        if unknown := set(self.conditions) - set(CONDITIONS):
+            raise ModelError(
+                f"model {self.name}: unknown conditions {', '.join(sorted(unknown))} (known: {', '.join(CONDITIONS)})"
+            )
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """All factors that the weights serve, ascending."""
+        return tuple(sorted(self.scales or (self.scale,)))
+
+    @property
+    def forward_models(self) -> tuple[str, ...]:
+        """All forward models that it can undo: of one that is told which, both."""
+        return ("kspace", "gaussian") if "kspace" in self.conditions else (self.forward_model,)
 
     def to_metadata(self) -> dict[str, str]:
         """The spec as the string-to-string metadata of a safetensors file; every value is JSON."""
