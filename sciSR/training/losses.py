@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -99,26 +100,34 @@ def ssim(data_range: float = 1.0) -> Term:
         Range that the two constants are relative to, in network units.
     """
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    taps = torch.exp(-0.5 * (torch.arange(-5, 6, dtype=torch.float64) / 1.5) ** 2)
-    taps = taps / taps.sum()
 
     def term(x: Tensor, t: Tensor) -> Tensor:
-        if min(x.shape[-2:]) < len(taps):
-            raise UsageError(
-                f"ssim needs {len(taps)} pixels, the patch's inner part has {min(x.shape[-2:])}",
-                remedy="use larger patches",
-            )
-        window = taps.to(x)
+        rows, columns = (_smoothing(n).to(x) for n in x.shape[-2:])
 
         def mean(v: Tensor) -> Tensor:
-            return F.conv2d(F.conv2d(v, window[None, None, None]), window[None, None, :, None])
+            return rows @ v @ columns.mT
 
         a, b = mean(x), mean(t)
         var_a, var_b, covariance = mean(x * x) - a * a, mean(t * t) - b * b, mean(x * t) - a * b
-        map_ = (2 * a * b + c1) * (2 * covariance + c2) / ((a * a + b * b + c1) * (var_a + var_b + c2))
-        return 1 - map_.mean()
+        ratio = (2 * a * b + c1) * (2 * covariance + c2) / ((a * a + b * b + c1) * (var_a + var_b + c2))
+        return 1 - ratio.mean()
 
     return term
+
+
+@functools.lru_cache(maxsize=16)
+def _smoothing(size: int) -> Tensor:
+    """SSIM's Gaussian window as a banded matrix ``[size - 10, size]``, float64: several times faster than a
+    convolution of one channel."""
+    taps = torch.exp(-0.5 * (torch.arange(-5, 6, dtype=torch.float64) / 1.5) ** 2)
+    if size < len(taps):
+        raise UsageError(
+            f"ssim needs {len(taps)} pixels, the patch's inner part has {size}", remedy="use larger patches"
+        )
+    matrix = torch.zeros(size - 10, size, dtype=torch.float64)
+    for row, line in enumerate(matrix):
+        line[row : row + 11] = taps / taps.sum()
+    return matrix
 
 
 PIXEL: dict[str, Callable[..., Term]] = {
