@@ -36,7 +36,7 @@ def reach(*modules: nn.Module) -> int:
     *modules : nn.Module
         In the order of the data. Known are convolutions, transposed convolutions, pixel shuffles, activations, batch
         normalisation (as in evaluation: fixed statistics), sequences of these, and modules with a method
-        ``before(first, last)``.
+        ``before(first, last)`` or ``receptive_field()`` (and a `scale`, if it isn't 1).
 
     Returns
     -------
@@ -65,8 +65,8 @@ def magnification(*modules: nn.Module) -> int:
             product *= module.upscale_factor
         elif isinstance(module, nn.ConvTranspose2d):
             product *= module.stride[0]
-        elif isinstance(module, Reaching):
-            product *= module.scale
+        else:
+            product *= getattr(module, "scale", 1)
     return product
 
 
@@ -78,6 +78,9 @@ def before(module: nn.Module, first: int, last: int) -> Interval:
         for layer in reversed(module):
             first, last = before(layer, first, last)
         return first, last
+    if callable(own := getattr(module, "receptive_field", None)):  # a whole network as a part of another
+        scale = magnification(module)
+        return first // scale - own(), last // scale + own()
     if isinstance(module, nn.ConvTranspose2d):
         stride, padding = module.stride[0], module.padding[0]
         span = module.dilation[0] * (module.kernel_size[0] - 1)

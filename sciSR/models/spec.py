@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -131,53 +132,21 @@ class ModelSpec:
             raise ModelError(f"{source}: damaged model metadata ({error})") from error
 
 
-def receptive_field(model: Any) -> float:
-    """Radius of a convolutional model's receptive field in input pixels, from its layers.
-
-    A module may know better and have a method ``receptive_field()``; otherwise convolutions, sequences,
-    shuffles, activations and 1x1 operations are understood. A convolution after a pixel shuffle by s reaches
-    s times less far in input pixels.
+def receptive_field(model: Any) -> int:
+    """Radius of a convolutional model's receptive field in input pixels.
 
     Parameters
     ----------
     model : torch.nn.Module
+        Its own method ``receptive_field()`` is believed, if it has one; otherwise its layers tell
+        (`sciSR.models.reach`).
 
     Returns
     -------
-    float
-        Radius: an output pixel depends on inputs at most this far from the input pixel that it lies in.
+    int
+        Radius: the output pixels that lie in an input pixel depend on inputs at most this far from it.
     """
-    return _walk(model, 1.0)[0]
+    from sciSR.models.reach import reach
 
-
-def _walk(module: Any, grid: float) -> tuple[float, float]:
-    """(radius in input pixels, pixels for each input pixel after the module), `grid` being that number
-    before it."""
-    from torch import nn
-
-    own = getattr(module, "receptive_field", None)
-    if callable(own):
-        return float(own()) / grid, grid * float(getattr(module, "scale", 1))
-    if isinstance(module, nn.Conv2d):
-        if module.stride != (1, 1):
-            raise ModelError(
-                "receptive field: strided convolutions must state theirs with a method receptive_field()"
-            )
-        reach = max(d * (k - 1) / 2 for k, d in zip(module.kernel_size, module.dilation, strict=True))
-        return reach / grid, grid
-    if isinstance(module, nn.PixelShuffle):
-        return 0.0, grid * module.upscale_factor
-    if isinstance(module, nn.Sequential):
-        radius = 0.0
-        for child in module:
-            reach, grid = _walk(child, grid)
-            radius += reach
-        return radius, grid
-    if isinstance(
-        module, (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU, nn.Identity, nn.Sigmoid, nn.Tanh)
-    ):
-        return 0.0, grid
-    raise ModelError(
-        f"receptive field: layer {type(module).__name__} is unknown",
-        remedy="give the model a method receptive_field()",
-    )
+    own = getattr(model, "receptive_field", None)
+    return math.ceil(own()) if callable(own) else reach(model)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
-from sciSR.errors import ModelError
 from sciSR.models.espcn import ESPCN, lanczos_phases, limit_undershoot
 from sciSR.models.spec import receptive_field
 
@@ -51,13 +49,6 @@ def test_receptive_field_is_that_of_the_gradients(scale):
         block.square().sum().backward()
         touched = x.grad[0, 0].abs().nonzero()
         assert int((touched - middle).abs().max()) == radius == receptive_field(part)
-
-
-def test_receptive_field_of_other_layers():
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, dilation=2), nn.ReLU(), nn.PixelShuffle(2), nn.Conv2d(1, 1, 5))
-    assert receptive_field(net) == 2 + 1
-    with pytest.raises(ModelError, match="BatchNorm2d"):
-        receptive_field(nn.Sequential(nn.BatchNorm2d(1)))
 
 
 def test_halo_makes_tiles_equal_the_whole():
