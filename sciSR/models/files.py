@@ -22,7 +22,8 @@ from sciSR.models.spec import ModelSpec, receptive_field
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 ARCHITECTURES = {
-    "ConditionalSPAN": "sciSR.models.span:ConditionalSPAN",
+    "ConditionalECBSR": "sciSR.models.ecbsr:ConditionalECBSR",
+    "ECBSR": "sciSR.models.ecbsr:ECBSR",
     "EDSR": "sciSR.models.edsr:EDSR",
     "ESPCN": "sciSR.models.espcn:ESPCN",
     "FSRCNN": "sciSR.models.fsrcnn:FSRCNN",
@@ -126,7 +127,9 @@ def load_model(
     try:
         model = build(spec)
         model.load_state_dict(tensors)
-        if spec.scales:  # a network that works on fine pixels reaches less far in coarse ones at a larger scale
+        if (
+            spec.scales
+        ):  # a network that works on fine pixels reaches less far in coarse ones at a larger scale
             spec = replace(spec, receptive_field=math.ceil(receptive_field(model)))
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -1,5 +1,5 @@
 """SPAN: Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", CVPRW 2024
-(arXiv:2311.12770). Plain 3x3 convolutions and an attention without parameters; our default."""
+(arXiv:2311.12770). Plain 3x3 convolutions and an attention without parameters."""
 
 from __future__ import annotations
 
@@ -77,15 +77,11 @@ class SPAN(nn.Module):
         with torch.no_grad():  # start as the interpolation itself
             self.up.weight.mul_(0.1)
 
-    def modulate(self, features: Tensor, block: int, condition: Tensor | None) -> Tensor:
-        """What a condition does to the features before a block: nothing here."""
-        return features
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         shallow = self.head(x)
         h, first, early = shallow, shallow, shallow
         for number, block in enumerate(self.blocks):
-            h, early = block(self.modulate(h, number, condition))
+            h, early = block(h)
             first = h if number == 0 else first
         phases = self.up(self.join(torch.cat([shallow, self.tail(h), first, early], 1)))
         fixed = self.skip.phases(x.flatten(0, 1)[:, None]).unflatten(0, x.shape[:2]).flatten(1, 2)
@@ -95,47 +91,3 @@ class SPAN(nn.Module):
     def receptive_field(self) -> int:
         """Radius in input pixels: every 3x3 convolution reaches one further."""
         return max(self.skip.radius, 3 * len(self.blocks) + 3)
-
-
-class ConditionalSPAN(SPAN):
-    """SPAN that is told how its input was degraded: noise level, width of the PSF, truncated k-space or a blur.
-
-    The condition scales and shifts the features before every block (FiLM: Perez et al., AAAI 2018, arXiv:1709.07871);
-    it is one vector for the whole image, so tiles stay exact.
-
-    Parameters
-    ----------
-    conditions : int
-        Length C of the condition ``[B, C]``, see `sciSR.models.spec.ModelSpec`.
-    hidden : int
-        Width of the layer that all blocks' scales and shifts come from.
-    scale, features, blocks, gain, channels, finish
-        As for `SPAN`.
-    """
-
-    def __init__(
-        self,
-        scale: int = 2,
-        conditions: int = 2,
-        hidden: int = 32,
-        features: int = 48,
-        blocks: int = 6,
-        **rest: object,
-    ) -> None:
-        super().__init__(scale, features, blocks, **rest)  # type: ignore[arg-type]
-        self.conditions, self.features = conditions, features
-        self.embed = nn.Sequential(
-            nn.Linear(2 * conditions, hidden), nn.SiLU(), nn.Linear(hidden, blocks * 2 * features)
-        )
-        nn.init.zeros_(self.embed[2].weight)
-        nn.init.zeros_(self.embed[2].bias)
-
-    def modulate(self, features: Tensor, block: int, condition: Tensor | None) -> Tensor:
-        if condition is None:
-            raise ValueError(
-                f"ConditionalSPAN: forward needs a condition of {self.conditions} values for each image"
-            )
-        # Noise levels span decades: a compressed copy lets small ones count too.
-        told = torch.cat([condition, torch.log1p(20 * condition.clamp_min(0))], 1)
-        scale, shift = self.embed(told).unflatten(1, (len(self.blocks), 2, self.features))[:, block].unbind(1)
-        return features * (1 + scale[..., None, None]) + shift[..., None, None]
