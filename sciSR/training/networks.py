@@ -112,15 +112,21 @@ def _construct(config: TrainConfig, scale: int) -> nn.Module:
 
 
 def _begin_from(network: nn.Module, start: str) -> None:
+    """Take over the weights of another network; a layer of another shape (the last one, at another scale) begins anew."""
     weights, _, _ = load_model(start)
-    try:
-        network.load_state_dict(weights.state_dict())
-    except RuntimeError as error:
+    own = network.state_dict()
+    fitting = {
+        key: value
+        for key, value in weights.state_dict().items()
+        if key in own and own[key].shape == value.shape
+    }
+    if 2 * sum(value.numel() for value in fitting.values()) < sum(value.numel() for value in own.values()):
         raise UsageError(
-            f"its weights don't fit the network ({str(error).splitlines()[0]})",
+            "its weights don't fit the network: fewer than half have the same name and shape",
             where=start,
             remedy="model.start must have the same architecture and arguments",
-        ) from error
+        )
+    network.load_state_dict(own | fitting)
 
 
 def _share(source: nn.Module, other: nn.Module) -> None:
