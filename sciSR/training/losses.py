@@ -138,7 +138,9 @@ PIXEL: dict[str, Callable[..., Term]] = {
 
 
 def _makers() -> dict[str, Callable[..., Term]]:
-    return {**PIXEL, "ssim": ssim}
+    from sciSR.training import perceptual  # needs nothing else, but most runs don't need it
+
+    return {**PIXEL, "ssim": ssim, "vgg": perceptual.vgg}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,24 +231,34 @@ class Loss:
         return total, {key: value.detach() for key, value in parts.items()}
 
     def finished(self, prediction: Tensor | list[Tensor], batch: Batch) -> Tensor:
-        """The last output ``[B, 1, s h, s w]``, float32, after the consistency step if the loss has one: what a
-        discriminator is to judge."""
+        """The last output ``[B, 1, s h, s w]``, float32, after the consistency step if the loss has one."""
         last = prediction[-1] if isinstance(prediction, list) else prediction
         with torch.autocast(batch.truth.device.type, enabled=False):
             return last.float() if self.step is None else self.step.finish(last.float(), batch)
 
-    def _last(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def judged(self, prediction: Tensor | list[Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        """(output after the consistency step, truth), float32, without the rim that isn't judged: what a discriminator
+        is to tell apart."""
+        last = prediction[-1] if isinstance(prediction, list) else prediction
+        with torch.autocast(batch.truth.device.type, enabled=False):
+            return self._inner(last.float(), batch)[:2]
+
+    def _inner(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Batch, int]:
+        """(finished, truth) where they are compared; the bare output, the batch without its rim, and how many more of
+        its input pixels the comparison leaves out."""
         scale = x.shape[-1] // batch.input.shape[-1]
         rim = self._rim(batch.input.shape[-1])
         inner = dataclasses.replace(batch, input=_cut(batch.input, rim), truth=_cut(batch.truth, scale * rim))
-        bare, margin = _cut(x, scale * rim), 0
-        judged = bare
-        if self.step is not None:
-            judged = self.step.finish(bare, inner)
-            margin = min(self.step.margin, inner.input.shape[-1] // 8)
-        parts = self._compare(
-            _cut(judged, scale * margin), _cut(inner.truth, scale * margin), scale, self.terms
-        )
+        bare = _cut(x, scale * rim)
+        if self.step is None:
+            return bare, inner.truth, bare, inner, 0
+        margin = min(self.step.margin, inner.input.shape[-1] // 8)
+        finished = self.step.finish(bare, inner)
+        return _cut(finished, scale * margin), _cut(inner.truth, scale * margin), bare, inner, margin
+
+    def _last(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+        finished, truth, bare, inner, margin = self._inner(x, batch)
+        parts = self._compare(finished, truth, x.shape[-1] // batch.input.shape[-1], self.terms)
         if self.step is not None and self.step.kind == "kspace":
             parts["plain"] = PLAIN * (bare - inner.truth).abs().mean()
         if self.step is not None and self.mode == "same":
