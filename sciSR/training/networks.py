@@ -112,7 +112,7 @@ def _construct(config: TrainConfig, scale: int) -> nn.Module:
 
 
 def _begin_from(network: nn.Module, start: str) -> None:
-    """Take over the weights of another network; a layer of another shape (the last one, at another scale) begins anew."""
+    """Take over another network's weights; a layer of another shape (the last one, at another scale) begins anew."""
     weights, _, _ = load_model(start)
     own = network.state_dict()
     fitting = {
