@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from sciSR.colour import rgb_axis
 from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.inference.choose import Choice, Wish, choose, parse_scale, scale_text, spatial_factors
@@ -17,6 +19,9 @@ from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
 from sciSR.inference.upscaling import Consistency, Progress, UpscalePlan, out_of_float32
+
+if TYPE_CHECKING:
+    from sciSR.inference.colour import ColourPlan
 
 
 def plan_upscale(
@@ -31,7 +36,7 @@ def plan_upscale(
     forward: str = "auto",
     noise: float | None = None,
     psf_fwhm: float | None = None,
-) -> UpscalePlan:
+) -> UpscalePlan | ColourPlan:
     """Decide how an image will be upscaled; reads it once for its statistics.
 
     Parameters
@@ -64,7 +69,8 @@ def plan_upscale(
 
     Returns
     -------
-    UpscalePlan
+    UpscalePlan or ColourPlan
+        The second for an image with an axis ``"rgb"``: see :mod:`sciSR.inference.colour`.
 
     Raises
     ------
@@ -76,6 +82,12 @@ def plan_upscale(
             f"a {type(image).__name__} is no sciSR image",
             remedy="use sciSR.read, or sciSR.Image.from_array(array)",
         )
+    if rgb_axis(image) is not None:
+        from sciSR.inference.colour import plan_colour
+
+        settings = {"model": model, "consistency": consistency, "device": device, "precision": precision}
+        settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm}
+        return plan_colour(image, functools.partial(plan_upscale, scale=scale, **settings))
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"unknown precision {precision!r}", remedy="use fp32 or bf16")
     if tile is not None and (not isinstance(tile, int) or tile < 1):
