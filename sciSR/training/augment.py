@@ -94,7 +94,8 @@ def _mixed(
     degraded differently and stay apart.
     """
     count, device = len(noise), noise.device
-    partner = torch.randperm(count, generator=generator, device=generator.device).to(device)
+    step = torch.randint(1, max(count, 2), (), generator=generator, device=generator.device).to(device)
+    partner = (torch.arange(count, device=device) + step) % count  # never itself
     weight = draw((0.0, 1.0), count, generator, device)
     chosen = draw((0.0, 1.0), count, generator, device) < share
     same = torch.isclose(condition, condition[partner], equal_nan=True).all(1)

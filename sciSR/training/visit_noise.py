@@ -73,8 +73,8 @@ def add_noise(
 
 
 FEW = 50.0
-"""Photons at the background below which they are counted one by one; above, Poisson's distribution is normal to a
-skewness of 0.14."""
+"""Photons in a patch's darkest pixel below which they are counted one by one; above, Poisson's distribution is normal
+to a skewness of 0.14."""
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -88,7 +88,7 @@ def _detector(
     if not exact:
         return noisy
     quantum = v1.clamp_min(1e-20)
-    few = ((v1 > 0) & (-zero < FEW * v1)).flatten()
+    few = ((v1 > 0) & (u.amin((1, 2, 3), keepdim=True) - zero < FEW * v1)).flatten()
     if not bool(few.any()):
         return noisy
     rate = ((u - zero) / quantum)[few].clamp_min(0)
