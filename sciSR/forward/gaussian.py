@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sciSR.forward.border import fold, mirrored, require_multiple
+from sciSR.errors import UsageError
+from sciSR.forward.border import require_multiple
+from sciSR.forward.inverse import least_norm
+from sciSR.forward.strided import down, up
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class GaussianDecimation:
     scale : int
         Ratio of fine to coarse size, >= 1.
     fwhm : float, optional
-        Full width at half maximum in *fine* pixels; ``scale`` (one coarse pixel) if not given.
+        Full width at half maximum in *fine* pixels, > 0; ``scale`` (one coarse pixel) if not given.
     truncate : float
         Radius of the kernel in standard deviations.
 
@@ -38,6 +40,10 @@ class GaussianDecimation:
     truncate: float = 4.0
     name = "gaussian"
 
+    def __post_init__(self) -> None:
+        if self.fwhm is not None and not (math.isfinite(self.fwhm) and self.fwhm > 0):
+            raise UsageError(f"a Gaussian of FWHM {self.fwhm:g}", remedy="give a width above 0")
+
     def taps(self) -> tuple[Tensor, int]:
         """Kernel (float64, 1-D) and the number of fine pixels it reaches before the coarse pixel's first
         one."""
@@ -45,18 +51,21 @@ class GaussianDecimation:
         sigma = width / (2 * math.sqrt(2 * math.log(2)))
         centre = 0.5 * (self.scale - 1)
         before = max(0, math.ceil(self.truncate * sigma - centre))
-        position = torch.arange(-before, self.scale + before, dtype=torch.float64)
-        kernel = torch.exp(-0.5 * ((position - centre) / sigma) ** 2)
+        distance = torch.arange(-before, self.scale + before, dtype=torch.float64) - centre
+        # Relative to the nearest tap, so that a kernel far narrower than a pixel does not underflow to nothing.
+        kernel = torch.exp(-0.5 * (distance**2 - (distance**2).min()) / sigma**2)
         return kernel / kernel.sum(), before
 
     def apply(self, x: Tensor) -> Tensor:
         """Fine ``[..., sH, sW]`` -> coarse ``[..., H, W]``."""
         require_multiple(x.shape, self.scale, "Gaussian decimation")
-        return self._down(self._down(x).transpose(-1, -2)).transpose(-1, -2)
+        kernel = self.taps()[0]
+        return down(down(x, kernel, self.scale).transpose(-1, -2), kernel, self.scale).transpose(-1, -2)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transposed operator, coarse ``[..., H, W]`` -> fine ``[..., sH, sW]``."""
-        return self._up(self._up(y).transpose(-1, -2)).transpose(-1, -2)
+        kernel = self.taps()[0]
+        return up(up(y, kernel, self.scale).transpose(-1, -2), kernel, self.scale).transpose(-1, -2)
 
     def pinv(self, y: Tensor, damping: float = 0.0, iterations: int = 40) -> Tensor:
         """Least-norm inverse ``A^T (A A^T + damping/s^2)^-1 y`` by conjugate gradients.
@@ -65,35 +74,4 @@ class GaussianDecimation:
         reach float rounding; noise at the coarse Nyquist frequency is amplified by about 1.5 in each axis,
         which ``damping`` > 0 limits.
         """
-        ridge = damping / self.scale**2
-        z = torch.zeros_like(y)
-        residual = y.clone()
-        direction = residual
-        rho = (residual * residual).sum((-1, -2), keepdim=True)
-        start, tiny = rho, (16 * torch.finfo(y.dtype).eps) ** 2
-        for _ in range(iterations):
-            image = self.apply(self.adjoint(direction)) + ridge * direction
-            step = rho / (direction * image).sum((-1, -2), keepdim=True).clamp_min(torch.finfo(y.dtype).tiny)
-            z = z + step * direction
-            residual = residual - step * image
-            fresh = (residual * residual).sum((-1, -2), keepdim=True)
-            if bool((fresh <= tiny * start).all()):
-                break
-            direction = residual + fresh / rho.clamp_min(torch.finfo(y.dtype).tiny) * direction
-            rho = fresh
-        return self.adjoint(z)
-
-    def _down(self, x: Tensor) -> Tensor:
-        kernel, before = self.taps()
-        flat = x.reshape(-1, 1, x.shape[-1])
-        index = mirrored(x.shape[-1], before, x.device)
-        out = F.conv1d(flat[..., index], kernel.to(x)[None, None], stride=self.scale)
-        return out.reshape(*x.shape[:-1], x.shape[-1] // self.scale)
-
-    def _up(self, y: Tensor) -> Tensor:
-        kernel, before = self.taps()
-        size = y.shape[-1] * self.scale
-        spread = F.conv_transpose1d(
-            y.reshape(-1, 1, y.shape[-1]), kernel.to(y)[None, None], stride=self.scale
-        )
-        return fold(spread, size, before).reshape(*y.shape[:-1], size)
+        return least_norm(self, y, damping / self.scale**2, iterations)

@@ -32,7 +32,7 @@ def _ramp(n: int, scale: int, sign: int, like: Tensor) -> Tensor:
     )
 
 
-def _down(x: Tensor, scale: int) -> Tensor:
+def crop_axis(x: Tensor, scale: int) -> Tensor:
     """1-D operator along the last axis: [..., N] -> [..., n]."""
     n = x.shape[-1] // scale
     spectrum = torch.fft.rfft(x, dim=-1)[..., : n // 2 + 1] * _ramp(n, scale, +1, x) / scale
@@ -42,7 +42,7 @@ def _down(x: Tensor, scale: int) -> Tensor:
     return torch.fft.irfft(spectrum, n=n, dim=-1)
 
 
-def _up(y: Tensor, scale: int, gain: float, nyquist: float) -> Tensor:
+def fill_axis(y: Tensor, scale: int, gain: float, nyquist: float) -> Tensor:
     """1-D zero filling along the last axis: [..., n] -> [..., s n], with a gain for all and one for the
     Nyquist term."""
     n = y.shape[-1]
@@ -76,7 +76,7 @@ class KSpaceCrop:
         require_multiple(x.shape, self.scale, "k-space crop")
         if self.scale == 1:
             return x
-        return _down(_down(x, self.scale).transpose(-1, -2), self.scale).transpose(-1, -2)
+        return crop_axis(crop_axis(x, self.scale).transpose(-1, -2), self.scale).transpose(-1, -2)
 
     def pinv(self, y: Tensor) -> Tensor:
         """Zero-filled Fourier interpolation, coarse ``[..., H, W]`` -> fine ``[..., sH, sW]``; the exact
@@ -94,5 +94,5 @@ class KSpaceCrop:
     def _both(self, y: Tensor, gain: float, nyquist: float) -> Tensor:
         if self.scale == 1:
             return y
-        rows = _up(y, self.scale, gain, nyquist).transpose(-1, -2)
-        return _up(rows, self.scale, gain, nyquist).transpose(-1, -2)
+        rows = fill_axis(y, self.scale, gain, nyquist).transpose(-1, -2)
+        return fill_axis(rows, self.scale, gain, nyquist).transpose(-1, -2)

@@ -43,33 +43,41 @@ class PartialFourier:
         Of the phase-encoding lines that was acquired, 0.5 to 1.
     axis : int
         Phase-encoding axis, -2 (rows) or -1 (columns).
+    real : bool
+        Whether the scene is known to be real; False for one with a phase, as complex images are.
 
     Notes
     -----
-    Linear; acts on ``[..., H, W]``, real or complex, taken as periodic, and gives a complex image (its magnitude is
-    what a scanner stores). A projection: its own adjoint and its own pseudo-inverse. Constants are kept.
+    Linear; acts on ``[..., H, W]``, taken as periodic, and gives a complex image (its magnitude is what a scanner
+    stores). Constants are kept. For complex scenes it is a projection, its own adjoint and pseudo-inverse; for real
+    ones, whose spectrum is its own mirror image, the pseudo-inverse puts the conjugates of the acquired lines in the
+    place of the missing ones, and so gives back the scene (but for a Nyquist line that was not acquired). With a phase
+    that is unknown but slow, :func:`homodyne` does the same.
     """
 
     share: float = 0.75
     axis: int = -2
+    real: bool = True
     name = "partial-fourier"
 
     def apply(self, x: Tensor) -> Tensor:
         """Image ``[..., H, W]`` -> complex image of the same shape, the missing lines zero."""
-        n = x.shape[self.axis]
-        mask = acquired(n, self.share).to(x.device)
-        shape = [1] * x.dim()
-        shape[self.axis] = n
-        spectrum = torch.fft.fft(x, dim=self.axis) * mask.view(shape)
-        return torch.fft.ifft(spectrum, dim=self.axis)
+        return _weighed(x, acquired(x.shape[self.axis], self.share).double(), self.axis)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Transposed operator: the same one. For real images take the real part."""
-        return self.apply(y)
+        """Transposed operator, complex ``[..., H, W]`` -> image of the same shape, real for real scenes."""
+        back = self.apply(y)
+        return back.real if self.real else back
 
     def pinv(self, y: Tensor) -> Tensor:
-        """Moore-Penrose inverse: the same one."""
-        return self.apply(y)
+        """Moore-Penrose inverse, complex ``[..., H, W]`` -> image of the same shape, real for real scenes."""
+        if not self.real:
+            return self.apply(y)
+        mask = acquired(y.shape[self.axis], self.share).double()
+        met = 0.5 * (
+            mask + mask[_partners(len(mask))]
+        )  # how often a line or its partner was seen, out of two
+        return _weighed(y, torch.where(met > 0, mask / met, 0.0), self.axis).real
 
 
 def homodyne(y: Tensor, share: float, axis: int = -2) -> Tensor:
@@ -91,22 +99,31 @@ def homodyne(y: Tensor, share: float, axis: int = -2) -> Tensor:
     Notes
     -----
     Noll, Nishimura & Macovski, IEEE Trans. Med. Imaging 10, 154 (1991), doi:10.1109/42.79473: the lines without a
-    partner count twice, those of the symmetric centre once (with a smooth step between them), the phase of an image
+    partner count twice, those of the symmetric centre once (with a ramp in between), the phase of an image
     from the centre alone is taken off, and the real part is kept. No iteration (POCS) follows.
     """
     n = y.shape[axis]
     mask = acquired(n, share)
     k = torch.fft.fftfreq(n, d=1.0 / n, dtype=torch.float64)
-    partner = mask[(-torch.arange(n)) % n] & mask  # both k and -k were acquired
+    partner = mask[_partners(n)] & mask  # both k and -k were acquired
     reach = float(k[partner].abs().max())
-    width = max(1.0, reach / 4)
-    # Weights w(k) + w(-k) = 2 wherever k was acquired, falling from 2 to 0 across the symmetric centre.
-    weight = 1 + torch.sin(0.5 * math.pi * (k / width).clamp(-1, 1))
+    # w(k) + w(-k) = 2 wherever k was acquired, as a ramp across the whole symmetric centre: a phase that changes moves
+    # the centre of k-space, and the gentler the slope, the less that matters.
+    weight = 1 + (k / max(reach, 0.5)).clamp(-1, 1)
     weight[2 * k.abs() == n] = 1  # the Nyquist line is its own partner
     centre = 0.5 * (1 + torch.cos(math.pi * (k.abs() / (reach + 1)).clamp_max(1)))
-    shape = [1] * y.dim()
-    shape[axis] = n
-    spectrum = torch.fft.fft(y, dim=axis)
-    slow = torch.fft.ifft(spectrum * centre.to(spectrum.real).view(shape), dim=axis)
-    doubled = torch.fft.ifft(spectrum * weight.to(spectrum.real).view(shape), dim=axis)
-    return (doubled * torch.exp(-1j * slow.angle())).real
+    slow = _weighed(y, centre, axis)
+    return (_weighed(y, weight, axis) * torch.exp(-1j * slow.angle())).real
+
+
+def _partners(n: int) -> Tensor:
+    """Index of the line of the opposite frequency, for each of `n` lines in the order of ``fft``."""
+    return (-torch.arange(n)) % n
+
+
+def _weighed(x: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """The image, complex, with the lines of its spectrum along `axis` multiplied by `weights` ``[n]``."""
+    shape = [1] * x.dim()
+    shape[axis] = x.shape[axis]
+    spectrum = torch.fft.fft(x, dim=axis)
+    return torch.fft.ifft(spectrum * weights.to(spectrum.real).view(shape), dim=axis)

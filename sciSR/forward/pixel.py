@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciSR.errors import GeometryError
+
 
 def overlap_matrix(start: int, stop: int, factor: Fraction) -> tuple[np.ndarray, int]:
     """Weights with which coarse pixels ``start..stop-1`` average the fine pixels they cover.
@@ -75,8 +77,10 @@ class BlockMean:
     def _coarse(self, fine: torch.Size) -> tuple[int, int]:
         sizes = [Fraction(n) / f for n, f in zip(fine[-2:], self.factors, strict=True)]
         if any(s.denominator != 1 for s in sizes):
-            raise ValueError(
-                f"a fine image of {tuple(fine[-2:])} is no whole number of pixels / {self.factors}"
+            raise GeometryError(
+                f"pixel integration: the fine size {tuple(fine[-2:])} is no multiple of "
+                f"{' and '.join(map(str, self.factors))}",
+                remedy="crop the image first",
             )
         return int(sizes[0]), int(sizes[1])
 

@@ -49,8 +49,9 @@ class PsfBlur:
     Linear; acts on the last two axes ``[..., H, W]``, float32 or float64. The kernel is sampled at pixel centres and
     has sum 1 and an odd side, so constants are kept and nothing moves; below about 1.5 pixels the sampled kernel is
     narrower than its name, and none at all in the limit. It reaches as far as it needs to hold all but 0.2 % of the
-    flux, at most 5 FWHM. "Mirrored" is about the pixel's edge: no flux leaves the plane. There is no `pinv`: a blur
-    has no stable inverse (`sciSR.fusion` solves with a prior instead).
+    flux, at most 5 FWHM. "Mirrored" is about the pixel's edge: no flux leaves the plane (but for a little
+    at the corners, where the ellipse is tilted). There is no `pinv`: a blur has no stable inverse (`sciSR.fusion`
+    solves with a prior instead).
     """
 
     fwhm: float

@@ -18,6 +18,7 @@ from sciSR.forward.apodisation import Apodisation
 from sciSR.forward.bicubic import BicubicDecimation
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.forward.kspace import KSpaceCrop
+from sciSR.forward.operator import Chain, LinearOperator
 from sciSR.forward.partial_fourier import PartialFourier
 from sciSR.forward.pixel import BlockMean
 from sciSR.forward.psf_blur import PsfBlur
@@ -105,16 +106,22 @@ class Degradation:
         Tensor ``[..., H, W]``
             Same dtype. For k-space the magnitude.
         """
+        coarse = self.operator.apply(fine)
+        return coarse.abs() if self.kspace else coarse
+
+    @property
+    def operator(self) -> LinearOperator:
+        """The linear part, with its adjoint: all of it, but for the magnitude that ends k-space."""
         if self.kind == "gaussian":
-            return self._sampled().apply(fine)
+            return self._sampled()
         if self.kind == "detector":
-            return BlockMean((self.scale, self.scale)).apply(self._blur().apply(fine))
+            return Chain((self._blur(), BlockMean((self.scale, self.scale))))
         if self.kind == "bicubic":
-            return BicubicDecimation(self.scale).apply(fine)
-        coarse = Apodisation(self.apodisation).apply(KSpaceCrop(self.scale).apply(fine))
-        if self.partial_fourier < 1:
-            coarse = PartialFourier(self.partial_fourier).apply(coarse)
-        return coarse.abs()
+            return BicubicDecimation(self.scale)
+        acquired = (KSpaceCrop(self.scale), Apodisation(self.apodisation))
+        return Chain(
+            (*acquired, PartialFourier(self.partial_fourier)) if self.partial_fourier < 1 else acquired
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters that matter to this kind, for provenance: plain numbers and words."""
