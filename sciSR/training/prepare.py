@@ -1,62 +1,251 @@
-"""Make a recipe's patch file: ``python -m sciSR.training.prepare configs/train/NAME.yaml --data
-../shared/data``."""
+"""Make a patch file: ``scisr prepare CONFIG -o FILE``, or ``python -m sciSR.training.prepare``."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sciSR.training.recipe import Recipe, load_recipe
+from sciSR.errors import SciSRWarning
+from sciSR.files import atomic_output
+from sciSR.training.config import TrainConfig
+from sciSR.training.dataset import VISITS, Observations
+from sciSR.training.files import Files, find_files
+from sciSR.training.patch_file import LIMIT, VERSION, bytes_per_pair, check_limit
+from sciSR.training.split import name_group
+
+VALIDATION_SEED = 500_009
+"""Added to the seed for the held-out patches, so that they show other simulated skies too."""
+
+Progress = Callable[[int, int], None]
 
 
-def prepare(recipe: Recipe, data: Path, out: Path) -> Path:
-    """Write ``out/NAME.npz``: float16 ``truth [M, sP, sP]`` and ``input [M, P, P]``, or the noise that makes
-    the input.
+@dataclass(frozen=True)
+class _Stack:
+    """Arrays of one scale, filled pair by pair."""
+
+    arrays: dict[str, NDArray[Any]]
+
+    @classmethod
+    def empty(cls, count: int, patch: int, scale: int, conditions: int, eight_bit: bool) -> _Stack:
+        stored = np.uint8 if eight_bit else np.float16
+        arrays: dict[str, NDArray[Any]] = {
+            "input": np.zeros((count, patch, patch), stored),
+            "truth": np.zeros((count, scale * patch, scale * patch), stored),
+            "noise": np.zeros((count, 3), np.float32),
+            "condition": np.zeros((count, conditions), np.float32),
+        }
+        if eight_bit:
+            arrays["levels"] = np.zeros((count, 2), np.float32)
+        return cls(arrays)
+
+
+def prepare(
+    config: TrainConfig,
+    target: Path,
+    *,
+    root: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Draw a configuration's patches and write them.
 
     Parameters
     ----------
-    recipe : Recipe
-    data : Path
-        Data root; the recipe's files are below it.
-    out : Path
-        Folder for the patch file.
+    config : TrainConfig
+    target : Path
+        ``.npz``.
+    root : Path, optional
+        The data's folder, instead of ``config.data.root``.
+    overwrite : bool
+    progress : callable
+        Called with the number of patches made and wanted.
+
+    Returns
+    -------
+    dict
+        What the file's ``about`` holds, and its ``bytes``.
+
+    Raises
+    ------
+    UsageError
+        The target exists, no file is found, patches do not fit.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    files = [data / name for name in recipe.data["files"]]
-    patch, count = recipe.data["patch"], recipe.data["patches"]
-    if recipe.domain == "mr":
-        from sciSR.training.mr_patches import mr_pairs
+    files = find_files(config.data, root)
+    train, held = _counts(config)
+    scales = config.model.scales or (config.model.scale,)
+    seed, total = config.training.seed, train * len(scales) + held
+    with atomic_output(target, overwrite=overwrite) as temporary:
+        arrays: dict[str, NDArray[Any]] = {}
+        done = 0
 
-        pairs = list(mr_pairs(files, recipe.forward_model, recipe.scale, patch, count, recipe.seed))
-        arrays = {"input": np.stack([p[0] for p in pairs]), "truth": np.stack([p[1] for p in pairs])}
-    else:
-        from sciSR.training.astro_patches import astro_patches
+        def count() -> None:
+            nonlocal done
+            done += 1
+            progress(done, total)
 
-        truth, variance = astro_patches(
-            files, recipe.scale, patch, count, recipe.data["simulated"], recipe.seed, recipe.data["resampled"]
+        source = Observations(config, files.train, seed, hold=1)
+        for turn, scale in enumerate(scales):
+            _fill(arrays, f"train_x{scale}", source, config, scale, train, turn, len(scales), count)
+        source = Observations(config, _held_out(files, config), seed + VALIDATION_SEED, hold=1)
+        name = f"validation_x{config.model.scale}"
+        _fill(arrays, name, source, config, config.model.scale, held, 0, 1, count)
+        about = _about(config, files, scales, train, held)
+        with temporary.open("wb") as stream:
+            np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
+        size = temporary.stat().st_size
+        check_limit(size, target)
+    return {**about, "bytes": size}
+
+
+def _held_out(files: Files, config: TrainConfig) -> tuple[Path, ...]:
+    if files.validation or config.data.simulated >= 1:
+        return files.validation
+    warnings.warn(
+        "all files are of one subject or field, so the validation patches come from the training files and flatter "
+        "the network; name others in data.validation",
+        SciSRWarning,
+        stacklevel=3,
+    )
+    return files.train
+
+
+def _counts(config: TrainConfig) -> tuple[int, int]:
+    """Training pairs of each scale and held-out pairs, reduced with a warning to what a patch file may hold."""
+    data, scales = config.data, config.model.scales or (config.model.scale,)
+    eight_bit = config.domain == "natural"
+    each = [bytes_per_pair(_side(config, scale), scale, eight_bit) for scale in scales]
+    held = data.validation_patches * bytes_per_pair(data.patch, config.model.scale, eight_bit)
+    wanted = -(-data.patches // len(scales))
+    room = max(0, int((LIMIT * 0.99 - held) // sum(each)))
+    if wanted > room:
+        warnings.warn(
+            f"data.patches is {data.patches}: {room * len(scales)} fit into {LIMIT / 1e6:.0f} MB and are made",
+            SciSRWarning,
+            stacklevel=3,
         )
-        arrays = {"truth": truth, "variance": variance}
-    order = np.random.default_rng(recipe.seed).permutation(len(arrays["truth"]))
-    arrays = {
-        key: value[order].astype(np.float32 if key == "variance" else np.float16)
-        for key, value in arrays.items()
+    return min(wanted, room), data.validation_patches
+
+
+def _side(config: TrainConfig, scale: int) -> int:
+    return Observations(config, (), 0).patch(scale)
+
+
+def _fill(
+    arrays: dict[str, NDArray[Any]],
+    name: str,
+    source: Observations,
+    config: TrainConfig,
+    scale: int,
+    count: int,
+    turn: int,
+    turns: int,
+    tell: Callable[[], None],
+) -> None:
+    """Draw `count` pairs, file by file, so that each is opened once."""
+    eight_bit = config.domain == "natural"
+    patch = source.patch(scale)
+    stack = _Stack.empty(count, patch, scale, len(config.model.conditions), eight_bit).arrays
+    numbers = [turn + turns * k for k in range(-(-count // VISITS))]
+    order = sorted(
+        range(len(numbers)),
+        key=lambda k: (
+            source.file(numbers[k]) if source.files and not source.simulated(numbers[k]) else -1,
+            k,
+        ),
+    )
+    for k in order:
+        observation = source.observe(numbers[k], scale)
+        for visit in range(min(VISITS, count - k * VISITS)):
+            pair, at = source.pair(observation, numbers[k], visit), k * VISITS + visit
+            if eight_bit:
+                level = observation.normaliser.inverse_scale / 255
+                zero = -observation.normaliser.offset * observation.normaliser.inverse_scale
+                stack["levels"][at] = level, zero
+            for key in ("input", "truth"):
+                values = getattr(pair, key)
+                if eight_bit:
+                    values = np.clip(np.round((values - zero) / level), 0, 255)
+                stack[key][at] = values
+            stack["noise"][at], stack["condition"][at] = pair.noise, pair.condition
+            tell()
+    arrays.update({f"{name}_{key}": value for key, value in stack.items()})
+
+
+def _about(
+    config: TrainConfig, files: Files, scales: tuple[int, ...], train: int, held: int
+) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "config": config.as_dict(),
+        "scales": list(scales),
+        "pairs": {f"x{scale}": train for scale in scales},
+        "validation_pairs": held,
+        "files": [
+            {
+                "name": path.relative_to(files.root).as_posix(),
+                "role": role,
+                "sha256": sha256(path),
+                "group": name_group(path.relative_to(files.root), config.data.group),
+            }
+            for role, paths in (("train", files.train), ("validation", files.validation))
+            for path in paths
+        ],
+        "missing": list(files.missing),
     }
-    target = out / f"{recipe.name}.npz"
-    np.savez(target, **arrays)
-    return target
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes; for a folder, of its files' names and hashes."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for each in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{each.relative_to(path).as_posix()}\0{sha256(each)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def summary(about: dict[str, Any]) -> Iterator[str]:
+    """Lines that tell what a patch file holds."""
+    config = TrainConfig.from_dict(about["config"])
+    pairs = ", ".join(f"{count} pairs {scale}" for scale, count in about["pairs"].items())
+    yield f"{config.name}: {pairs}, {about['validation_pairs']} held out, {about['bytes'] / 1e6:.1f} MB"
+    for role in ("train", "validation"):
+        named = [each for each in about["files"] if each["role"] == role]
+        groups = len({each["group"] for each in named})
+        yield f"{role}: {len(named)} files of {groups} subjects or fields"
+    if about["missing"]:
+        yield f"missing: {', '.join(about['missing'])}"
 
 
 def main() -> None:
-    """Command line."""
+    """Command line, without click."""
+    from sciSR.training.config_file import load_config
+
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="data root, e.g. ../shared/data")
-    parser.add_argument("--out", type=Path, default=Path("patches"))
+    parser.add_argument("config", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="the data's folder, instead of data.root")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+    parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
-    target = prepare(load_recipe(arguments.recipe), arguments.data, arguments.out)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+    clock = time.perf_counter()
+    config = load_config(arguments.config, arguments.sets)
+    about = prepare(config, arguments.output, root=arguments.data, overwrite=arguments.overwrite)
+    print("\n".join(summary(about)))
+    print(f"{time.perf_counter() - clock:.0f} s")
 
 
 if __name__ == "__main__":
