@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -55,13 +55,24 @@ def architecture(name: str) -> Callable[..., nn.Module]:
     raise ModelError(f"architecture {name!r} is unknown (known: {known}); install the plugin that has it")
 
 
-def save_model(path: str | Path, model: nn.Module, spec: ModelSpec) -> None:
-    """Write weights and spec; float32, contiguous, whole or not at all (temporary file and rename)."""
+def save_model(
+    path: str | Path, model: nn.Module, spec: ModelSpec, extra: Mapping[str, str] | None = None
+) -> None:
+    """Write weights and spec; float32, contiguous, whole or not at all (temporary file and rename).
+
+    Parameters
+    ----------
+    path : str or Path
+    model : torch.nn.Module
+    spec : ModelSpec
+    extra : mapping of str to str, optional
+        More metadata, e.g. the configuration that it was trained with.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_output(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata=spec.to_metadata())
+        save_file(tensors, temporary, metadata={**(extra or {}), **spec.to_metadata()})
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -14,6 +14,7 @@ from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
 from sciSR.training.config_sense import Problem, nonsense
 from sciSR.training.overrides import closest, parse, put
+from sciSR.training.run_folder import write_yaml
 
 BASE = "base"
 WHOLE = ("arguments", "options")
@@ -98,17 +99,9 @@ def check(values: dict[str, Any], source: str, lines: Lines | None = None) -> Tr
 
 
 def dump(config: TrainConfig, path: str | Path) -> None:
-    """Write a configuration with all its values; as JSON, which is YAML too, where no YAML library is installed."""
-    values = config.as_dict()
-    with atomic_output(path, overwrite=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-        try:
-            from ruamel.yaml import YAML
-        except ImportError:
-            json.dump(values, file, indent=2)
-            return
-        writer = YAML()
-        writer.default_flow_style = None  # short lists on one line
-        writer.dump(values, file)
+    """Write a configuration with all its values."""
+    with atomic_output(path, overwrite=True) as temporary:
+        write_yaml(temporary, config.as_dict())
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Lines]:

@@ -44,14 +44,21 @@ def duration(seconds: float) -> str:
 
 
 class Events:
-    """TensorBoard events, where it is installed."""
+    """TensorBoard events, where it is installed.
 
-    def __init__(self, run: RunFolder) -> None:
+    Parameters
+    ----------
+    run : RunFolder
+    done : int
+        Steps done before: what an interrupted run wrote after its last checkpoint is not shown.
+    """
+
+    def __init__(self, run: RunFolder, done: int = 0) -> None:
         self.writer: Any = None
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(run.path / "events"))
+            self.writer = SummaryWriter(str(run.path / "events"), purge_step=done + 1 if done else None)
 
     def write(self, row: Row) -> None:
         """All numbers of one validation."""

@@ -8,176 +8,151 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import numpy as np
 import torch
+from lightning.fabric import Fabric
 
-from sciSR.errors import SciSRError
-from sciSR.models.files import save_model
-from sciSR.training import checkpoint, logs, losses, optimizers, schedules
+from sciSR.training import losses, optimizers, schedules
+from sciSR.training.adversarial import Adversary
+from sciSR.training.checkpoint import Session, State
 from sciSR.training.config import TrainConfig
-from sciSR.training.machine import Stop, keep_memory, make_fabric
+from sciSR.training.machine import Stop, keep_memory, make_fabric, on_first
 from sciSR.training.networks import Average, Networks, spec_of
 from sciSR.training.pair import Batch, Patches
-from sciSR.training.run_folder import RunFolder
-from sciSR.training.validation import chunks, predict, scale_of, validate
-from sciSR.training.visit import visit
-
-
-@dataclass
-class State:
-    """What a run knows besides its tensors; plain values.
-
-    Parameters
-    ----------
-    step : int
-        Steps done.
-    running, counted : float, int
-        Sum of the training loss over the steps since the last validation, and their number.
-    best : float
-        Best validation loss.
-    waited : int
-        Validations without improvement.
-    seconds : float
-        Time in the loop, over all sessions.
-    history : list of dict
-        One row for each validation.
-    """
-
-    step: int = 0
-    running: float = 0.0
-    counted: int = 0
-    best: float = math.inf
-    waited: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+from sciSR.training.record import Record, not_finite
+from sciSR.training.run_folder import RunFolder, open_run
+from sciSR.training.validation import scale_of
+from sciSR.training.visit import step_seed, visit
 
 
 def train(
     config: TrainConfig,
     patches: Patches,
-    run: RunFolder,
+    out: Path,
     *,
+    resume: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     devices: int = 1,
     nodes: int = 1,
     show: Callable[[str], None] = print,
-) -> bool:
-    """Train a network, from the run's checkpoint on if it has one.
+    tick: Callable[[int, float], None] = lambda step, rate: None,
+) -> tuple[RunFolder, bool]:
+    """Train a network, from the run's last checkpoint on if it has one.
 
     Parameters
     ----------
     config : TrainConfig
     patches : Patches
         Where batches come from.
-    run : RunFolder
-        What is written where.
+    out : Path
+        Folder of all runs; this one is in ``out/NAME``.
+    resume, overwrite : bool
+        What to do with an older run of this name: go on with it, remove it; by default its existence is an error.
     device : str
-        "auto", "cpu" or "cuda".
+        "auto", "cpu", "cuda" or "cuda:N".
     devices, nodes : int
         Processes of a node, nodes; each process takes its share of every batch.
     show : callable
         Gets one line at each validation.
+    tick : callable
+        Gets the number of steps done and the milliseconds of one, after each.
 
     Returns
     -------
-    bool
-        Whether it came to its end; False if it was interrupted (a checkpoint is there).
+    run : RunFolder
+        With the averaged weights in ``run.weights``.
+    whole : bool
+        Whether it came to its end; False if it was interrupted, and can go on.
+
+    Raises
+    ------
+    UsageError
+        There is such a run already, or the configuration can't work.
+    SciSRError
+        The loss is not finite; the batch is in the run's folder.
     """
     keep_memory()
     loop = config.training
-    fabric = make_fabric(loop.precision, device, devices, nodes)
+    fabric = make_fabric(loop.precision, device, devices, nodes, loop.batch)
     fabric.launch()
+    run = on_first(fabric, lambda: open_run(out, config.name, resume=resume, overwrite=overwrite))
     torch.manual_seed(loop.seed)
     networks = Networks(config).to(memory_format=torch.channels_last)
-    spec = spec_of(config, networks.main)
     model, optimizer = fabric.setup(networks, optimizers.build(config.optimizer, networks))
     average = Average(networks.main, loop.ema)
-    held = patches.validation().to(fabric.device)
+    spec = spec_of(config, networks.main)
     loss = losses.build(config, spec.receptive_field, fabric.device)
-    state, events = State(), logs.Events(run)
-    tensors = {"model": networks.main, "optimizer": optimizer, "average": average.network}
-
-    if run.checkpoint.exists():
-        saved = checkpoint.load(run.checkpoint)
-        for key, part in tensors.items():
-            part.load_state_dict(saved[key])
-        state = State(**saved["state"])
-        show(f"goes on at step {state.step}")
-
-    def save() -> None:
-        checkpoint.save(
-            run.checkpoint, {k: part.state_dict() for k, part in tensors.items()} | {"state": vars(state)}
-        )
-
-    clock = time.perf_counter()
-    batches = iter(patches.batches(state.step, loop.batch, loop.seed))
+    rival = config.loss.adversarial and Adversary(
+        config.loss.adversarial, fabric.device, loop.precision, _mean(fabric)
+    )
+    session = Session(
+        run.checkpoint, networks.main, optimizer, average.network, rival, fabric.strategy.precision
+    )
+    state = session.restore() if run.checkpoint.exists() else State()
+    record = Record(run, config, spec, patches, loss, fabric, show)
+    record.begin(state)
+    batches = _visits(patches, config, state.step, fabric)
+    batch = next(batches)
     with Stop(fabric) as stop:
-        while state.step < loop.steps:
-            torch.manual_seed(loop.seed * 1_000_003 + state.step)
-            lr = config.optimizer.lr * schedules.rate(config.schedule, state.step, loop.steps)
-            optimizers.set_rate(optimizer, lr)
-            batch = visit(next(batches), config, state.step).to(fabric.device)
+        while not state.over(config):
+            began, step = time.perf_counter(), state.step
+            torch.manual_seed(step_seed(loop.seed, step))
+            rate = config.optimizer.lr * schedules.rate(config.schedule, step, loop.steps)
+            optimizers.set_rate(optimizer, rate)
             prediction = model(batch.input, batch.condition, scale_of(batch), levels=True)
-            total, _ = loss(prediction, batch)
-            if not math.isfinite(value := total.item()):
-                raise _bad_batch(run, batch, state.step, value)
+            total, parts = loss(prediction, batch)
+            playing = rival is not None and rival.active(step)
+            if playing:
+                fake, real = loss.judged(prediction, batch)
+                parts["adversarial"] = rival.term(fake, real)
+                total = total + parts["adversarial"]
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(total)
-            if config.optimizer.clip:
+            if config.optimizer.clip is not None:
                 fabric.clip_gradients(
                     model, optimizer, max_norm=config.optimizer.clip, error_if_nonfinite=False
                 )
             optimizer.step()
-            average.update(state.step)
-            state.step, state.running, state.counted = (
-                state.step + 1,
-                state.running + value,
-                state.counted + 1,
-            )
-
+            if playing:
+                parts["discriminator"] = rival.step(fake, real)
+            average.update(step)
+            seen, batch = batch, next(batches)  # made while a GPU still works on this one
+            values = _values(fabric, {"loss": total} | parts)
+            if not math.isfinite(values["loss"]):
+                raise not_finite(run, seen, step, values, fabric.global_rank)
+            state.add(values, time.perf_counter() - began)
+            tick(state.step, state.ms_per_step)
             if state.step % loop.validate_every == 0 or state.step == loop.steps:
-                now = time.perf_counter()
-                row = {"step": state.step, "train_loss": state.running / state.counted, "lr": lr}
-                row |= validate(average.network, held, loss, loop.batch)
-                row["ms_per_step"] = (now - clock) / state.counted * 1000
-                state.history.append(row)
-                state.waited = 0 if row["loss"] < state.best else state.waited + 1
-                state.best = min(state.best, row["loss"])
-                state.seconds, state.running, state.counted = state.seconds + now - clock, 0.0, 0
-                show(logs.line(row, loop.steps))
-                few = next(chunks(held, loop.samples))
-                logs.draw_samples(
-                    run.sample(state.step),
-                    few.input,
-                    loss.finished(predict(average.network, few), few),
-                    few.truth,
-                )
-                logs.write_history(run.metrics, state.history)
-                logs.draw_curves(run.curves, state.history, config.name)
-                events.write(row)
-                save_model(run.weights, average.network, spec)
-                clock = time.perf_counter()
-            ended = state.step == loop.steps or (loop.patience is not None and state.waited >= loop.patience)
-            if ended or state.step % loop.checkpoint_every == 0 or stop.now(state.step):
-                save()
-            if ended or stop.now(state.step):
+                record.validate(average.network, state, rate)
+            halt = stop.now(state.step)
+            if fabric.is_global_zero and (
+                halt or state.over(config) or state.step % loop.checkpoint_every == 0
+            ):
+                session.save(state)
+            if halt:
                 break
-    events.close()
-    return not stop.asked
+    whole = state.over(config)
+    record.end(state, whole)
+    return run, whole
 
 
-def _bad_batch(run: RunFolder, batch: Batch, step: int, value: float) -> SciSRError:
-    """Keep the batch whose loss is not finite; the error to raise."""
-    path = run.bad_batch(step)
-    arrays = {item.name: getattr(batch, item.name).cpu().numpy() for item in fields(batch)}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
-    return SciSRError(
-        f"the loss of step {step} is {value}",
-        where=path,
-        remedy="that is its batch; give a smaller optimizer.lr or optimizer.clip, or precision fp32",
-    )
+def _visits(patches: Patches, config: TrainConfig, first: int, fabric: Fabric) -> Iterator[Batch]:
+    """This process's share of the batch of every step from `first` on, on its device."""
+    batches = patches.batches(first, config.training.batch, config.training.seed)
+    for step, batch in enumerate(batches, first):
+        yield visit(batch, config, step).share(fabric.global_rank, fabric.world_size).to(fabric.device)
+
+
+def _mean(fabric: Fabric) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    return None if fabric.world_size == 1 else lambda tensor: fabric.all_reduce(tensor, reduce_op="mean")
+
+
+def _values(fabric: Fabric, parts: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Numbers of all parts, over all processes; the device is waited for once."""
+    stacked = torch.stack([part.detach().float() for part in parts.values()])
+    if fabric.world_size > 1:
+        stacked = fabric.all_reduce(stacked, reduce_op="mean")
+    return dict(zip(parts, stacked.tolist(), strict=True))

@@ -6,15 +6,20 @@ import contextlib
 import ctypes
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.precision import MixedPrecision
 
-from sciSR.errors import UsageError
+from sciSR.errors import SciSRError, UsageError
 
+T = TypeVar("T")
+
+NAMES: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Fabric's names of the precisions that are mixed."""
 ASK_EVERY = 10
 """Steps between which several processes agree whether to stop; a single one sees a signal at once."""
 
@@ -27,41 +32,72 @@ class KeepInput(MixedPrecision):
         return data
 
 
-def make_fabric(precision: str, device: str, devices: int, nodes: int) -> Fabric:
+def make_fabric(precision: str, device: str, devices: int, nodes: int, batch: int) -> Fabric:
     """Fabric on a device: one process, or distributed data parallel over several.
 
     Parameters
     ----------
     precision : {"fp32", "bf16", "fp16"}
-    device : {"auto", "cpu", "cuda"}
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
     devices, nodes : int
         Processes of a node; nodes.
+    batch : int
+        To be shared equally.
+
+    Raises
+    ------
+    UsageError
+        The machine or the batch doesn't allow it.
     """
-    cuda = torch.cuda.is_available()
-    if device == "auto":
-        device = "cuda" if cuda else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"--device is {device!r}", remedy="give auto, cpu or cuda")
-    if device == "cuda" and not cuda:
-        raise UsageError("no CUDA device is available", remedy="give --device cpu")
-    kind: Literal["16-mixed", "bf16-mixed"]
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind not in ("cpu", "cuda") or (number and (kind == "cpu" or not number.isdecimal())):
+        raise UsageError(f"--device {device} is unknown", remedy="give auto, cpu, cuda or cuda:N")
+    present = torch.cuda.device_count() if kind == "cuda" else devices
+    wanted = [int(number)] if number else devices
+    if devices < 1 or nodes < 1 or present < (int(number) + 1 if number else devices):
+        raise UsageError(
+            f"--device {device} --devices {devices}: the machine has {present}", remedy="give fewer"
+        )
+    processes = devices * nodes
+    if number and processes > 1:
+        raise UsageError(f"--device {device} is a single one", remedy="give cuda and --devices")
+    if batch % processes:
+        raise UsageError(
+            f"a batch of {batch} can't be shared by {processes} processes",
+            remedy="--set training.batch to a multiple",
+        )
+    if precision == "fp16" and kind == "cpu":
+        raise UsageError("training.precision fp16 needs a GPU", remedy="--set training.precision=bf16")
+    if kind == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     plugins: list[Any] = []
-    if precision == "fp16":
-        if device == "cpu":
-            raise UsageError("fp16 needs a GPU", remedy="--set training.precision=bf16")
-        kind = "16-mixed"
-        plugins = [KeepInput(kind, "cuda")]
-    elif precision == "bf16":
-        kind = "bf16-mixed"
-        plugins = [KeepInput(kind, device)]
-    many = devices * nodes > 1
+    if precision in NAMES:
+        plugins.append(KeepInput(NAMES[precision], kind))
     return Fabric(
-        accelerator=device,
-        devices=devices,
+        accelerator=kind,
+        devices=wanted,
         num_nodes=nodes,
-        strategy="ddp" if many else "auto",
+        strategy="ddp" if processes > 1 else "auto",
         plugins=plugins or None,
     )
+
+
+def on_first(fabric: Fabric, act: Callable[[], T]) -> T:
+    """What `act` gives in the first process, in all of them; its error likewise."""
+    result: Any = None
+    if fabric.is_global_zero:
+        try:
+            result = act()
+        except SciSRError as error:
+            result = error
+    result = fabric.broadcast(result) if fabric.world_size > 1 else result
+    if isinstance(result, SciSRError):
+        raise result
+    return result
 
 
 class Stop:

@@ -87,7 +87,9 @@ class Muon(torch.optim.AdamW):
                 continue
             state = self.state[weight]
             if "momentum_buffer" not in state:
+                state["step"] = torch.zeros(())  # AdamW wants a count in every state that it loads
                 state["momentum_buffer"] = torch.zeros_like(weight)
+            state["step"] += 1
             momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - keep)
             ahead = weight.grad.lerp(momentum, keep)
             matrix = (ahead.transpose(0, 1) if swap else ahead).flatten(1)

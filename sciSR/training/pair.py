@@ -58,6 +58,10 @@ class Batch:
             moved[key] = moved[key].contiguous(memory_format=torch.channels_last)
         return Batch(**moved)
 
+    def share(self, rank: int, of: int) -> Batch:
+        """Every `of`-th pair from number `rank` on: what one of several processes takes."""
+        return Batch(**{item.name: getattr(self, item.name)[rank::of] for item in fields(self)})
+
 
 class Patches(Protocol):
     """Where batches come from: a prepared file, or files read as they are needed.

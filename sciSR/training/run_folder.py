@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sciSR.errors import UsageError
+from sciSR.files import atomic_output
+from sciSR.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class RunFolder:
         """Picture of validation patches after `step` steps."""
         return self.path / "samples" / f"step_{step:07d}.png"
 
-    def bad_batch(self, step: int) -> Path:
-        """The batch whose loss was not finite."""
-        return self.path / f"bad_batch_step{step}.npz"
+    def bad_batch(self, step: int, rank: int = 0) -> Path:
+        """The batch whose loss was not finite, or the share of it of a further process."""
+        return self.path / f"bad_batch_step{step}{f'_{rank}' if rank else ''}.npz"
 
 
 def open_run(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolder:
@@ -94,3 +98,52 @@ def open_run(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolde
         )
     run.path.mkdir(parents=True, exist_ok=True)
     return run
+
+
+def write_config(run: RunFolder, config: TrainConfig) -> None:
+    """Keep the resolved configuration; as JSON, which is YAML too, where no YAML library is installed."""
+    with atomic_output(run.config, overwrite=True) as temporary:
+        write_yaml(temporary, config.as_dict())
+
+
+def changes(run: RunFolder, config: TrainConfig) -> list[str]:
+    """Values in which a configuration differs from the one that the run was begun with, as ``key: old -> new``."""
+    if not run.config.exists():
+        return []
+    try:
+        from ruamel.yaml import YAML
+
+        old = YAML(typ="safe", pure=True).load(run.config.read_text(encoding="utf-8"))
+    except ImportError:
+        try:
+            old = json.loads(run.config.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:  # written where there was a YAML library
+            return []
+    before, now = _flat(old), _flat(config.as_dict())
+    keys = [key for key in before | now if before.get(key) != now.get(key)]
+    return [f"{key}: {before.get(key)} -> {now.get(key)}" for key in keys]
+
+
+def write_yaml(path: Path, values: dict[str, Any]) -> None:
+    """Plain data as YAML; as JSON, which is YAML too, where no YAML library is installed."""
+    with path.open("w", encoding="utf-8") as file:
+        try:
+            from ruamel.yaml import YAML
+        except ImportError:
+            json.dump(values, file, indent=2)
+            return
+        yaml = YAML()
+        yaml.default_flow_style = None  # short lists on one line
+        yaml.width = 120
+        yaml.representer.ignore_aliases = lambda *_: True
+        yaml.dump(values, file)
+
+
+def _flat(values: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict) or not values:
+        return {name: values}
+    return {
+        key: value
+        for part, inner in values.items()
+        for key, value in _flat(inner, f"{name}.{part}" if name else part).items()
+    }

@@ -1,6 +1,7 @@
-"""Train from a prepared patch file: ``python -m sciSR.training.train PATCHES.npz [--set training.steps=5000]``.
+"""Train a network: ``python -m sciSR.training.train PATCHES.npz [--set training.steps=5000]``.
 
-Needs no more than torch, lightning, numpy and safetensors. ``scisr train`` does the same, and trains from files too.
+From a patch file it needs no more than torch, lightning, numpy and safetensors; from a configuration (``CONFIG.yaml``)
+all of sciSR. ``scisr train`` is the same with a progress bar.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from sciSR.errors import SciSRError
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 done, 130 interrupted, 2 and 3 for errors."""
     parser = argparse.ArgumentParser(prog="python -m sciSR.training.train", description=__doc__)
-    parser.add_argument("patches", type=Path, help="file of `scisr prepare`, which holds its configuration")
+    parser.add_argument("source", type=Path, help="patch file of `scisr prepare`, or a configuration")
+    parser.add_argument("--patches", type=Path, help="patch file, for a configuration")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=5e-4"
     )
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with a run")
     parser.add_argument("--overwrite", action="store_true", help="start a run anew")
     parser.add_argument("--threads", type=int, help="CPU threads of PyTorch")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--devices", type=int, default=1, help="processes of a node")
     parser.add_argument("--nodes", type=int, default=1)
     given = parser.parse_args(arguments)
@@ -39,21 +41,26 @@ def run(given: argparse.Namespace) -> int:
     import torch
 
     from sciSR.training.loop import train
-    from sciSR.training.overrides import override
-    from sciSR.training.patch_file import PatchFile
-    from sciSR.training.run_folder import open_run
+    from sciSR.training.source import open_source
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    patches = PatchFile(given.patches)
-    config = override(patches.config, given.set)
-    folder = open_run(given.out, config.name, resume=given.resume, overwrite=given.overwrite)
-    done = train(
-        config, patches, folder, device=given.device, devices=given.devices, nodes=given.nodes,
+    config, patches = open_source(given.source, given.set, given.patches)
+    folder, whole = train(
+        config,
+        patches,
+        given.out,
+        resume=given.resume,
+        overwrite=given.overwrite,
+        device=given.device,
+        devices=given.devices,
+        nodes=given.nodes,
         show=lambda line: print(line, flush=True),
-    )  # fmt: skip
-    if not done:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+    )
+    if not whole:
+        print(
+            f"interrupted; the same command with --resume goes on from {folder.checkpoint}", file=sys.stderr
+        )
         return 130
     print(folder.weights)
     return 0

@@ -31,19 +31,16 @@ def validate(network: nn.Module, data: Batch, loss: Loss, size: int) -> dict[str
     Returns
     -------
     dict of float
-        ``loss``; ``psnr``, the mean over patches of ``-10 log10(mean squared error)`` in dB, normalised units; and
-        ``psnr_interpolation``, the same of Lanczos interpolation.
+        ``loss``; ``psnr``, the mean over patches of ``-10 log10(mean squared error)`` in dB, in normalised units, over
+        what the loss judges, after its consistency step; and ``psnr_interpolation``, the same of Lanczos interpolation.
     """
     sums = {"loss": 0.0, "psnr": 0.0, "psnr_interpolation": 0.0}
     for batch in chunks(data, size):
         count = len(batch.input)
         prediction = predict(network, batch)
         sums["loss"] += count * loss(prediction, batch)[0].item()
-        for key, image in (
-            ("psnr", loss.finished(prediction, batch)),
-            ("psnr_interpolation", interpolate(batch)),
-        ):
-            sums[key] += psnr(image, batch.truth, _rim(batch, loss.halo)).sum().item()
+        for key, images in (("psnr", prediction), ("psnr_interpolation", interpolate(batch))):
+            sums[key] += psnr(*loss.judged(images, batch)).sum().item()
     return {key: value / len(data.input) for key, value in sums.items()}
 
 
@@ -59,16 +56,10 @@ def interpolate(batch: Batch) -> Tensor:
     return FixedInterpolation(scale_of(batch)).to(batch.input.device)(batch.input)
 
 
-def psnr(image: Tensor, truth: Tensor, rim: int) -> Tensor:
-    """``-10 log10(mse)`` of each patch without its rim, in dB; ``[B]``."""
-    inner = (..., slice(rim, truth.shape[-2] - rim), slice(rim, truth.shape[-1] - rim))
-    error = (image.float() - truth)[inner].square().mean((1, 2, 3))
+def psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """``-10 log10(mse)`` of each patch ``[B, 1, H, W]``, in dB; ``[B]``, at most 120."""
+    error = (image.float() - truth).square().mean((1, 2, 3))
     return -10 / math.log(10) * error.clamp_min(1e-12).log()
-
-
-def _rim(batch: Batch, halo: int) -> int:
-    """Fine pixels that are left out, an eighth of the patch at most."""
-    return scale_of(batch) * min(halo, batch.input.shape[-1] // 8)
 
 
 def scale_of(batch: Batch) -> int:

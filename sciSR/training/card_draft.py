@@ -1,0 +1,165 @@
+"""The card of a trained network as far as the run knows it: data, recipe, machine, time. Its table comes later."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sciSR.files import atomic_output
+from sciSR.models.files import load_model
+from sciSR.training.checkpoint import State
+from sciSR.training.config import TrainConfig
+from sciSR.training.logs import duration
+from sciSR.training.pair import Patches
+from sciSR.training.run_folder import RunFolder, write_yaml
+
+PACKAGES = ("torch", "lightning", "numpy", "safetensors")
+"""Whose versions a result may depend on."""
+
+
+def write_draft(run: RunFolder, config: TrainConfig, patches: Patches, state: State, fabric: Any) -> None:
+    """Write ``NAME.yaml`` beside the weights."""
+    model, _, digest = load_model(run.weights)
+    facts = {
+        "sha256": digest,
+        "bytes": run.weights.stat().st_size,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "steps": state.step,
+        "seconds": state.seconds,
+        "validation": state.history[-1] if state.history else {},
+        "hardware": hardware(fabric.device, fabric.world_size),
+        "versions": versions(),
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+    }
+    card = draft(config, files_of(patches, Path(config.data.root)), facts)
+    with atomic_output(run.card, overwrite=True) as temporary:
+        write_yaml(temporary, card)
+
+
+def draft(config: TrainConfig, files: list[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    """The card as plain data.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Its ``card`` (summary, limits, notes, ...) goes in as it is.
+    files : list of dict
+        ``file``, ``sha256`` and, where known, ``licence`` and ``origin`` of each.
+    facts : dict
+        Of the run, see `write_draft`.
+
+    Returns
+    -------
+    dict
+        Without ``measured``, which `scisr evaluate` finds.
+    """
+    recipe = config.as_dict()
+    words = recipe.pop("card")
+    validation = facts["validation"]
+    known = {
+        "name": config.name,
+        "summary": words.pop("summary", "(say in one sentence what it is for)"),
+        "sha256": facts["sha256"],
+        "bytes": facts["bytes"],
+        "parameters": facts["parameters"],
+        "licence": words.pop("licence", "BSD-3-Clause"),
+        "domain": config.domain,
+        "architecture": config.model.architecture,
+        "scale": config.model.scale,
+        "forward_model": {"name": "/".join(config.forward.kinds), **recipe["forward"]},
+        "normalisation": config.normalisation,
+        "consistency": {"default": config.consistency},
+        "limits": words.pop("limits", ["Not evaluated yet."]),
+        "data": {"files": files},
+        "training": {
+            "steps": facts["steps"],
+            "time": f"{duration(facts['seconds'])} (hours, minutes and seconds)",
+            "hardware": facts["hardware"],
+            "seed": config.training.seed,
+            "commit": facts["commit"],
+            "versions": facts["versions"],
+            "validation": {
+                key: round(float(value), 6) for key, value in validation.items() if "step" not in key
+            },
+        },
+        "recipe": recipe,
+        "date": facts["date"],
+    }
+    return known | words
+
+
+def files_of(patches: Patches, root: Path) -> list[dict[str, Any]]:
+    """The files that patches come from, with what the tables (``*.tsv``) at the data root say of them."""
+    about = getattr(patches, "about", {})
+    listed = about.get("files", []) if isinstance(about, dict) else []
+    table = origins(root)
+    rows = [{"file": each} if isinstance(each, str) else dict(each) for each in listed]
+    return [row | table.get(str(row.get("file", row.get("path"))), {}) for row in rows]
+
+
+def origins(root: Path) -> dict[str, dict[str, str]]:
+    """Licence and origin of every file in the tables at a data root, by its path below the root."""
+    found: dict[str, dict[str, str]] = {}
+    for table in sorted(root.glob("*.tsv")):
+        with table.open(newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle, delimiter="\t"):
+                if row.get("file") and row.get("licence"):
+                    inner = row.get("path") or row.get("path_in_repo") or ""
+                    origin = f"{row.get('repo', '')} @ {row.get('commit', '')}: {inner}"
+                    found[row["file"]] = {"licence": row["licence"], "origin": origin}
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hardware(device: torch.device, processes: int) -> str:
+    """The machine in a few words."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return f"{processes} x {name}" if processes > 1 else name
+    threads = torch.get_num_threads()
+    kind = platform.processor() or platform.machine()
+    return f"{kind}, processes: {processes}, CPU threads of each: {threads}"
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of sciSR, and of what a result may depend on."""
+    from sciSR import __version__
+
+    found = {"sciSR": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the source tree, if it is one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
