@@ -129,7 +129,7 @@ def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -
     model : str
         ``"auto"``, a classical method (nearest, linear, cubic, lanczos, fourier), or a trained model.
     **options
-        ``consistency``, ``device``, ``precision``, ``tile``, ``progress``.
+        ``consistency``, ``device``, ``precision``, ``tile``, ``forward``, ``noise``, ``psf_fwhm``, ``progress``.
 
     Returns
     -------

@@ -37,6 +37,10 @@ Research use only, not for diagnosis.
 """
 
 
+SETTINGS = ("model", "forward", "noise", "psf_fwhm", "consistency", "device", "precision", "tile")
+"""Options that go to :func:`sciSR.inference.plan_upscale` under their own names."""
+
+
 def run(ctx: click.Context, **given: Any) -> int:
     """Plan all jobs, run them, print one line each (or one JSON document for all)."""
     quiet, as_json = given["quiet"], given["json"]
@@ -55,7 +59,7 @@ def run(ctx: click.Context, **given: Any) -> int:
         overwrite=given["overwrite"],
         options=given_format_options(given),
     )
-    settings = {name: given[name] for name in ("model", "consistency", "device", "precision", "tile")}
+    settings = {name: given[name] for name in SETTINGS}
     results = []
     for result in run_jobs(
         jobs,
@@ -106,8 +110,16 @@ OPTIONS = [
             help="Factor: 2, 1.5, 3/2, or rows,columns in data order: 2,1."),
     _method("-m", "--model", default="auto",
             help="auto; nearest, linear, cubic, lanczos, fourier; or a trained model ('scisr models')."),
-    _method("--consistency", type=click.Choice(["auto", "block", "kspace", "none"]), default="auto",
-            help="What the result must reproduce: the mean of each original pixel, the acquired k-space, nothing."),
+    _method("--forward", type=click.Choice(["auto", "kspace", "gaussian", "detector", "bicubic"]), default="auto",
+            help="How the image came to its pixels, which the network undoes: truncated k-space, a Gaussian blur, "
+                 "a detector, a picture made smaller. By default detector for astronomy, kspace for MR."),
+    _method("--noise", type=float, metavar="SIGMA",
+            help="Noise in the image's unit, for networks that are told it; by default estimated from the image."),
+    _method("--psf-fwhm", type=float, metavar="PIXELS",
+            help="Full width at half maximum of the PSF in input pixels, for networks and steps that are told it."),
+    _method("--consistency", type=click.Choice(["auto", "block", "kspace", "gaussian", "none"]), default="auto",
+            help="What the result must reproduce: the mean of each original pixel, the acquired k-space, the samples "
+                 "of a Gaussian blur, nothing."),
     _method("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
     _method("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),

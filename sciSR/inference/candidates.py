@@ -8,7 +8,7 @@ from typing import Any
 
 from sciSR.models.spec import ModelSpec
 
-DEFAULT_ARCHITECTURE = "SPAN"
+DEFAULT_ARCHITECTURE = "ECBSR"
 """Preferred where it is trained for the task: the best quality for its time (docs/models.md)."""
 
 PREFERRED = {"astronomy": "detector", "mr": "kspace", "natural": "bicubic"}

@@ -1,13 +1,11 @@
-"""Consistency: move a result to the nearest image that reproduces the measurement, ``x + A+ (y - A x)``.
+"""Consistency with a detector's pixels: the nearest image that reproduces the measurement, ``x + A+ (y - A x)``.
 
-For detectors A is the mean over each original pixel (:class:`sciSR.forward.pixel.BlockMean`): local, so it is
-applied tile by tile. For k-space truncated MR, A is the central crop of the spectrum
-(:class:`sciSR.forward.kspace.KSpaceCrop`): global, so it is applied to a whole plane.
+A is the mean over each original pixel (:class:`sciSR.forward.pixel.BlockMean`): local, so it is applied tile by tile.
+`sciSR.inference.whole_plane` has the operators that are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sciSR.forward.pixel import overlap_matrix
-from sciSR.inference.planes import Plane, Scratch
 from sciSR.inference.tiles import Span, split
 
 MARGIN = 16
@@ -98,37 +95,3 @@ def block_means(fine: np.ndarray, factors: tuple[Fraction, Fraction], rows: Span
         b, first = overlap_matrix(part.start, part.stop, factors[1])
         out[:, part.start : part.stop] = fine[:, first : first + b.shape[1]] @ b.T
     return out
-
-
-def kspace_step(
-    x: Scratch, source: Plane, scale: int, written: Callable[[Tensor], Tensor] = lambda values: values
-) -> tuple[Scratch, float]:
-    """The same step with A the central crop of the spectrum, on a whole plane.
-
-    Parameters
-    ----------
-    x, source : Plane
-    scale : int
-    written : callable
-        What becomes of float64 values of the result by the time that they stand in a file, in the same unit.
-
-    Returns
-    -------
-    plane : Scratch
-    disagreement : float
-        Largest ``|y - A x|`` that is left.
-    """
-    from sciSR.forward.kspace import KSpaceCrop
-
-    crop = KSpaceCrop(scale)
-    fine = torch.from_numpy(np.asarray(x.read(Span(0, x.shape[0])))).double()
-    coarse = torch.from_numpy(
-        np.asarray(source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
-    ).double()
-    residual = coarse - crop.apply(fine)
-    fine += crop.pinv(residual.float())  # a correction's rounding is relative to itself: float32 is enough
-    out = Scratch(x.shape)
-    for rows in split(x.shape[0], 1024):
-        out.write(rows, fine[rows.start : rows.stop].float().numpy())
-    after = float((coarse - crop.apply(written(fine.float().double()))).abs().max())
-    return out, after

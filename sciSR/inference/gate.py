@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -72,14 +73,33 @@ def _rows(image: Image, plane: tuple[slice | int, ...], rows: slice) -> tuple[np
     return read_rows(image, plane, rows), mask
 
 
-def check_detector(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
-    """Fall back where the network loses on the image's own block mean."""
-    window = central_window(image)
+def check(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
+    """Fall back where the network loses on the image's own degraded self.
+
+    Parameters
+    ----------
+    image : Image
+    choice : Choice
+        Of `spec`, as often as it will be applied.
+    spec : ModelSpec
+    run : callable
+        ``run(plane, method)`` at the whole factor.
+    """
+    if choice.forward == "detector":
+        return _check_block_mean(image, choice, spec, run)
+    notes = []
+    if choice.forward == "kspace":
+        notes = _spectrum_notes(image)
+    return _check_operator(image, choice.noting(*notes), spec, run)
+
+
+def _check_block_mean(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
+    """For detectors: on the image's own block mean, judged in the stretch of its sky."""
     gain, best = gain_on_own_downsample(
-        window,
+        central_window(image),
         lambda plane: run(plane, spec.name),
         {name: (lambda plane, name=name: run(plane, name)) for name in RIVALS},
-        spec.scale,
+        spec.scale**choice.times,
     )
     if not math.isfinite(gain):
         note = "too small or too uniform to be checked against the network's training range"
@@ -90,31 +110,33 @@ def check_detector(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> C
     return _fall_back(choice, spec, gain, best, "block mean")
 
 
-def check_kspace(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
-    """The same for MR, with the crop of k-space; and a look at the image's own spectrum."""
+def _spectrum_notes(image: Image) -> list[str]:
+    """What the image's own spectrum says against truncated k-space."""
+    occupied = check_occupied(image)
+    if min(occupied) >= _INTERPOLATED:
+        return []
+    parts = [f"{name} to {o:.0%}" for name, o in zip(image.spatial, occupied, strict=True)]
+    return [
+        f"the spectrum is filled along {' and '.join(parts)} of Nyquist only: the image was interpolated before, "
+        "its resolution is coarser than its pixels"
+    ]
+
+
+def _check_operator(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
+    """For all others: on what the network's own forward model makes of the middle plane."""
     import torch
 
-    from sciSR.forward.kspace import KSpaceCrop
-
-    notes = []
-    occupied = check_occupied(image)
-    if min(occupied) < _INTERPOLATED:
-        parts = [f"{name} to {o:.0%}" for name, o in zip(image.spatial, occupied, strict=True)]
-        notes.append(
-            f"the spectrum is filled along {' and '.join(parts)} of Nyquist only: the image was interpolated before, "
-            "its resolution is coarser than its pixels"
-        )
+    factor = spec.scale**choice.times
+    operator, operation = _operator(choice.forward, factor)
     window = central_window(image, 1 << 30)
-    height, width = (n // spec.scale * spec.scale for n in window.shape)
+    height, width = (n // factor * factor for n in window.shape)
     truth = window[:height, :width]
-    if not np.isfinite(truth).all() or min(truth.shape) < 32 or truth.std() == 0:
-        reason = (
-            "holds bad pixels" if min(truth.shape) >= 32 and truth.std() != 0 else "too small or too uniform"
-        )
-        notes.append(f"{reason}: not checked against the network's training range")
-        return choice.noting(*notes)
-    coarse = KSpaceCrop(spec.scale).apply(torch.from_numpy(np.ascontiguousarray(truth))).numpy()
-    if truth.min() >= 0:
+    is_large = min(truth.shape) >= max(32, 8 * factor) and np.nanstd(truth) > 0
+    if not np.isfinite(truth).all() or not is_large:
+        reason = "holds bad pixels" if is_large else "too small or too uniform"
+        return choice.noting(f"{reason}: not checked against the network's training range")
+    coarse = operator.apply(torch.from_numpy(np.ascontiguousarray(truth))).numpy()
+    if choice.forward == "kspace" and truth.min() >= 0:
         coarse = np.abs(coarse)  # a scanner's magnitude image
     error = {
         name: float(np.sqrt(np.mean((run(coarse, name) - truth) ** 2)))
@@ -123,8 +145,22 @@ def check_kspace(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Cho
     network = error.pop(spec.name)
     best = min(error, key=error.__getitem__)
     gain = 20 * math.log10(max(error[best], 1e-300) / max(network, 1e-300))
-    kept = choice.noting(*notes)
-    return kept if gain >= 0 else _fall_back(kept, spec, gain, best, "k-space crop")
+    return choice if gain >= 0 else _fall_back(choice, spec, gain, best, operation)
+
+
+def _operator(forward: str, factor: int) -> tuple[Any, str]:
+    """A forward model on a plane of float64, and what it is called."""
+    if forward == "kspace":
+        from sciSR.forward.kspace import KSpaceCrop
+
+        return KSpaceCrop(factor), "k-space crop"
+    if forward == "gaussian":
+        from sciSR.forward.gaussian import GaussianDecimation
+
+        return GaussianDecimation(factor), "Gaussian blur"
+    from sciSR.forward.bicubic import BicubicDecimation
+
+    return BicubicDecimation(factor), "reduced copy"
 
 
 def _fall_back(choice: Choice, spec: ModelSpec, gain: float, best: str, operation: str) -> Choice:

@@ -13,12 +13,13 @@ from sciSR.colour import rgb_axis
 from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.inference.choose import Choice, Wish, choose, parse_scale, scale_text, spatial_factors
+from sciSR.inference.conditions import conditions_of
 from sciSR.inference.device import choose_device
-from sciSR.inference.gate import check_detector, check_kspace
+from sciSR.inference.gate import check
 from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
-from sciSR.inference.upscaling import Consistency, Progress, UpscalePlan, out_of_float32
+from sciSR.inference.upscaling import WHOLE_PLANE, Consistency, Progress, UpscalePlan, out_of_float32
 
 if TYPE_CHECKING:
     from sciSR.inference.colour import ColourPlan
@@ -48,9 +49,10 @@ def plan_upscale(
     model : str
         ``"auto"``, ``"nearest"``, ``"linear"``, ``"cubic"``, ``"lanczos"``, ``"fourier"``, a trained model's name or
         the path of its weights.
-    consistency : {"auto", "block", "kspace", "none"}
+    consistency : {"auto", "block", "kspace", "gaussian", "none"}
         Which measurement the result must reproduce: the mean of each original pixel, the acquired part of k-space,
-        none. ``"auto"`` takes the network's own, and for classical methods the block mean except on MR and CT.
+        the samples of a Gaussian profile of `psf_fwhm`, none. ``"auto"`` takes the network's own, and for classical
+        methods the block mean except on MR and CT.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     precision : {"fp32", "bf16"}
@@ -65,7 +67,8 @@ def plan_upscale(
     noise : float, optional
         Standard deviation of the noise in the image's unit, for networks that are told it; estimated by default.
     psf_fwhm : float, optional
-        Full width at half maximum of the point spread function in input pixels, for networks that are told it.
+        Full width at half maximum of the point spread function in input pixels, for networks that are told it and
+        for the Gaussian consistency; there 1 by default.
 
     Returns
     -------
@@ -95,7 +98,8 @@ def plan_upscale(
     asked = parse_scale(scale)
     factors = spatial_factors(image, asked)
     where = choose_device(device)
-    choice = choose(image, asked, Wish(model, forward, noise, psf_fwhm))
+    wish = Wish(model, forward, noise, psf_fwhm)
+    choice = choose(image, asked, wish)
     messages = list(choice.messages)
     if factors != asked:
         messages.append(
@@ -115,6 +119,7 @@ def plan_upscale(
         choice, models = _load(image, choice, where, messages)
     normaliser = fit(statistics.values, models[0][1].normalisation if models else "sky")
     messages.extend(_pedestal_note(normaliser))
+    conditions = conditions_of(image, models[0][1], choice, wish, normaliser) if models else ()
     return UpscalePlan(
         image,
         choice,
@@ -127,6 +132,8 @@ def plan_upscale(
         normaliser,
         models,
         messages,
+        conditions,
+        psf_fwhm,
     )
 
 
@@ -165,31 +172,29 @@ def _load(
             result = upscale(trial, factor, method, device=str(device), **told)
             return np.asarray(result.data, dtype=np.float64)
 
-        check = {"detector": check_detector, "kspace": check_kspace}.get(spec.forward_model)
-        if check is not None:
-            choice = check(image, choice, spec, run)
-            messages[:] = choice.messages
+        choice = check(image, choice, spec, run)
+        messages[:] = choice.messages
         if not choice.trained:
             return choice, []
     return choice, [(to_network_memory(model, device), spec, digest)]
 
 
-_OF_SPEC = {"blockmean": "block", "kspace": "kspace", "gaussian": "none", "none": "none"}
+_OF_SPEC = {"blockmean": "block", "kspace": "kspace", "gaussian": "gaussian", "none": "none"}
 
 
 def _consistency(
     image: Image, choice: Choice, models: list[Any], asked: str, factors: tuple[Fraction, Fraction]
 ) -> str:
-    if asked not in ("auto", "block", "kspace", "none"):
-        raise UsageError(f"unknown consistency {asked!r}", remedy="use auto, block, kspace or none")
-    has_kspace = factors[0] == factors[1] and factors[0].denominator == 1
-    if asked == "kspace" and not has_kspace:
-        raise UsageError("k-space consistency needs one whole-number scale", where=image.where)
+    if asked not in ("auto", "none", *_OF_SPEC.values()):
+        raise UsageError(f"unknown consistency {asked!r}", remedy="use auto, block, kspace, gaussian or none")
+    is_uniform = factors[0] == factors[1] and factors[0].denominator == 1
+    if asked in WHOLE_PLANE and not is_uniform:
+        raise UsageError(f"{asked} consistency needs one whole-number scale", where=image.where)
     if asked != "auto":
         return asked
     if choice.trained:
         return _OF_SPEC[models[0][1].consistency]
-    if choice.name == "fourier" and image.domain == "mr" and has_kspace:
+    if choice.name == "fourier" and image.domain == "mr" and is_uniform:
         return "kspace"  # zero filling keeps the acquired coefficients by itself; this measures how well
     return "none" if image.domain in ("mr", "ct") else "block"
 

@@ -54,5 +54,10 @@ def mirror(span: Span, size: int) -> np.ndarray:
     Half-sample symmetric (``c b a | a b c | c b a``), the reflection that fits edge-aligned grids: pixel ``-1``
     is pixel ``0`` again. Repeats as often as it must for images smaller than the margin.
     """
-    index = np.arange(span.start, span.stop) % (2 * size)
+    return mirror_index(np.arange(span.start, span.stop), size)
+
+
+def mirror_index(index: np.ndarray, size: int) -> np.ndarray:
+    """The same for any pixel numbers."""
+    index = index % (2 * size)
     return np.where(index < size, index, 2 * size - 1 - index)

@@ -15,8 +15,10 @@ import sciSR
 from sciSR.errors import UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
+from sciSR.inference.candidates import is_adversarial
 from sciSR.inference.choose import Choice, scale_text
-from sciSR.inference.consistency import block_mean_step, kspace_step
+from sciSR.inference.conditions import Condition
+from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.device import tune_allocator
 from sciSR.inference.flags import put_flags_back
 from sciSR.inference.normalise import Normaliser
@@ -25,12 +27,15 @@ from sciSR.inference.runner import DEFAULT_TILE, Runner
 from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
 from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_rows
 from sciSR.inference.tiles import Span, split
+from sciSR.inference.whole_plane import GaussianSamples, KSpaceSamples, PlaneOperator, plane_step
 from sciSR.views import NearestView
 
 Put = Callable[[tuple[slice | int, ...], np.ndarray], None]
 Progress = Callable[[float], None]
 Stage = ClassicalStage | NetworkStage | FourierStage
-Consistency = Literal["auto", "block", "kspace", "none"]
+Consistency = Literal["auto", "block", "kspace", "gaussian", "none"]
+WHOLE_PLANE = {"kspace": "k-space crop", "gaussian": "Gaussian samples"}
+"""Kinds of consistency whose operator needs the whole plane, and what reports call it."""
 
 _FINISH_BYTES = 32 << 20  # rows are brought to their final values in pieces of this size
 
@@ -65,7 +70,11 @@ class UpscalePlan:
     choice : Choice
     factors : pair of Fraction
         Along the two spatial axes; whole numbers of fine pixels.
-    consistency : {"block", "kspace", "none"}
+    consistency : {"block", "kspace", "gaussian", "none"}
+    conditions : tuple of Condition
+        What the network is told besides the image.
+    psf_fwhm : float, optional
+        Of the Gaussian of that consistency, in input pixels; 1 by default.
     messages : list of str
         What was decided and why.
     """
@@ -81,6 +90,8 @@ class UpscalePlan:
     normaliser: Normaliser
     models: list[Any] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    conditions: tuple[Condition, ...] = ()
+    psf_fwhm: float | None = None
 
     @cached_property
     def all_factors(self) -> tuple[Fraction, ...]:
@@ -135,7 +146,7 @@ class UpscalePlan:
         if self.device.type == "cpu":
             tune_allocator()
         agreement = Agreement(
-            self.factors, "block mean" if self.consistency != "kspace" else "k-space crop", float(self.share)
+            self.factors, WHOLE_PLANE.get(self.consistency, "block mean"), float(self.share)
         )
         planes = plane_indices(self.image)
         done, total = 0, len(planes) * self._work_per_plane()
@@ -154,7 +165,7 @@ class UpscalePlan:
             self._run_plane(index, runner, agreement, put)
         if progress is not None:
             progress(1.0)
-        unit = self._unit if self.consistency == "kspace" else 1.0
+        unit = self._unit if self.consistency in WHOLE_PLANE else 1.0
         report = agreement.report(unit, enforced=self.consistency != "none")
         return self.output.replace(provenance=self._provenance(report))
 
@@ -173,7 +184,8 @@ class UpscalePlan:
             return [ClassicalStage(self.choice.name, self.factors)]
         model, spec, digest = self.models[0]
         normaliser = Normaliser(self.normaliser.kind, 0.0, self.normaliser.scale / self._unit)
-        return [NetworkStage(model, spec, digest, normaliser, self.bf16)] * self.choice.times
+        told = tuple(condition.value for condition in self.conditions)
+        return [NetworkStage(model, spec, digest, normaliser, self.bf16, told)] * self.choice.times
 
     def _work_per_plane(self) -> int:
         height, width = (self.image.shape[axis] for axis in self.image.spatial_axes)
@@ -205,13 +217,16 @@ class UpscalePlan:
         stages, plane = self._stages(), source
         for number, stage in enumerate(stages):
             last = number == len(stages) - 1
-            if last and self.consistency != "kspace" and not isinstance(stage, FourierStage):
+            if last and self.consistency not in WHOLE_PLANE and not isinstance(stage, FourierStage):
                 yield from runner.bands(stage, plane)
                 return
             refined = runner.to_scratch(stage, plane)
             scratch.append(refined)
-            if self.consistency == "kspace":
-                refined = self._kspace(refined, plane, stage, agreement if last else None)
+            if self.consistency in WHOLE_PLANE and last:
+                refined = self._consistent(refined, source, agreement)
+                scratch.append(refined)
+            elif self.consistency == "kspace":  # the next stage sees what the first would have measured
+                refined, _ = plane_step(refined, plane, KSpaceSamples(int(stage.factors[0])))
                 scratch.append(refined)
             elif isinstance(stage, FourierStage) and runner.block_mean:
                 yield from runner.bands(ReadyStage("fourier", stage.factors, refined), plane)
@@ -221,11 +236,16 @@ class UpscalePlan:
         for rows in split(plane.shape[0], DEFAULT_TILE * runner.row_multiple):
             yield rows, plane.read(rows)
 
-    def _kspace(self, fine: Scratch, plane: Plane, stage: Stage, agreement: Agreement | None) -> Scratch:
-        written = {} if agreement is None else {"written": self._as_written}
-        out, after = kspace_step(fine, plane, int(stage.factors[0]), **written)
-        if agreement is not None:
-            agreement.take_plane(after, plane.region(Span(0, plane.shape[0]), Span(0, plane.shape[1])))
+    def _consistent(self, fine: Scratch, source: Plane, agreement: Agreement) -> Scratch:
+        """The nearest plane that reproduces the measured one, after all stages."""
+        scale = int(self.factors[0])
+        operator: PlaneOperator
+        if self.consistency == "kspace":
+            operator = KSpaceSamples(scale)
+        else:
+            operator = GaussianSamples(scale, 1.0 if self.psf_fwhm is None else self.psf_fwhm)
+        out, after = plane_step(fine, source, operator, self._as_written)
+        agreement.take_plane(after, source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
         return out
 
     def _as_written(self, values: torch.Tensor) -> torch.Tensor:
@@ -253,7 +273,7 @@ class UpscalePlan:
             final[inside] = self._final_values(fine, band[inside], source)
             if not np.isfinite(final[inside]).all():
                 raise out_of_float32(self.image, float(np.abs(band[inside]).max()) * self._unit)
-            if self.consistency != "kspace":
+            if self.consistency not in WHOLE_PLANE:
                 agreement.feed(fine, final[inside], source)
         put_flags_back(rows, final, source, self.factors, float(self.share))
         first, _ = self.image.spatial_axes
@@ -288,7 +308,7 @@ class UpscalePlan:
     @property
     def _is_replication(self) -> bool:
         """Nearest neighbour on whole-number factors, and labels: values are repeated, to the bit."""
-        exact = self.choice.name == "nearest" and self._whole and self.consistency != "kspace"
+        exact = self.choice.name == "nearest" and self._whole and self.consistency not in WHOLE_PLANE
         return self.image.kind == "labels" or exact
 
     def _replicate(self, put: Put, progress: Progress | None) -> Any:
@@ -338,6 +358,12 @@ class UpscalePlan:
                 "offset": self.normaliser.offset,
                 "scale": self.normaliser.scale,
             }
+            step["forward_model"] = self.choice.forward
+            if self.conditions:
+                unit = self.normaliser.scale
+                step["conditions"] = {each.name: each.record(unit) for each in self.conditions}
+            if is_adversarial(self.models[0][1]):
+                step["adversarial"] = True
         step |= {
             "quantity": self.image.quantity,
             "consistency": self.consistency,

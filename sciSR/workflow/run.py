@@ -109,6 +109,9 @@ def upscale_file(
     device: str = "auto",
     precision: str = "fp32",
     tile: int | None = None,
+    forward: str = "auto",
+    noise: float | None = None,
+    psf_fwhm: float | None = None,
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -122,7 +125,7 @@ def upscale_file(
         Beside the input with ``_x2`` in its name by default.
     scale : number, pair, or str
         2, 1.5, ``"3/2"``, or one per spatial axis; see :func:`sciSR.inference.choose.parse_scale`.
-    model, consistency, device, precision, tile
+    model, consistency, device, precision, tile, forward, noise, psf_fwhm
         See :func:`sciSR.inference.plan_upscale`.
     overwrite : bool
         Replace an existing output.
@@ -148,6 +151,9 @@ def upscale_file(
         "device": device,
         "precision": precision,
         "tile": tile,
+        "forward": forward,
+        "noise": noise,
+        "psf_fwhm": psf_fwhm,
     }
     return _run_job(job, factors, overwrite, progress, settings)
 
@@ -282,7 +288,8 @@ def run_jobs(
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
     **settings
-        `model`, `consistency`, `device`, `precision`, `tile` as in :func:`upscale_file`.
+        `model`, `consistency`, `device`, `precision`, `tile`, `forward`, `noise`, `psf_fwhm` as in
+        :func:`upscale_file`.
 
     Yields
     ------

@@ -12,7 +12,7 @@ from scenes import astro_image, brain, mr_image, sky
 from sciSR.image import Image
 from sciSR.inference import plan_upscale
 from sciSR.inference.choose import parse_scale, scale_text
-from sciSR.inference.gate import check_detector
+from sciSR.inference.gate import check
 from sciSR.inference.spectrum import occupied_fraction
 from sciSR.models.files import load_model
 
@@ -81,8 +81,8 @@ def test_the_gate_follows_the_measured_gain() -> None:
 
         return each
 
-    assert check_detector(image, choice, spec, run(True)).trained
-    assert not check_detector(image, choice, spec, run(False)).trained
+    assert check(image, choice, spec, run(True)).trained
+    assert not check(image, choice, spec, run(False)).trained
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (24, 24)])
