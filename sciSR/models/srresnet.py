@@ -41,8 +41,7 @@ class SRResNet(nn.Module):
 
     Notes
     -----
-    ``forward``: float32 ``[B, channels, h, w]`` -> ``[B, channels, s h, s w]``. PReLU has one slope a layer, as the
-    published code has. In evaluation mode the normalisation's statistics are fixed and tiles with a halo of the
+    ``forward``: float32 ``[B, channels, h, w]`` -> ``[B, channels, s h, s w]``. PReLU has one slope a layer. In evaluation mode the normalisation's statistics are fixed and tiles with a halo of the
     receptive field equal the whole; `sciSR.models.layers.fold_batch_norm` makes it disappear. The network starts as
     linear interpolation: the last normalisation of every branch has gain 0 (Goyal et al. 2017, arXiv 1706.02677), and a
     pair of channels carries the image around it (`sciSR.models.layers`).

@@ -22,6 +22,25 @@ def test_number_of_parameters_is_that_of_the_paper():
     assert sum(p.numel() for p in ESPCN(scale=2).parameters()) == 58_212
 
 
+@pytest.mark.parametrize("variant", ["tanh", "relu"])
+def test_published_network_has_three_layers(variant):
+    numbers = [sum(p.numel() for p in ESPCN(scale, variant=variant).parameters()) for scale in (2, 3, 4)]
+    assert numbers == [21_284, 22_729, 24_752]
+    shapes = [tuple(p.shape) for p in ESPCN(3, variant=variant).parameters() if p.ndim == 4]
+    assert shapes == [(64, 1, 5, 5), (32, 64, 3, 3), (9, 32, 3, 3)]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_published_network_is_aligned_at_the_edges(scale):
+    """It begins as linear interpolation: a straight line goes on as the same straight line."""
+    model, n = ESPCN(scale, variant="relu"), 24
+    with torch.no_grad():
+        model.body[-2].weight[:, 2:] = 0
+        out = model(torch.arange(float(n)).expand(1, 1, n, n))[0, 0, scale * n // 2]
+    expected = (torch.arange(scale * n) + 0.5) / scale - 0.5
+    assert (out - expected)[4 * scale : -4 * scale].abs().max() < 1e-4
+
+
 def test_filters_of_the_skip_path_are_not_stored():
     assert not any(key.startswith("skip") for key in ESPCN().state_dict())
 
