@@ -16,6 +16,7 @@ from sciSR.forward import psf
 from sciSR.forward.border import fold, mirrored
 
 Family = Literal["gaussian", "moffat", "airy"]
+FAMILIES = ("gaussian", "moffat", "airy")
 
 TAIL = 0.002
 """Share of the flux that a kernel may leave out at its edge, where the profile says so (it is normalised after)."""
@@ -63,6 +64,10 @@ class PsfBlur:
     name = "psf"
 
     def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise UsageError(
+                f"no point spread function is called {self.family!r}", remedy=f"use {', '.join(FAMILIES)}"
+            )
         if not (math.isfinite(self.fwhm) and self.fwhm >= 0):
             raise UsageError(f"a point spread function of FWHM {self.fwhm:g}", remedy="give 0 or more pixels")
         if not 0 <= self.ellipticity < 1:
@@ -123,9 +128,7 @@ def _kernel(blur: PsfBlur) -> Tensor:
         return torch.from_numpy(psf.gaussian(size, blur.fwhm, **shape))
     if blur.family == "moffat":
         return torch.from_numpy(psf.moffat(size, blur.fwhm, blur.beta, **shape))
-    if blur.family == "airy":
-        return torch.from_numpy(psf.airy(size, blur.fwhm, blur.obscuration, **shape))
-    raise UsageError(f"no point spread function is called {blur.family!r}", remedy="gaussian, moffat or airy")
+    return torch.from_numpy(psf.airy(size, blur.fwhm, blur.obscuration, **shape))
 
 
 def _correlate(x: Tensor, kernel: Tensor) -> Tensor:

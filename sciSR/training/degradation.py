@@ -65,14 +65,21 @@ class Degradation:
     hot_pixels: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("kspace", "gaussian", "detector", "bicubic"):
-            raise UsageError(
-                f"no forward model is called {self.kind!r}", remedy="kspace, gaussian, detector or bicubic"
-            )
+        known = ("kspace", "gaussian", "detector", "bicubic")
+        if self.kind not in known:
+            raise UsageError(f"no forward model is called {self.kind!r}", remedy=f"use {', '.join(known)}")
         if self.scale < 1:
-            raise UsageError(
-                f"a forward model with a scale of {self.scale}", remedy="give a whole number >= 1"
-            )
+            raise UsageError(f"a forward model with a scale of {self.scale}", remedy="give a whole number")
+        for what, value, least, most in (
+            ("an apodisation", self.apodisation, 0, 1),
+            ("a share of phase-encoding lines", self.partial_fourier, 0.5, 1),
+            ("a share of hot pixels", self.hot_pixels, 0, 1),
+        ):
+            if not least <= value <= most:
+                raise UsageError(f"{what} of {value:g}", remedy=f"give {least:g} to {most:g}")
+        if not self.snr > 0:
+            raise UsageError(f"a signal to noise of {self.snr:g}", remedy="give a number above 0")
+        self.operator  # noqa: B018  (the operators check their own parameters)
 
     @property
     def kspace(self) -> bool:
