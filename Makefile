@@ -37,11 +37,11 @@ bench: $(VENV)/.ready-benchmark
 # The stamps make a second run start at once; a changed dependency list renews the environment.
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing sciSR and its tested dependencies into $(VENV): a few minutes the first time"
-	@$(PIP) -e '.[test,dicom,ccd,video,demo]'
+	@$(PIP) -e '.[test,dicom,ccd,video,demo,train]'
 	@touch $@
 
 $(VENV)/.ready-benchmark: $(VENV)/.ready
-	@$(PIP) -e '.[test,dicom,ccd,video,demo,benchmark]'
+	@$(PIP) -e '.[test,dicom,ccd,video,demo,train,benchmark]'
 	@touch $@
 
 $(VENV)/bin/python:
