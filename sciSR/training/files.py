@@ -51,7 +51,7 @@ def find_files(data: DataConfig, root: Path | None = None) -> Files:
     missing: list[str] = []
     excluded = set(_expand(root, data.exclude, []))
     train = [path for path in _expand(root, data.train, missing) if path not in excluded]
-    held = [path for path in _expand(root, data.validation, missing) if path not in excluded]
+    held = _expand(root, data.validation, missing)
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         warnings.warn(f"{root}: no file fits {named}; going on without", SciSRWarning, stacklevel=2)

@@ -24,7 +24,7 @@ SIDE = 256
 FOREGROUND = 0.1
 """Share of the range above which a pixel counts as foreground."""
 
-_SAMPLE = 1_000_000
+_SAMPLE = 1 << 18
 _PIECES = 16
 _BAD = 1e-3
 
@@ -249,7 +249,7 @@ def _reference(
     def make() -> Normaliser:
         forward = dataclasses.replace(config.forward, kind=degradation.kind)
         typical = draw(forward, degradation.scale, np.random.default_rng(0))
-        pieces = group.spread(4 * _SAMPLE, _PIECES, whole=typical.whole_plane)
+        pieces = group.spread(16 * _SAMPLE, _PIECES, whole=typical.whole_plane)
         values = []
         for raw in pieces:
             if np.isnan(raw).all() or min(raw.shape) < degradation.scale:

@@ -142,14 +142,53 @@ def bytes_per_pair(patch: int, scale: int, eight_bit: bool) -> int:
     return patch**2 * (1 + scale**2) * (1 if eight_bit else 2) + 64
 
 
-def check_limit(size: int, path: Path) -> None:
-    """Refuse what is too large to be sent."""
-    if size > LIMIT:
-        raise UsageError(
-            f"would have {size / 1e6:.0f} MB, more than {LIMIT / 1e6:.0f}",
-            where=path,
-            remedy="lower data.patches",
-        )
+def save(
+    target: Path, about: dict[str, Any], arrays: dict[str, NDArray[Any]], limit: int = LIMIT
+) -> tuple[dict[str, Any], int]:
+    """Write a patch file; if it grows larger than `limit`, with fewer training pairs, as many as fit.
+
+    Parameters
+    ----------
+    target : Path
+    about : dict
+        ``pairs`` by scale is corrected where pairs are left away.
+    arrays : dict
+        As the module says.
+    limit : int
+        Bytes.
+
+    Returns
+    -------
+    about : dict
+        As it was written.
+    size : int
+        Bytes.
+
+    Raises
+    ------
+    UsageError
+        Not even a tenth of the pairs fits.
+    """
+    share = 1.0
+    while True:
+        pairs = {scale: int(count * share) for scale, count in about["pairs"].items()}
+        kept = {
+            key: value[: pairs[key.split("_")[1]]] if key.startswith("train_") else value
+            for key, value in arrays.items()
+        }
+        about = {**about, "pairs": pairs}
+        with target.open("wb") as stream:
+            np.savez_compressed(stream, about=np.array(json.dumps(about)), **kept)
+        size = target.stat().st_size
+        if size <= limit:
+            return about, size
+        share *= 0.98 * limit / size
+        if share < 0.1:
+            raise UsageError(
+                f"the patches have {size / 1e6:.0f} MB, far more than {limit / 1e6:.0f}",
+                where=target,
+                remedy="lower data.patches or data.validation_patches",
+            )
 
 
 def stack(batches: list[Batch]) -> Batch:

@@ -77,7 +77,7 @@ class PlaneGroup:
         if whole or area <= pixels:
             pieces = max(1, min(most, self.count, pixels // area))
             return [self.read(int((k + 0.5) * self.count / pieces)) for k in range(pieces)]
-        across = 3
+        across = 4
         side = max(64, math.isqrt(pixels // across**2))
         tiles = []
         for k in range(across**2):

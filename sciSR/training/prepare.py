@@ -20,7 +20,7 @@ from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
 from sciSR.training.dataset import VISITS, Observations
 from sciSR.training.files import Files, find_files
-from sciSR.training.patch_file import LIMIT, VERSION, bytes_per_pair, check_limit
+from sciSR.training.patch_file import LIMIT, VERSION, bytes_per_pair, save
 from sciSR.training.split import name_group
 
 VALIDATION_SEED = 500_009
@@ -100,10 +100,10 @@ def prepare(
         name = f"validation_x{config.model.scale}"
         _fill(arrays, name, source, config, config.model.scale, held, 0, 1, count)
         about = _about(config, files, scales, train, held)
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
-        size = temporary.stat().st_size
-        check_limit(size, target)
+        wanted = about["pairs"]
+        about, size = save(temporary, about, arrays)
+    if about["pairs"] != wanted:
+        _reduced(config.data.patches, sum(about["pairs"].values()))
     return {**about, "bytes": size}
 
 
@@ -120,20 +120,25 @@ def _held_out(files: Files, config: TrainConfig) -> tuple[Path, ...]:
 
 
 def _counts(config: TrainConfig) -> tuple[int, int]:
-    """Training pairs of each scale and held-out pairs, reduced with a warning to what a patch file may hold."""
+    """Training pairs of each scale and held-out pairs.
+
+    No more than take four times the room that a patch file has, which no compression gains: it bounds the memory.
+    """
     data, scales = config.data, config.model.scales or (config.model.scale,)
     eight_bit = config.domain == "natural"
-    each = [bytes_per_pair(_side(config, scale), scale, eight_bit) for scale in scales]
-    held = data.validation_patches * bytes_per_pair(data.patch, config.model.scale, eight_bit)
-    wanted = -(-data.patches // len(scales))
-    room = max(0, int((LIMIT * 0.99 - held) // sum(each)))
-    if wanted > room:
-        warnings.warn(
-            f"data.patches is {data.patches}: {room * len(scales)} fit into {LIMIT / 1e6:.0f} MB and are made",
-            SciSRWarning,
-            stacklevel=3,
-        )
-    return min(wanted, room), data.validation_patches
+    each = sum(bytes_per_pair(_side(config, scale), scale, eight_bit) for scale in scales)
+    wanted, most = -(-data.patches // len(scales)), max(1, 4 * LIMIT // each)
+    if wanted > most:
+        _reduced(data.patches, most * len(scales))
+    return min(wanted, most), data.validation_patches
+
+
+def _reduced(wanted: int, made: int) -> None:
+    warnings.warn(
+        f"data.patches is {wanted}, but no more than {made} fit into a patch file of {LIMIT / 1e6:.0f} MB",
+        SciSRWarning,
+        stacklevel=3,
+    )
 
 
 def _side(config: TrainConfig, scale: int) -> int:
