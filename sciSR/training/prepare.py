@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
