@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -34,7 +34,7 @@ class Grid(Protocol):
         ...
 
     def refine(self, factors: Sequence[Fraction | int]) -> Self:
-        """The finer grid over exactly the same field."""
+        """The finer grid over exactly the same field; a coarser one for factors of 1/n, see :func:`coarsened`."""
         ...
 
     def world(self, index: np.ndarray) -> np.ndarray:
@@ -98,6 +98,55 @@ def refined_shape(shape: Sequence[int], factors: Sequence[Fraction | int]) -> tu
             f"factors {[str(f) for f in factors]} do not give whole pixels on shape {tuple(shape)}"
         )
     return tuple(int(f) for f in fine)
+
+
+def coarsened(grid: Grid, scales: Sequence[int]) -> Grid:
+    """The grid of pixels that are larger by whole numbers, edge to edge from the first pixel on.
+
+    Parameters
+    ----------
+    grid : Grid
+    scales : sequence of int
+        Fine pixels for each coarse one, one per axis of the data. A rest at the far end that fills no coarse pixel is
+        left out of the field; everything else keeps its place in the world.
+
+    Raises
+    ------
+    UsageError
+        A scale below 1, or an axis that is shorter than one coarse pixel.
+    """
+    if len(scales) != len(grid.shape) or any(s < 1 for s in scales):
+        raise UsageError(f"scales {tuple(scales)} do not coarsen a grid of shape {tuple(grid.shape)}")
+    whole = tuple(n // s * s for n, s in zip(grid.shape, scales, strict=True))
+    if 0 in whole:
+        raise UsageError(
+            f"{'x'.join(map(str, grid.shape))} pixels make no pixel {max(scales)} times as large",
+            remedy="give a smaller scale",
+        )
+    return cropped(grid, whole).refine([Fraction(1, s) for s in scales])
+
+
+def cropped(grid: Grid, shape: Sequence[int]) -> Grid:
+    """The grid of the first `shape` pixels: by its own method ``crop(shape)``, or as a dataclass with another shape.
+
+    Raises
+    ------
+    GeometryError
+        The grid can't be cropped.
+    """
+    shape = tuple(int(n) for n in shape)
+    if shape == tuple(grid.shape):
+        return grid
+    own = getattr(grid, "crop", None)
+    if own is not None:
+        out: Grid = own(shape)
+        return out
+    if not is_dataclass(grid) or isinstance(grid, type):
+        raise GeometryError(
+            f"a {type(grid).__name__} can't be cropped to {'x'.join(map(str, shape))}",
+            remedy="crop the image first",
+        )
+    return replace(grid, shape=shape)
 
 
 def compose(first: Sequence[Fraction], second: Sequence[Fraction | int]) -> tuple[Fraction, ...]:

@@ -45,8 +45,18 @@ class Provenance:
                 line.append(str(step["model"]))
             if step.get("weights_sha256"):
                 line.append(f"(sha256 {str(step['weights_sha256'])[:8]})")
+            if step.get("forward"):
+                line.append(parameters(step["forward"]))
             words.append(" ".join(w for w in line if w))
         return "; ".join(words)
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Parameters of a step in words: ``kind detector, fwhm 1.2, seed 0``."""
+    words = (
+        (key.replace("_", " "), f"{v:.9g}" if isinstance(v, float) else str(v)) for key, v in values.items()
+    )
+    return ", ".join(f"{name} {value or 'none'}" for name, value in words)
 
 
 def file_sha256(path: Path | str) -> str:

@@ -1,8 +1,8 @@
-"""Lazy arrays over other lazy arrays: nearest-neighbour refinement and plain arithmetic, block by block."""
+"""Lazy arrays over other lazy arrays: nearest-neighbour refinement, and reduction of blocks, block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -68,3 +68,53 @@ class NearestView:
         for axis, take in enumerate(takes):
             block = np.take(block, take, axis=axis)
         return block if self.scale == 1.0 else (block * self.scale).astype(self.dtype)
+
+
+class BlockView:
+    """`source` with each block of pixels reduced to one; nothing is read until indexed.
+
+    Parameters
+    ----------
+    source : LazyArray
+    scales : sequence of int
+        Pixels of a block along each axis of `source`; a rest at the far end is left out.
+    reduce : callable
+        ``reduce(blocks)`` takes an array whose last axis runs over the pixels of a block and removes that axis.
+    dtype : dtype
+        Of the result.
+    """
+
+    def __init__(
+        self,
+        source: LazyArray,
+        scales: Sequence[int],
+        reduce: Callable[[np.ndarray], np.ndarray],
+        dtype: Any,
+    ) -> None:
+        self.source, self.scales, self.reduce, self.dtype = source, tuple(scales), reduce, np.dtype(dtype)
+        self.shape = tuple(n // s for n, s in zip(source.shape, self.scales, strict=True))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        fine, split, single = [], [], []
+        for axis, (entry, size, scale) in enumerate(
+            zip(full_index(index, self.ndim), self.shape, self.scales, strict=True)
+        ):
+            if not isinstance(entry, slice):
+                single.append(axis)
+                at = range(size)[int(entry)]
+                entry = slice(at, at + 1)
+            start, stop, step = entry.indices(size)
+            if step != 1:
+                raise IndexError("blocks are read with slices of step 1")
+            stop = max(start, stop)
+            fine.append(slice(start * scale, stop * scale))
+            split += [stop - start, scale]
+        blocks = np.asarray(self.source[tuple(fine)]).reshape(split)
+        within = tuple(range(1, 2 * self.ndim, 2))
+        blocks = np.moveaxis(blocks, within, tuple(range(self.ndim, 2 * self.ndim)))
+        out = self.reduce(blocks.reshape(*blocks.shape[: self.ndim], -1)).astype(self.dtype, copy=False)
+        return out.squeeze(axis=tuple(single)) if single else out

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -71,6 +71,14 @@ class WcsGrid:
             refine_tables(self.header, self.tables, fits_order),
             self.binary_tables,
         )
+
+    def crop(self, shape: Sequence[int]) -> WcsGrid:
+        """The grid of the first `shape` pixels (NumPy order)."""
+        header = self.header.copy()
+        for n, size in enumerate(reversed(shape), start=1):
+            if f"NAXIS{n}" in header:
+                header[f"NAXIS{n}"] = int(size)
+        return replace(self, header=header, shape=tuple(shape))
 
     @functools.cached_property
     def wcs(self) -> Any:

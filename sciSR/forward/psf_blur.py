@@ -98,14 +98,14 @@ class PsfBlur:
         r = self.radius
         rows, columns = (mirrored(n, r, x.device) for n in x.shape[-2:])
         padded = x[..., rows[:, None], columns]
-        return _correlate(padded, self.kernel().flip(0, 1))
+        return correlate(padded, self.kernel().flip(0, 1))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Transposed operator, ``[..., H, W]`` -> ``[..., H, W]``."""
         if self.radius == 0:
             return y
         r = self.radius
-        spread = _correlate(F.pad(y, (2 * r, 2 * r, 2 * r, 2 * r)), self.kernel())
+        spread = correlate(F.pad(y, (2 * r, 2 * r, 2 * r, 2 * r)), self.kernel())
         half = fold(spread, y.shape[-1], r)
         return fold(half.transpose(-1, -2), y.shape[-2], r).transpose(-1, -2)
 
@@ -131,7 +131,7 @@ def _kernel(blur: PsfBlur) -> Tensor:
     return torch.from_numpy(psf.airy(size, blur.fwhm, blur.obscuration, **shape))
 
 
-def _correlate(x: Tensor, kernel: Tensor) -> Tensor:
+def correlate(x: Tensor, kernel: Tensor) -> Tensor:
     """Correlation without padding, ``[..., H + k - 1, W + k - 1]`` -> ``[..., H, W]``."""
     side = kernel.shape[-1]
     if side <= DIRECT:

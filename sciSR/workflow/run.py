@@ -1,4 +1,4 @@
-"""Upscale files: read, plan, stream block by block, commit; one file or a batch."""
+"""Upscale files, or do something else to each: read, plan, stream block by block, commit; one file or a batch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from sciSR import __version__
 from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnsupportedError
@@ -25,6 +26,21 @@ from sciSR.workflow.outputs import Job, plan_jobs
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
+
+
+class Plan(Protocol):
+    """What will be done to one image: an `UpscalePlan` or a `DegradePlan`."""
+
+    messages: list[str]
+
+    @property
+    def output(self) -> Image:
+        """The result without its pixels."""
+        ...
+
+    def run(self, put: Callable[..., None], progress: Progress | None = None) -> Image:
+        """Hand over the pixels with ``put(index, block)``; the result with its provenance."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -155,15 +171,11 @@ def upscale_file(
         "noise": noise,
         "psf_fwhm": psf_fwhm,
     }
-    return _run_job(job, factors, overwrite, progress, settings)
+    return _run_job(job, partial(plan_upscale, scale=factors, **settings), overwrite, progress)
 
 
 def _run_job(
-    job: Job,
-    scale: tuple[Fraction, Fraction],
-    overwrite: bool,
-    progress: Progress | None,
-    settings: Mapping[str, Any],
+    job: Job, make_plan: Callable[[Image], Plan], overwrite: bool, progress: Progress | None
 ) -> Outcome:
     """Read, plan, stream, commit."""
     start = time.perf_counter()
@@ -186,7 +198,7 @@ def _run_job(
         digest = file_sha256(path) if not job.files else _files_sha256(job.files)
         record = {"software": f"sciSR {__version__}", "step": "read", "input_sha256": digest}
         images = [image.replace(provenance=image.provenance.add(**record)) for image in images]
-        plans = [plan_upscale(image, scale=scale, **settings) for image in images]
+        plans = [make_plan(image) for image in images]
         for plan in plans:
             log.info("%s: %s -> %s", plan.output.where, plan.messages, plan.output.shape)
         outputs = [plan.output for plan in plans]
@@ -208,7 +220,7 @@ def _files_sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _run_all(plans: Sequence[Any], put: Callable[..., None], progress: Progress | None) -> list[Image]:
+def _run_all(plans: Sequence[Plan], put: Callable[..., None], progress: Progress | None) -> list[Image]:
     """Run the plans in order; progress is shared out by their numbers of output pixels."""
     sizes = [_pixels(plan.output.shape) for plan in plans]
     finals, done = [], 0
@@ -272,7 +284,8 @@ def overheard(said: list[str]) -> Iterator[None]:
 def run_jobs(
     jobs: Sequence[Job],
     *,
-    scale: tuple[Fraction, Fraction],
+    scale: tuple[Fraction, Fraction] | None = None,
+    make_plan: Callable[[Image], Plan] | None = None,
     overwrite: bool = False,
     progress: Callable[[Job], contextlib.AbstractContextManager[Progress | None]] | None = None,
     **settings: Any,
@@ -283,7 +296,10 @@ def run_jobs(
     ----------
     jobs : sequence of Job
         From :func:`sciSR.workflow.outputs.plan_jobs`.
-    scale : pair of Fraction
+    scale : pair of Fraction, optional
+        To upscale by.
+    make_plan : callable, optional
+        What to do instead: an image's plan, see :class:`Plan`.
     overwrite : bool
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
@@ -296,11 +312,13 @@ def run_jobs(
     Outcome or Failure
         One per job, in order, as each is done.
     """
+    if make_plan is None:
+        make_plan = partial(plan_upscale, scale=scale, **settings)
     for job in jobs:
         shown = contextlib.nullcontext() if progress is None else progress(job)
         try:
             with shown as report:
-                outcome = _run_job(job, scale, overwrite, report, settings)
+                outcome = _run_job(job, make_plan, overwrite, report)
         except SciSRError as error:
             yield Failure(job.input, error)
         except Exception as error:
