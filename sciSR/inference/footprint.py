@@ -41,8 +41,7 @@ def network_memory(model: nn.Module, spec: ModelSpec) -> int:
     parameter = next(model.parameters(), None)
     x = torch.zeros(1, 1, side, side, device=None if parameter is None else parameter.device)
     told = [x.new_zeros(1, len(spec.conditions))] if spec.conditions else []
-    layers = [layer for layer in model.modules() if not list(layer.children())]
-    handles = [layer.register_forward_hook(see) for layer in layers]
+    handles = [layer.register_forward_hook(see) for layer in model.modules()]
     try:
         with torch.inference_mode():
             model(x, *told)

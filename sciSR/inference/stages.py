@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from sciSR.classical import METHODS, axis_weights
 from sciSR.classical.fourier import fourier_resample
 from sciSR.inference.footprint import network_memory
-from sciSR.inference.fused import fuse_relu
+from sciSR.inference.fused import fuse_activations
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import Plane, Scratch
 from sciSR.inference.tiles import Span, split
+from sciSR.models.layers import fold_batch_norm
 from sciSR.models.reparameterised import merge
 from sciSR.models.spec import ModelSpec
 
@@ -172,5 +173,5 @@ class FourierStage:
 
 def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to the device in the layout that its convolutions are fastest in, in evaluation mode."""
-    model = merge(model.eval()).to(device).to(memory_format=torch.channels_last)
-    return fuse_relu(model) if device.type == "cpu" else model
+    model = fold_batch_norm(merge(model.eval())).to(device).to(memory_format=torch.channels_last)
+    return fuse_activations(model) if device.type == "cpu" else model

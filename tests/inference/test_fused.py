@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sciSR.inference.fused import FusedConvReLU, fuse_relu
+from sciSR.inference.fused import FusedConvolution, fuse_activations
 from sciSR.models.espcn import ESPCN
 from sciSR.models.files import load_model
 
@@ -16,7 +16,7 @@ NAMES = ["espcn-mr-kspace-x2", "espcn-mr-gaussian-x2", "espcn-astro-x2"]
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(1, 1), (7, 40), (65, 33)])
 def test_a_fused_network_is_the_same_network(name: str, shape: tuple[int, int]) -> None:
-    plain, fused = load_model(name)[0], fuse_relu(load_model(name)[0])
+    plain, fused = load_model(name)[0], fuse_activations(load_model(name)[0])
     x = torch.randn(1, 1, *shape, generator=torch.Generator().manual_seed(0)) * 3
     with torch.inference_mode():
         torch.testing.assert_close(fused(x), plain(x), rtol=2e-6, atol=2e-6)
@@ -25,14 +25,28 @@ def test_a_fused_network_is_the_same_network(name: str, shape: tuple[int, int]) 
         torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.PReLU(), nn.SiLU(), nn.GELU(), nn.GELU("tanh"), nn.Tanh()]
+)
+def test_activations_are_fused_to_the_same_values(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Identity(), activation)
+    fused = fuse_activations(nn.Sequential(*plain))
+    x = 3 * torch.randn(2, 3, 17, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(x), plain(x), rtol=2e-6, atol=2e-6)
+    if torch.backends.mkldnn.is_available():
+        assert any(isinstance(m, FusedConvolution) for m in fused.modules())
+
+
 def test_other_networks_are_left_as_they_are() -> None:
-    odd = nn.Sequential(nn.Conv2d(1, 2, 3, padding="same"), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.GELU())
-    assert not any(isinstance(m, FusedConvReLU) for m in fuse_relu(odd).modules())
+    odd = nn.Sequential(nn.Conv2d(1, 2, 3, padding="same"), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.PReLU(2))
+    assert not any(isinstance(m, FusedConvolution) for m in fuse_activations(odd).modules())
 
 
 def test_a_machine_without_the_operator_runs_the_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(self, x):
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(FusedConvReLU, "forward", missing)
-    assert not any(isinstance(m, FusedConvReLU) for m in fuse_relu(ESPCN()).modules())
+    monkeypatch.setattr(FusedConvolution, "forward", missing)
+    assert not any(isinstance(m, FusedConvolution) for m in fuse_activations(ESPCN()).modules())
