@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sciSR.errors import SciSRWarning
+from sciSR.evaluation.table import MethodInfo
 from sciSR.image import Image
 from sciSR.inference import fill
 from sciSR.inference.normalise import fit
 from sciSR.inference.plan import plan_upscale
-from sciSR.models.files import load_model, load_spec
+from sciSR.models.files import load_model
 from sciSR.models.spec import ModelSpec
 
 CLASSICAL = ("nearest", "linear", "cubic", "quintic", "lanczos", "fourier")
@@ -37,15 +40,21 @@ class Sample:
     ----------
     coarse : ndarray, float64 ``[N, h, w]``
         Planes of one image; NaN where bad.
-    domain : {"mr", "astronomy", "generic"}
-        As an adapter would have set it.
+    domain : str
+        As an adapter sets it: "mr", "astronomy", "generic", ...
+    forward : str
+        How `coarse` came to be: "kspace", "gaussian", "detector" or "bicubic".
     statistics : ndarray, 1-D, optional
         Values of the whole image, if `coarse` is only some of its planes: the normaliser is fitted to these.
     """
 
     coarse: NDArray[np.float64]
     domain: str = "generic"
+    forward: str = "detector"
     statistics: NDArray[np.float64] | None = None
+
+
+Run = Callable[[Sample, int], tuple[NDArray[np.float64], float]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class Method:
         As shown in tables.
     kind : {"classical", "trained", "oracle"}
     run : callable
-        ``run(sample, scale) -> ndarray [N, scale h, scale w]``, float64; NaN where the input was bad.
+        ``run(sample, scale) -> (planes, seconds)``: ``[N, scale h, scale w]``, float64, NaN where the input was bad;
+        the time without that of reading weights.
     spec : ModelSpec, optional
         Of a network.
     parameters : int
@@ -67,18 +77,20 @@ class Method:
 
     name: str
     kind: Literal["classical", "trained", "oracle"]
-    run: Callable[[Sample, int], NDArray[np.float64]]
+    run: Run
     spec: ModelSpec | None = None
     parameters: int = 0
 
-    def timed(self, sample: Sample, scale: int) -> tuple[NDArray[np.float64], float]:
-        """The result, and seconds for each megapixel of it."""
-        start = time.perf_counter()
-        result = self.run(sample, scale)
-        return result, (time.perf_counter() - start) / (result.size / 1e6)
+    @property
+    def info(self) -> MethodInfo:
+        """What tables show of it."""
+        architecture = self.spec.architecture if self.spec else ""
+        return MethodInfo(self.kind, architecture, self.parameters)
 
 
-def engine(sample: Sample, scale: int, model: str, consistency: str = "auto") -> NDArray[np.float64]:
+def engine(
+    sample: Sample, scale: int, model: str, *, consistency: str = "auto", device: str = "cpu"
+) -> tuple[NDArray[np.float64], float]:
     """Planes through the engine, exactly as :func:`sciSR.upscale` does it.
 
     Parameters
@@ -87,15 +99,21 @@ def engine(sample: Sample, scale: int, model: str, consistency: str = "auto") ->
     scale : int
     model : str
         Name of a classical method or a network, or the path of its weights.
-    consistency : str
+    consistency, device : str
         As for :func:`sciSR.inference.plan_upscale`.
 
     Returns
     -------
-    ndarray, float64 ``[N, scale h, scale w]``
+    planes : ndarray, float64 ``[N, scale h, scale w]``
+        As rounded to float32 by the engine.
+    seconds : float
+        For the planes alone, without reading weights.
     """
     image = Image.from_array(sample.coarse, domain=sample.domain)
-    plan = plan_upscale(image, scale, model, consistency=consistency, device="cpu")  # type: ignore[arg-type]
+    settings = {"consistency": consistency, "device": device, "forward": _told(sample, model)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SciSRWarning)  # for users; a table says the same in numbers
+        plan = plan_upscale(image, scale, model, **settings)  # type: ignore[arg-type]
     if sample.statistics is not None:
         plan = dataclasses.replace(plan, normaliser=fit(sample.statistics, plan.normaliser.kind))
     out = np.empty(plan.output.shape, np.float64)
@@ -103,20 +121,31 @@ def engine(sample: Sample, scale: int, model: str, consistency: str = "auto") ->
     def put(index: tuple[slice | int, ...], block: NDArray[np.float32]) -> None:
         out[index] = block
 
+    start = time.perf_counter()
     plan.run(put)
-    return out
+    return out, time.perf_counter() - start
+
+
+def _told(sample: Sample, model: str) -> str:
+    """What `--forward` a user who knows the image would give: only networks that can be told one of several."""
+    from sciSR.models.files import load_spec
+
+    if model in CLASSICAL:
+        return "auto"
+    known = load_spec(model).forward_models
+    return sample.forward if len(known) > 1 and sample.forward in known else "auto"
 
 
 def quintic(sample: Sample, scale: int) -> NDArray[np.float64]:
-    """Quintic spline interpolation, edge-aligned, borders mirrored (`scipy.ndimage.zoom`); in the sky with the block
-    means set to the input, as the engine does for the other classical methods."""
+    """Quintic spline interpolation, edge-aligned, borders mirrored (`scipy.ndimage.zoom`); but for MR and CT with the
+    block means set to the input, as the engine does for the other classical methods."""
     bad = ~np.isfinite(sample.coarse)
     coarse = sample.coarse
     if bad.any():
         level = float(np.median(coarse[~bad]))
         coarse = np.stack([fill.fill_bad(p, b, level) for p, b in zip(coarse, bad, strict=True)])
     out = ndimage.zoom(coarse, (1, scale, scale), order=5, mode="reflect", grid_mode=True)
-    if sample.domain != "mr":
+    if sample.domain not in ("mr", "ct"):
         n, height, width = coarse.shape
         blocks = out.reshape(n, height, scale, width, scale)
         out = (blocks + (coarse - blocks.mean((2, 4)))[:, :, None, :, None]).reshape(out.shape)
@@ -125,49 +154,53 @@ def quintic(sample: Sample, scale: int) -> NDArray[np.float64]:
     return out
 
 
-def classical(name: str, consistency: str = "auto") -> Method:
-    """One of `CLASSICAL`; with ``consistency="none"`` as other tools have it, without the engine's consistency step."""
-    title = name if consistency == "auto" else f"{name} alone"
-    if name != "quintic":
-        return Method(title, "classical", lambda sample, scale: engine(sample, scale, name, consistency))
-    if consistency == "auto":
-        return Method(title, "classical", quintic)
-    return Method(title, "classical", lambda s, scale: quintic(dataclasses.replace(s, domain="mr"), scale))
+def timed(function: Callable[[Sample, int], NDArray[np.float64]]) -> Run:
+    """The same function with the seconds that it took."""
+
+    def run(sample: Sample, scale: int) -> tuple[NDArray[np.float64], float]:
+        start = time.perf_counter()
+        result = function(sample, scale)
+        return result, time.perf_counter() - start
+
+    return run
 
 
-def trained(weights: str | Path, consistency: str = "auto") -> Method:
-    """A network, by the path of its weights or the name of a shipped one.
+def classical(name: str) -> Method:
+    """One of `CLASSICAL`."""
+    if name == "quintic":
+        return Method(name, "classical", timed(quintic))
+    return Method(name, "classical", lambda sample, scale: engine(sample, scale, name))
+
+
+def all_classical() -> list[Method]:
+    """All of `CLASSICAL`."""
+    return [classical(name) for name in CLASSICAL]
+
+
+def trained(
+    weights: str | Path, scale: int | None = None, *, consistency: str = "auto", device: str = "cpu"
+) -> Method:
+    """A network.
+
+    Parameters
+    ----------
+    weights : str or Path
+        Name of a shipped network, or path of its weights.
+    scale : int, optional
+        Which of its factors, if the weights serve several.
+    consistency, device : str
+        As for :func:`sciSR.inference.plan_upscale`.
 
     Raises
     ------
     ModelError
         No such model, or its file can't be read.
     """
-    model, spec, _ = load_model(weights)
+    model, spec, _ = load_model(weights, scale=scale)
     parameters = sum(p.numel() for p in model.parameters())
     title = spec.name if consistency == "auto" else f"{spec.name}, consistency {consistency}"
 
-    def run(sample: Sample, scale: int) -> NDArray[np.float64]:
-        return engine(sample, scale, str(weights), consistency)
+    def run(sample: Sample, factor: int) -> tuple[NDArray[np.float64], float]:
+        return engine(sample, factor, str(weights), consistency=consistency, device=device)
 
     return Method(title, "trained", run, spec, parameters)
-
-
-def all_classical(*, alone: bool = False) -> list[Method]:
-    """All of `CLASSICAL`, and once more without the consistency step if `alone`."""
-    return [classical(name) for name in CLASSICAL] + (
-        [classical(name, "none") for name in CLASSICAL] if alone else []
-    )
-
-
-def protocols_of(weights: str | Path) -> tuple[str, ...]:
-    """The protocols that measure a network: those of its own domain and forward model."""
-    spec = load_spec(weights)
-    if spec.domain == "mr":
-        return (f"mr-{spec.forward_model}",)
-    return ("astro-simulated", "astro-real") if spec.domain == "astronomy" else ("set5", "set14")
-
-
-def names_of(methods: Sequence[Method], kind: str) -> list[str]:
-    """Names of the methods of one kind, in order."""
-    return [method.name for method in methods if method.kind == kind]
