@@ -62,6 +62,11 @@ def load_config(path: str | Path, sets: Iterable[str] = ()) -> TrainConfig:
     return check(values, str(path), lines)
 
 
+def read(path: str | Path) -> tuple[dict[str, Any], Lines]:
+    """Values of a YAML file and its bases as they stand, without any check, and the line of each."""
+    return _read(Path(path), ())
+
+
 def check(values: dict[str, Any], source: str, lines: Lines | None = None) -> TrainConfig:
     """A configuration from plain values.
 
