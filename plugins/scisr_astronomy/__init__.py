@@ -21,6 +21,8 @@ Bad pixels
 Companions of a finer image (:mod:`scisr_astronomy.carry`)
     Repeated over the finer pixels. With totals, a standard deviation is divided by the product P of the factors,
     a variance by P squared, an inverse variance multiplied by it; relative weights, exposure and coverage stay.
+Companions of a coarser image (:mod:`scisr_astronomy.coarse`)
+    Errors averaged or added as the image was, flags united, exposure, coverage and weights averaged.
 Quantity (:mod:`scisr_astronomy.quantity`)
     Counts, electrons, DN, Jy, anything per pixel and their rates are totals and shared out; anything per solid
     angle or beam, and temperatures, are densities and kept. Unknown units are densities, with a warning.

@@ -18,7 +18,7 @@ import numpy as np
 
 from sciSR.image import LazyArray
 from sciSR.views import NearestView
-from scisr_astronomy.detector_keywords import refine_detector
+from scisr_astronomy.detector_keywords import finer, refine_detector
 from scisr_astronomy.fits_file import FitsFile
 from scisr_astronomy.physical_grid import add_physical
 from scisr_astronomy.reader import section_of, stored_of
@@ -85,7 +85,7 @@ def companion_factor(kind: str, factors: Sequence[Fraction], *, total: bool) -> 
 def refine_header(
     header: Any, factors: Sequence[Fraction], *, total: bool, keep_wcs: bool = True
 ) -> tuple[Any, list[str]]:
-    """World coordinates, detector keywords and sizes of an image header, for finer pixels.
+    """World coordinates, detector keywords and sizes of an image header, for finer pixels (or coarser ones).
 
     Parameters
     ----------
@@ -101,14 +101,16 @@ def refine_header(
     if keep_wcs:
         if has_wcs(header) and any(f != 1 for f in order):
             by = ", ".join(f"{f} on NAXIS{n}" for n, f in enumerate(order, start=1) if f != 1)
-            notes.append(f"world coordinates (CRPIX, CD or PC and CDELT, SIP) follow the finer pixels: {by}")
+            notes.append(
+                f"world coordinates (CRPIX, CD or PC and CDELT, SIP) follow the {finer(order)} pixels: {by}"
+            )
         header = refine_wcs(header, order)
     elif has_wcs(header):
         header = without_wcs(header)
         notes.append("world coordinates dropped as asked for (--wcs none)")
     header, more = refine_detector(header, order, total=total)
     if not has_wcs(header) and add_physical(header, order):
-        more.append("LTV and LTM added: they give the original pixel of each finer one")
+        more.append(f"LTV and LTM added: they give the original pixel of each {finer(order)} one")
     for n, factor in enumerate(order, start=1):
         if f"NAXIS{n}" in header:
             header[f"NAXIS{n}"] = int(header[f"NAXIS{n}"] * factor)

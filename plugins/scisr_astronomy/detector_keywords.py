@@ -110,10 +110,15 @@ def refine_detector(
             _times(header, keyword, 1 / (sx * sy), updated, dropped)
     notes = []
     if updated:
-        notes.append(f"updated for the finer pixels: {', '.join(dict.fromkeys(updated))}")
+        notes.append(f"updated for the {finer(factors)} pixels: {', '.join(dict.fromkeys(updated))}")
     if dropped:
         notes.append(f"dropped, true of the input's pixels only: {', '.join(dict.fromkeys(dropped))}")
     return header, notes
+
+
+def finer(factors: Sequence[Fraction]) -> str:
+    """``finer``, or ``coarser`` where a factor is below 1: for HISTORY."""
+    return "coarser" if any(f < 1 for f in factors) else "finer"
 
 
 def pixel_keywords(header: Any) -> bool:

@@ -12,7 +12,8 @@ from sciSR.image import Image, LazyArray
 from sciSR.provenance import Provenance
 from scisr_astronomy import lookup_tables
 from scisr_astronomy.carry import StoredForm, add_history, carry, refine_header, tidy_structure
-from scisr_astronomy.detector_keywords import pixel_keywords, refine_detector
+from scisr_astronomy.coarse import coarsen, is_coarser
+from scisr_astronomy.detector_keywords import finer, pixel_keywords, refine_detector
 from scisr_astronomy.header_bytes import header_blocks
 from scisr_astronomy.physical_grid import add_physical
 from scisr_astronomy.preflight import BLOCK
@@ -150,7 +151,8 @@ def _science(image: Image, part: int) -> Unit:
     if dropped:
         notes.append(f"HDU {', '.join(dropped)} dropped: its WCS object is true of the input's pixels only")
     if total:
-        notes.append("values are totals of a pixel and were shared out among the finer ones")
+        what = "summed over the coarser ones" if is_coarser(factors) else "shared out among the finer ones"
+        notes.append(f"values are totals of a pixel and were {what}")
     add_history(header, notes)
     return Unit(header=header, part=part, form=form, shape=image.shape)
 
@@ -159,7 +161,10 @@ def _companion(image: Image, index: int, kind: str) -> Unit:
     metadata = image.metadata
     total, keep = image.quantity == "total", metadata.wcs == "keep"
     try:
-        carried = carry(metadata.file, index, kind, image.grid.factors, total=total, keep_wcs=keep)
+        if is_coarser(image.grid.factors):
+            carried = coarsen(image, index, kind)
+        else:
+            carried = carry(metadata.file, index, kind, image.grid.factors, total=total, keep_wcs=keep)
     except GeometryError as error:
         raise GeometryError(
             error.what, where=metadata.file.where(index), remedy="give --wcs none to upscale pixels only"
@@ -196,7 +201,9 @@ def _scaled_tables(images: Sequence[Image]) -> dict[tuple[str, int], Unit]:
             header = table.header.copy()
             form = StoredForm.of(table.data.dtype)
             form.describe(header)
-            add_history(header, ["corrections and their grid scaled to the finer pixels"])
+            add_history(
+                header, [f"corrections and their grid scaled to the {finer(image.grid.factors)} pixels"]
+            )
             units[table.name, table.version] = Unit(
                 header=header, data=table.data, form=form, shape=tuple(table.data.shape)
             )

@@ -28,7 +28,7 @@ _BY_NAME = (
     ("keep", r"PSF|EPSF|KERNEL|THUMBNAIL|PREVIEW"),
     ("drop", r"ASDF"),
 )
-_LABELS = rf"{dict(_BY_NAME)['mask']}|CON|CTX|CONTEXT|SEG|SEGM|SEGMAP|SEGMENTATION|OBJMASK|LABELS?"
+LABELS = rf"{dict(_BY_NAME)['mask']}|CON|CTX|CONTEXT|SEG|SEGM|SEGMAP|SEGMENTATION|OBJMASK|LABELS?"
 _UTYPES = {"STDDEVUNCERTAINTY": "sigma", "VARIANCEUNCERTAINTY": "variance", "INVERSEVARIANCE": "inverse"}
 COMPANIONS = frozenset({"sigma", "variance", "inverse", "mask", "map"})
 
@@ -89,7 +89,7 @@ def is_labels(file: FitsFile, index: int) -> bool:
     product = (string_card(file.raw_header(0), "PRODTYPE") or "").lower()
     if re.match(r"[a-z0-9]{3}_\d{6}_\d{6}_[a-z]{2}d[_.]", file.source.name):
         return True
-    return product == "dqmask" or re.fullmatch(_LABELS, record.name) is not None
+    return product == "dqmask" or re.fullmatch(LABELS, record.name) is not None
 
 
 def named_kind(file: FitsFile, index: int) -> str:

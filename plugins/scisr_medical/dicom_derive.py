@@ -18,7 +18,7 @@ import numpy as np
 
 from sciSR import __version__
 from sciSR.errors import UnreadableError
-from sciSR.provenance import Provenance
+from sciSR.provenance import Provenance, parameters
 from sciSR.views import nearest_index
 from scisr_medical import dicom_attributes as rules
 from scisr_medical.dicom_encoding import Encoding, ds_string
@@ -300,6 +300,7 @@ def _step_text(step: Mapping[str, Any]) -> str:
     words = [f"sciSR {__version__}" if software == "sciSR" else software, str(step.get("step", ""))]
     words += [f"x{step['scale']}"] if "scale" in step else []
     words += [str(step["model"])] if step.get("model") else []
+    words += [f"({parameters(step['forward'])})"] if step.get("forward") else []
     words += [f"consistency {step['consistency']}"] if step.get("consistency") else []
     for key, name in (("weights_sha256", "weights"), ("sha256", "input"), ("input_sha256", "input")):
         words += [f"({name} sha256 {step[key]})"] if step.get(key) else []

@@ -18,7 +18,6 @@ import numpy as np
 
 from sciSR.errors import GeometryError, UsageError, VerificationError
 from sciSR.files import atomic_output, check_output, translate_os_errors
-from sciSR.grid import refined_shape
 from sciSR.image import Image
 from sciSR.views import NearestView, full_index
 from scisr_medical.dicom_derive import Derivation, derive_instance
@@ -236,7 +235,9 @@ def _check_source(image: Image, path: Path) -> Stack:
             where=path,
             remedy="write NIfTI instead, e.g. name the output .nii.gz",
         )
-    if image.axes != stack.axes or image.shape != refined_shape(stack.grid.shape, image.grid.factors):
+    # Coarser pixels may leave out a rest at the far end.
+    expected = tuple(int(n * f) for n, f in zip(stack.grid.shape, image.grid.factors, strict=True))
+    if image.axes != stack.axes or image.shape != expected:
         raise UsageError(
             f"axes {image.axes} of shape {image.shape} are not a refinement of the source's {stack.axes} "
             f"of shape {stack.grid.shape}",
