@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from sciSR.api import degrade as degrade
     from sciSR.api import fuse as fuse
     from sciSR.api import read as read
     from sciSR.api import read_all as read_all
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from sciSR.api import upscale as upscale
     from sciSR.api import write as write
     from sciSR.errors import SciSRError as SciSRError
+    from sciSR.evaluation.evaluate import evaluate as evaluate
     from sciSR.image import Image as Image
     from sciSR.sequence import FrameSequence as FrameSequence
 
 _LAZY = {
+    "evaluate": "sciSR.evaluation.evaluate",
+    "degrade": "sciSR.api",
     "fuse": "sciSR.api",
     "read": "sciSR.api",
     "read_all": "sciSR.api",

@@ -26,6 +26,8 @@ COMMANDS = {
     "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
     "fuse": ("sciSR.cli.fuse", "Fuse many frames of one field into one finer image."),
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
+    "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
+    "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
     "models": ("sciSR.cli.models", "List the upscaling models, or show one model's card."),
     "plugins": ("sciSR.cli.plugins", "List the installed file formats and network architectures."),

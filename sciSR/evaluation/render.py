@@ -102,17 +102,23 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def report(table: Table, style: str = "plain") -> str:
+def report(table: Table, style: str = "plain", *, images: bool = False) -> str:
     """Means of all methods, then the networks' gains image by image.
 
     Parameters
     ----------
     table : Table
     style : {"plain", "markdown"}
+    images : bool
+        All scores of every image before that.
     """
     draw = markdown if style == "markdown" else plain
-    parts = [title(table), draw(means(table))]
-    if table.of_kind("trained") or table.of_kind("oracle"):
+    parts = [title(table)]
+    if images:
+        parts += [f"{name}\n{draw(image(table, name))}" for name in table.rows]
+        parts.append("Means and their standard errors:")
+    parts.append(draw(means(table)))
+    if len(table.rows) > 1 and (table.of_kind("trained") or table.of_kind("oracle")):
         parts += ["Gain over the best classical method in each image, dB of PSNR:", draw(gains(table))]
     if skipped := [name for name in table.left_out if name in table.rows]:
         parts.append(f"Not counted in the means: {', '.join(skipped)}.")

@@ -89,6 +89,25 @@ def plan_jobs(
     return jobs
 
 
+def find_inputs(inputs: Sequence[Path | str], options: Mapping[str, Any] | None = None) -> list[Job]:
+    """The inputs alone, for work that writes nothing: as `plan_jobs`, without outputs.
+
+    Raises
+    ------
+    UsageError
+        No input; an option that no input's format knows.
+    """
+    if not inputs:
+        raise UsageError("no input given")
+    found, options = _joined([_recognised(Path(path)) for path in inputs]), dict(options or {})
+    _check_options(found, options)
+    known = [{option.name for option in job.adapter.options} if job.adapter else set() for job in found]
+    return [
+        replace(job, options={name: value for name, value in options.items() if name in names})
+        for job, names in zip(found, known, strict=True)
+    ]
+
+
 def _recognised(path: Path) -> Job:
     if path.name in ("", ".."):  # ".", "..", "/": outputs are named after the folder, so it needs its name
         path = path.resolve()
