@@ -71,10 +71,10 @@ def test_transposed_convolution_is_judged_by_its_outputs():
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_step_is_the_published_one(transposed):
-    """m <- .95 m + .05 g, U = orthogonalise(.05 g + .95 m), w <- w - lr max(1, rows / columns)^(1/2) U."""
+    """m <- .95 m + .05 g, U = orthogonalise(.05 g + .95 m), w <- (1 - lr d) w - lr max(1, rows / columns)^(1/2) U."""
     torch.manual_seed(0)
     layer = nn.ConvTranspose2d(5, 64, 2, bias=False) if transposed else nn.Conv2d(5, 64, 2, bias=False)
-    optimizer = Muon(muon_groups(layer), lr=1.0)
+    optimizer = Muon(muon_groups(layer), lr=1.0, weight_decay=0.5)
     set_rate(optimizer, 1e-3)
     expected, m = layer.weight.detach().clone(), torch.zeros(64, 20)
     for step in range(3):
@@ -85,8 +85,8 @@ def test_step_is_the_published_one(transposed):
         m = 0.95 * m + 0.05 * flat
         update = orthogonalise(0.05 * flat + 0.95 * m) * (64 / 20) ** 0.5
         update = update.reshape(64, 5, 2, 2)
-        expected = expected - 0.01 * (update.transpose(0, 1) if transposed else update)
-        torch.testing.assert_close(layer.weight.detach(), expected, rtol=0, atol=5e-5)
+        expected = (1 - 0.01 * 0.5) * expected - 0.01 * (update.transpose(0, 1) if transposed else update)
+        torch.testing.assert_close(layer.weight.detach(), expected, rtol=0, atol=1e-6)
 
 
 def test_rest_is_stepped_exactly_as_by_adamw():
