@@ -41,10 +41,11 @@ class SRResNet(nn.Module):
 
     Notes
     -----
-    ``forward``: float32 ``[B, channels, h, w]`` -> ``[B, channels, s h, s w]``. PReLU has one slope a layer. In evaluation mode the normalisation's statistics are fixed and tiles with a halo of the
-    receptive field equal the whole; `sciSR.models.layers.fold_batch_norm` makes it disappear. The network starts as
-    linear interpolation: the last normalisation of every branch has gain 0 (Goyal et al. 2017, arXiv 1706.02677), and a
-    pair of channels carries the image around it (`sciSR.models.layers`).
+    ``forward``: float32 ``[B, channels, h, w]`` -> ``[B, channels, s h, s w]``. PReLU has one slope a layer. In
+    evaluation mode the normalisation's statistics are fixed and tiles with a halo of the receptive field equal the
+    whole; `sciSR.models.layers.fold_batch_norm` makes it disappear. The network starts as linear interpolation: the
+    last normalisation of every branch has gain 0 (Goyal et al. 2017, arXiv 1706.02677), and a pair of channels carries
+    the image around it (`sciSR.models.layers`).
     """
 
     def __init__(self, scale: int = 4, blocks: int = 16, width: int = 64, channels: int = 1) -> None:
