@@ -6,6 +6,7 @@ is measured is what a user gets: normalisation, halo, conditions, consistency an
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -18,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import nn
 
 from sciSR.errors import SciSRWarning
 from sciSR.evaluation.table import MethodInfo
@@ -25,7 +27,8 @@ from sciSR.image import Image
 from sciSR.inference import fill
 from sciSR.inference.normalise import fit
 from sciSR.inference.plan import plan_upscale
-from sciSR.models.files import load_model
+from sciSR.models.files import load_model, load_spec
+from sciSR.models.reparameterised import merge
 from sciSR.models.spec import ModelSpec
 
 CLASSICAL = ("nearest", "linear", "cubic", "quintic", "lanczos", "fourier")
@@ -128,8 +131,6 @@ def engine(
 
 def _told(sample: Sample, model: str) -> str:
     """What `--forward` a user who knows the image would give: only networks that can be told one of several."""
-    from sciSR.models.files import load_spec
-
     if model in CLASSICAL:
         return "auto"
     known = load_spec(model).forward_models
@@ -177,6 +178,11 @@ def all_classical() -> list[Method]:
     return [classical(name) for name in CLASSICAL]
 
 
+def count(model: nn.Module) -> int:
+    """Trainable numbers of a network as it runs: linear branches that are one convolution count as that."""
+    return sum(p.numel() for p in merge(copy.deepcopy(model)).parameters())
+
+
 def trained(
     weights: str | Path, scale: int | None = None, *, consistency: str = "auto", device: str = "cpu"
 ) -> Method:
@@ -197,7 +203,7 @@ def trained(
         No such model, or its file can't be read.
     """
     model, spec, _ = load_model(weights, scale=scale)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = count(model)
     title = spec.name if consistency == "auto" else f"{spec.name}, consistency {consistency}"
 
     def run(sample: Sample, factor: int) -> tuple[NDArray[np.float64], float]:
