@@ -183,6 +183,10 @@ class FileCache:
         self._open.move_to_end(path)
         return self._open[path]
 
+    def close(self) -> None:
+        """Close all."""
+        self._open.clear()
+
     def __len__(self) -> int:
         return len(self._open)
 

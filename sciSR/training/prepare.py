@@ -7,7 +7,6 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,17 @@ from numpy.typing import NDArray
 from sciSR.errors import SciSRWarning
 from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
-from sciSR.training.dataset import VISITS, Observations
+from sciSR.training.dataset import VALIDATION_SEED, held_out
 from sciSR.training.files import Files, find_files
+from sciSR.training.observations import VISITS, Observations
+from sciSR.training.parallel import each_in_order
 from sciSR.training.patch_file import LIMIT, VERSION, bytes_per_pair, save
-from sciSR.training.split import name_group
 
-VALIDATION_SEED = 500_009
-"""Added to the seed for the held-out patches, so that they show other simulated skies too."""
+Progress = Callable[[float], None]
+Arrays = dict[str, NDArray[Any]]
 
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """Arrays of one scale, filled pair by pair."""
-
-    arrays: dict[str, NDArray[Any]]
-
-    @classmethod
-    def empty(cls, count: int, patch: int, scale: int, conditions: int, eight_bit: bool) -> _Stack:
-        stored = np.uint8 if eight_bit else np.float16
-        arrays: dict[str, NDArray[Any]] = {
-            "input": np.zeros((count, patch, patch), stored),
-            "truth": np.zeros((count, scale * patch, scale * patch), stored),
-            "noise": np.zeros((count, 3), np.float32),
-            "condition": np.zeros((count, conditions), np.float32),
-        }
-        if eight_bit:
-            arrays["levels"] = np.zeros((count, 2), np.float32)
-        return cls(arrays)
+_RUN = 16
+"""Observations that a process makes at a time."""
 
 
 def prepare(
@@ -54,20 +35,21 @@ def prepare(
     *,
     root: Path | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda fraction: None,
 ) -> dict[str, Any]:
     """Draw a configuration's patches and write them.
 
     Parameters
     ----------
     config : TrainConfig
+        ``data.workers`` processes read; with 0 this one does.
     target : Path
         ``.npz``.
     root : Path, optional
         The data's folder, instead of ``config.data.root``.
     overwrite : bool
     progress : callable
-        Called with the number of patches made and wanted.
+        Called with the share that is done.
 
     Returns
     -------
@@ -77,45 +59,27 @@ def prepare(
     Raises
     ------
     UsageError
-        The target exists, no file is found, patches do not fit.
+        The target exists, no file is found, no patch fits, what is held out also trains.
     """
-    files = find_files(config.data, root)
-    train, held = _counts(config)
-    scales = config.model.scales or (config.model.scale,)
-    seed, total = config.training.seed, train * len(scales) + held
     with atomic_output(target, overwrite=overwrite) as temporary:
-        arrays: dict[str, NDArray[Any]] = {}
-        done = 0
-
-        def count() -> None:
-            nonlocal done
-            done += 1
-            progress(done, total)
-
-        source = Observations(config, files.train, seed, hold=1)
-        for turn, scale in enumerate(scales):
-            _fill(arrays, f"train_x{scale}", source, config, scale, train, turn, len(scales), count)
-        source = Observations(config, _held_out(files, config), seed + VALIDATION_SEED, hold=1)
+        files = find_files(config, root, lambda done, total: progress(0.3 * done / total))
+        train, held = _counts(config)
+        scales = config.model.scales or (config.model.scale,)
+        seed, total, done = config.training.seed, train * len(scales) + held, 0
+        plan = [(f"train_x{s}", s, train, turn, files.train, seed) for turn, s in enumerate(scales)]
         name = f"validation_x{config.model.scale}"
-        _fill(arrays, name, source, config, config.model.scale, held, 0, 1, count)
+        plan.append((name, config.model.scale, held, 0, held_out(files), seed + VALIDATION_SEED))
+        arrays: Arrays = {}
+        for name, scale, count, turn, paths, start in plan:
+            source = Observations(config, paths, start, hold=1)
+            for part in _fill(source, name, scale, count, range(turn, 1 << 62, len(scales)), arrays):
+                done += part
+                progress(0.3 + 0.65 * done / total)
         about = _about(config, files, scales, train, held)
-        wanted = about["pairs"]
-        about, size = save(temporary, about, arrays)
-    if about["pairs"] != wanted:
-        _reduced(config.data.patches, sum(about["pairs"].values()))
-    return {**about, "bytes": size}
-
-
-def _held_out(files: Files, config: TrainConfig) -> tuple[Path, ...]:
-    if files.validation or config.data.simulated >= 1:
-        return files.validation
-    warnings.warn(
-        "all files are of one subject or field, so the validation patches come from the training files and flatter "
-        "the network; name others in data.validation",
-        SciSRWarning,
-        stacklevel=3,
-    )
-    return files.train
+        written, size = save(temporary, about, arrays)
+    if about["pairs"] != written["pairs"]:
+        _reduced(config.data.patches, sum(written["pairs"].values()))
+    return {**written, "bytes": size}
 
 
 def _counts(config: TrainConfig) -> tuple[int, int]:
@@ -124,8 +88,7 @@ def _counts(config: TrainConfig) -> tuple[int, int]:
     No more than take four times the room that a patch file has, which no compression gains: it bounds the memory.
     """
     data, scales = config.data, config.model.scales or (config.model.scale,)
-    eight_bit = config.domain == "natural"
-    each = sum(bytes_per_pair(_side(config, scale), scale, eight_bit) for scale in scales)
+    each = sum(bytes_per_pair(_side(config, scale), scale, _eight_bit(config)) for scale in scales)
     wanted, most = -(-data.patches // len(scales)), max(1, 4 * LIMIT // each)
     if wanted > most:
         _reduced(data.patches, most * len(scales))
@@ -144,45 +107,71 @@ def _side(config: TrainConfig, scale: int) -> int:
     return Observations(config, (), 0).patch(scale)
 
 
+def _eight_bit(config: TrainConfig) -> bool:
+    """Photographs are stored as they came; everything else as half floats."""
+    return config.domain == "natural"
+
+
 def _fill(
-    arrays: dict[str, NDArray[Any]],
-    name: str,
-    source: Observations,
-    config: TrainConfig,
-    scale: int,
-    count: int,
-    turn: int,
-    turns: int,
-    tell: Callable[[], None],
-) -> None:
-    """Draw `count` pairs, file by file, so that each is opened once."""
-    eight_bit = config.domain == "natural"
-    patch = source.patch(scale)
-    stack = _Stack.empty(count, patch, scale, len(config.model.conditions), eight_bit).arrays
-    numbers = [turn + turns * k for k in range(-(-count // VISITS))]
+    source: Observations, name: str, scale: int, count: int, numbers: range, arrays: Arrays
+) -> Iterator[int]:
+    """Draw `count` pairs into new arrays, file by file so that each is opened once; yields how many at a time."""
+    config, patch = source.config, source.patch(scale)
+    stored = np.uint8 if _eight_bit(config) else np.float16
+    made: Arrays = {
+        "input": np.zeros((count, patch, patch), stored),
+        "truth": np.zeros((count, scale * patch, scale * patch), stored),
+        "noise": np.zeros((count, 3), np.float32),
+        "condition": np.zeros((count, len(config.model.conditions)), np.float32),
+    }
+    if _eight_bit(config):
+        made["levels"] = np.zeros((count, 2), np.float32)
+    arrays.update({f"{name}_{key}": value for key, value in made.items()})
     order = sorted(
-        range(len(numbers)),
+        range(-(-count // VISITS)),
         key=lambda k: (
-            source.file(numbers[k]) if source.files and not source.simulated(numbers[k]) else -1,
+            -1 if source.simulated(numbers[k]) or not source.files else source.file(numbers[k]),
             k,
         ),
     )
-    for k in order:
-        observation = source.observe(numbers[k], scale)
-        for visit in range(min(VISITS, count - k * VISITS)):
-            pair, at = source.pair(observation, numbers[k], visit), k * VISITS + visit
-            if eight_bit:
-                level = observation.normaliser.inverse_scale / 255
-                zero = -observation.normaliser.offset * observation.normaliser.inverse_scale
-                stack["levels"][at] = level, zero
-            for key in ("input", "truth"):
-                values = getattr(pair, key)
-                if eight_bit:
-                    values = np.clip(np.round((values - zero) / level), 0, 255)
-                stack[key][at] = values
-            stack["noise"][at], stack["condition"][at] = pair.noise, pair.condition
-            tell()
-    arrays.update({f"{name}_{key}": value for key, value in stack.items()})
+    runs = [order[k : k + _RUN] for k in range(0, len(order), _RUN)]
+    jobs = [[(numbers[k], scale, min(VISITS, count - k * VISITS)) for k in run] for run in runs]
+    for run, found in zip(
+        runs, each_in_order(_draw, jobs, config.data.workers, _open, (source,)), strict=True
+    ):
+        for k, pairs in zip(run, found, strict=True):
+            for visit, pair in enumerate(pairs):
+                for key, value in pair.items():
+                    made[key][k * VISITS + visit] = value
+        yield sum(len(pairs) for pairs in found)
+
+
+_source: list[Observations] = []
+
+
+def _open(source: Observations) -> None:
+    """What this process draws from."""
+    _source[:] = [source]
+
+
+def _draw(jobs: list[tuple[int, int, int]]) -> list[list[Arrays]]:
+    """Pairs of some observations as they are stored."""
+    source, out = _source[0], []
+    for number, scale, visits in jobs:
+        seen = source.observe(number, scale)
+        pairs = []
+        for visit in range(visits):
+            pair = source.pair(seen, number, visit)
+            values: Arrays = {key: getattr(pair, key) for key in ("input", "truth", "noise", "condition")}
+            if _eight_bit(source.config):
+                gain = seen.normaliser.inverse_scale
+                values["levels"] = np.array([gain / 255, -seen.normaliser.offset * gain])
+                for key in ("input", "truth"):
+                    levels = (values[key] - values["levels"][1]) / values["levels"][0]
+                    values[key] = np.clip(np.round(levels), 0, 255)
+            pairs.append(values)
+        out.append(pairs)
+    return out
 
 
 def _about(
@@ -199,12 +188,13 @@ def _about(
                 "name": path.relative_to(files.root).as_posix(),
                 "role": role,
                 "sha256": sha256(path),
-                "group": name_group(path.relative_to(files.root), config.data.group),
+                "group": files.group[path],
             }
             for role, paths in (("train", files.train), ("validation", files.validation))
             for path in paths
         ],
         "missing": list(files.missing),
+        "left_out": [path.relative_to(files.root).as_posix() for path in files.left_out],
     }
 
 
@@ -230,8 +220,9 @@ def summary(about: dict[str, Any]) -> Iterator[str]:
         named = [each for each in about["files"] if each["role"] == role]
         groups = len({each["group"] for each in named})
         yield f"{role}: {len(named)} files of {groups} subjects or fields"
-    if about["missing"]:
-        yield f"missing: {', '.join(about['missing'])}"
+    for key, label in (("missing", "missing"), ("left_out", "left out")):
+        if about[key]:
+            yield f"{label}: {', '.join(about[key])}"
 
 
 def main() -> None:
