@@ -24,6 +24,7 @@ WORDS = (
     ("Tuple should", "must"),
     (" after validation", ""),
     (", unable to parse string as a number", ""),
+    (", unable to parse string as an integer", ""),
     ("a valid integer", "a whole number"),
     ("a valid ", "a "),
 )

@@ -46,8 +46,8 @@ def orthogonalise(gradient: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.AdamW):
     """Muon for groups marked ``orthogonal``, AdamW for the others; one object, so that a gradient scaler sees one.
 
-    ``m <- 0.95 m + 0.05 g``; ``U = orthogonalise(0.05 g + 0.95 m)``; ``w <- w - lr max(1, rows/columns)^(1/2) U``, which is
-    Nesterov's momentum with `momentum` 0.95.
+    ``m <- 0.95 m + 0.05 g``; ``U = orthogonalise(0.05 g + 0.95 m)`` (Nesterov's momentum);
+    ``w <- (1 - lr d) w - lr max(1, rows/columns)^(1/2) U`` with the weight decay d.
     A kernel ``[o, i, k, k]`` is the matrix ``[o, i k k]``; one of a transposed convolution ``[i, o, k, k]`` likewise
     after the exchange of its first two axes.
 

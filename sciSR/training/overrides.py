@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from sciSR.errors import UsageError
 from sciSR.training.config import TrainConfig
@@ -35,7 +36,9 @@ def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
         keys, value = parse(setting, _value)
         old = _look_up(values, keys, setting)
         number = isinstance(old, int | float) and not isinstance(old, bool)
-        if number and (isinstance(value, bool | str | dict) or value is None):
+        if number and (
+            isinstance(value, bool | str | dict) or (value is None and not _optional(config, keys))
+        ):
             raise UsageError(f"--set {setting}: {value!r} is no number (it was {old})")
         put(values, keys, value)
     return TrainConfig.from_dict(values)
@@ -99,6 +102,15 @@ def _look_up(values: Any, keys: list[str], setting: str) -> Any:
         else:
             here = here[key]
     return here
+
+
+def _optional(config: Any, keys: list[str]) -> bool:
+    """Whether a value may be None, by the type of its field."""
+    *parents, last = keys
+    for key in parents:
+        config = getattr(config, key, None)
+    hints = get_type_hints(type(config)) if dataclasses.is_dataclass(config) else {}
+    return type(None) in get_args(hints.get(last))
 
 
 def _value(text: str) -> Any:
