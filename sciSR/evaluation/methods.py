@@ -68,7 +68,8 @@ class Method:
     ----------
     name : str
         As shown in tables.
-    kind : {"classical", "trained", "oracle"}
+    kind : {"classical", "trained", "oracle", "reference"}
+        Gains are over the classical ones; references are shown only.
     run : callable
         ``run(sample, scale) -> (planes, seconds)``: ``[N, scale h, scale w]``, float64, NaN where the input was bad;
         the time without that of reading weights.
@@ -79,7 +80,7 @@ class Method:
     """
 
     name: str
-    kind: Literal["classical", "trained", "oracle"]
+    kind: Literal["classical", "trained", "oracle", "reference"]
     run: Run
     spec: ModelSpec | None = None
     parameters: int = 0
@@ -130,8 +131,8 @@ def engine(
 
 
 def _told(sample: Sample, model: str) -> str:
-    """What `--forward` a user who knows the image would give: only networks that can be told one of several."""
-    if model in CLASSICAL:
+    """What `--forward` a user who knows the image would give to a network that can undo several."""
+    if model in (*CLASSICAL, "auto"):
         return "auto"
     known = load_spec(model).forward_models
     return sample.forward if len(known) > 1 and sample.forward in known else "auto"
@@ -171,6 +172,23 @@ def classical(name: str) -> Method:
     if name == "quintic":
         return Method(name, "classical", timed(quintic))
     return Method(name, "classical", lambda sample, scale: engine(sample, scale, name))
+
+
+def alone(name: str) -> Method:
+    """One of `CLASSICAL` as other tools have it, without the engine's consistency step: a reference."""
+    if name == "quintic":
+        run = timed(lambda sample, scale: quintic(dataclasses.replace(sample, domain="mr"), scale))
+    else:
+
+        def run(sample: Sample, scale: int) -> tuple[NDArray[np.float64], float]:
+            return engine(sample, scale, name, consistency="none")
+
+    return Method(f"{name} alone", "reference", run)
+
+
+def automatic() -> Method:
+    """What ``--model auto`` makes of the image, the image's own check of the network included: a reference."""
+    return Method("auto", "reference", lambda sample, scale: engine(sample, scale, "auto"))
 
 
 def all_classical() -> list[Method]:

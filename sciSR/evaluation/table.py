@@ -37,7 +37,7 @@ class MethodInfo:
 
     Attributes
     ----------
-    kind : {"classical", "trained", "oracle"}
+    kind : {"classical", "trained", "oracle", "reference"}
     architecture : str
         Of a network.
     parameters : int
