@@ -82,6 +82,9 @@ class Adapter(Protocol):
     ``write_fused(path, fused, *, overwrite=False) -> Path``
         Write what :func:`sciSR.fuse` returns, a :class:`sciSR.fusion.product.Fused`: image, error, weight, coverage,
         context and the record of each frame, atomically.
+    ``previews : bool``
+        Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
+        frames where it holds nothing else.
 
     Attributes
     ----------

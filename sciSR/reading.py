@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.adapter import Adapter
+from sciSR.colour import RGB
 from sciSR.errors import (
     ResourceError,
     SciSRError,
@@ -38,7 +39,7 @@ def gather(paths: Paths) -> list[Path]:
     ----------
     paths : path, or iterable of paths
         Files, patterns with ``*``, ``?`` or ``[...]`` (a file of exactly that name comes first), or folders, of
-        which the files are taken that an adapter recognises.
+        which the files are taken that an adapter recognises. Pictures beside data are taken for previews and left.
 
     Raises
     ------
@@ -59,10 +60,12 @@ def gather(paths: Paths) -> list[Path]:
 def _expand(path: Path) -> list[Path]:
     if path.is_dir() and not _one_input(path):
         files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-        known = [p for p in files if any(_sniff(adapter, p) for adapter in adapters().values())]
+        found = {p: next((a for a in adapters().values() if _sniff(a, p)), None) for p in files}
+        known = {p: adapter for p, adapter in found.items() if adapter is not None}
         if not known:
             raise UnreadableError("no file in this folder is an image of a known format", where=path)
-        return known
+        data = [p for p, adapter in known.items() if not getattr(adapter, "previews", False)]
+        return data or list(known)
     if not path.exists() and glob.has_magic(str(path)):
         files = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if not Path(p).is_dir()]
         if not files:
@@ -240,7 +243,7 @@ def _planes(image: Image) -> list[Frame]:
     long = [axis for axis in others if image.shape[axis] > 1]
     if not others:
         return [Frame(image, image.where)]
-    if len(long) > 1 or any(image.axes[axis] == "z" for axis in long):
+    if len(long) > 1 or any(image.axes[axis] in ("z", RGB) for axis in long):
         names = ", ".join(f"{image.axes[axis]} ({image.shape[axis]})" for axis in long)
         raise UnsupportedError(
             f"its planes along {names} are no frames of one field",

@@ -57,12 +57,12 @@ def read_record(path: Path) -> Record:
             record = json.loads(beside.read_bytes(), parse_constant=_refuse)
             if record["bytes"] == path.stat().st_size:
                 steps = Provenance(tuple(dict(step) for step in record["steps"]))
-                places = {str(part): _checked(place) for part, place in record["places"].items()}
+                places = {str(part): checked_place(place) for part, place in record["places"].items()}
                 return Record(steps, places)
     return Record()
 
 
-def _checked(place: Any) -> tuple[tuple[float, float], ...]:
+def checked_place(place: Any) -> tuple[tuple[float, float], ...]:
     """Two pairs of numbers, or ValueError."""
     (row_scale, row_offset), (column_scale, column_offset) = place
     pairs = (float(row_scale), float(row_offset)), (float(column_scale), float(column_offset))
@@ -71,7 +71,7 @@ def _checked(place: Any) -> tuple[tuple[float, float], ...]:
     return pairs
 
 
-def _places(image: Image) -> list[tuple[float, float]]:
+def places_of(image: Image) -> list[tuple[float, float]]:
     """Scale and offset of rows and columns, from whatever grid the image has."""
     grid = image.grid
     found = []
@@ -128,7 +128,7 @@ def publish(
         "bytes": temporary.stat().st_size,
         "sha256": file_sha256(temporary),
         "stored": dict(stored),
-        "places": {image.part if len(images) > 1 else "": _places(image) for image in images},
+        "places": {image.part if len(images) > 1 else "": places_of(image) for image in images},
         "steps": list(all_steps(images).steps),
     }
     content = json.dumps(record, indent=2, allow_nan=False) + "\n"

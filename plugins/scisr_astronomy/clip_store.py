@@ -78,6 +78,16 @@ class BlockStore:
         with translate_os_errors(self.where):
             return np.array(self._map("r")[t])
 
+    def rows(self, rows: slice) -> np.ndarray:
+        """Some entries of the first axis, as a copy."""
+        with translate_os_errors(self.where):
+            return np.array(self._map("r")[rows])
+
+    def whole(self) -> np.ndarray:
+        """The array, mapped: read as it is looked at."""
+        with translate_os_errors(self.where):
+            return self._map("r")
+
     def check_complete(self) -> None:
         """Raise UsageError unless every pixel was put."""
         if self._missing > 0:

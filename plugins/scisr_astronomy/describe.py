@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.errors import SciSRError, SciSRWarning
+from scisr_astronomy.fits_colour import name_colours
 from scisr_astronomy.fits_file import FitsFile, open_fits
 from scisr_astronomy.quantity import quantity_of
 from scisr_astronomy.reader import FitsMetadata, axes_of, grid_of, why_not
@@ -59,7 +60,9 @@ def _part(file: FitsFile, index: int, roles: Mapping[int, Role]) -> dict[str, An
 
 def _image(file: FitsFile, index: int, roles: dict[int, Role], out: dict[str, Any]) -> None:
     header = file.header(index)
-    axes, spatial = axes_of(header, file.records[index].shape)
+    shape = file.records[index].shape
+    axes, spatial = axes_of(header, shape)
+    axes = name_colours(header, axes, spatial, shape, "auto", file.where(index))
     unit = header.get("BUNIT")
     out |= {"axes": list(axes), "upscaled_axes": list(spatial), "unit": None if unit is None else str(unit)}
     if roles[index].kind == "science":

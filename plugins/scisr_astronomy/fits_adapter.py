@@ -48,7 +48,16 @@ class FitsAdapter:
         ),
         Option("dq_bits", "DQ flags that make a pixel bad: all (default), none, or numbers like 1,4,4096"),
         Option("labels", "treat as a label map: nearest neighbour only", "flag"),
-        Option("max_inflated", "largest size a compressed file may decompress to (default 16G)"),
+        Option(
+            "colour",
+            "three planes: rgb (red, green, blue), planes (each by itself), auto (default: by CTYPE3)",
+            type="choice",
+            choices=("auto", "rgb", "planes"),
+        ),
+        Option(
+            "max_inflated",
+            "largest size a compressed file may decompress to (default: FITS 16G, pictures 2G)",
+        ),
         Option("ignore_checksum", "read a file whose CHECKSUM or DATASUM is wrong", type="flag"),
     )
 
@@ -74,6 +83,9 @@ class FitsAdapter:
         labels : bool
             Integers are flags or labels, repeated and never averaged. Without it, that is told by the HDU's name
             (DQ, MASK, SEGMAP) or NOIRLab's file name.
+        colour : {"auto", "rgb", "planes"}
+            ``"rgb"``: a cube's three planes are red, green and blue, upscaled through luminance; ``"planes"``: no
+            axis is one of colours. By default as CTYPE3 says.
         max_inflated : str
         ignore_checksum : bool
 

@@ -51,6 +51,7 @@ def read_fits_frames(
     **options: Any,
 ) -> list[Frame]:
     """The frames of one FITS file; see :meth:`scisr_astronomy.fits_adapter.FitsAdapter.read_frames`."""
+    options.setdefault("colour", "planes")  # what three planes are is looked at below
     images = read_fits(path, ignore_checksum=True, dq_bits="all" if dq_bits is None else dq_bits, **options)
     file: FitsFile = images[0].metadata.file
     if not ignore_checksum:

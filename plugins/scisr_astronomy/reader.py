@@ -14,6 +14,7 @@ import numpy as np
 from sciSR.errors import GeometryError, SciSRWarning, UnreadableError, UnsupportedError, UsageError
 from sciSR.grid import Grid
 from sciSR.image import Image, LazyArray
+from scisr_astronomy.fits_colour import ASKED, name_colours
 from scisr_astronomy.fits_file import DEFAULT_LIMIT, FitsFile, open_fits
 from scisr_astronomy.lookup_tables import lookups
 from scisr_astronomy.physical_grid import PhysicalGrid
@@ -54,6 +55,7 @@ def read_fits(
     wcs: str = "keep",
     dq_bits: str = "all",
     labels: bool = False,
+    colour: str | None = None,
     max_inflated: str | int | None = None,
     ignore_checksum: bool = False,
 ) -> list[Image]:
@@ -62,6 +64,8 @@ def read_fits(
         raise UsageError(f"quantity is {quantity!r}; use density or total", where=path)
     if wcs not in ("keep", "none"):
         raise UsageError(f"wcs is {wcs!r}; use keep or none", where=path)
+    if colour not in (None, *ASKED):
+        raise UsageError(f"colour is {colour!r}; use {', '.join(ASKED)}", where=path)
     asked = None if quantity == "auto" else quantity
     bits = parse_bits(dq_bits, path)
     file = open_fits(path, limit=parse_size(max_inflated, path), ignore_checksum=ignore_checksum)
@@ -69,7 +73,8 @@ def read_fits(
     chosen = select(file, roles, hdu)
     for index in chosen:
         roles[index] = Role("science")
-    return [_image(FitsMetadata(file, index, wcs, roles), asked, bits, labels) for index in chosen]
+    metadata = [FitsMetadata(file, index, wcs, roles) for index in chosen]
+    return [_image(each, asked, bits, labels, colour or "auto") for each in metadata]
 
 
 def parse_size(text: str | int | None, path: Path) -> int:
@@ -212,7 +217,9 @@ def _scaling(file: FitsFile, index: int, key: str, default: float) -> float:
     return float(value)
 
 
-def _image(metadata: FitsMetadata, asked: str | None, bits: int | None, as_labels: bool) -> Image:
+def _image(
+    metadata: FitsMetadata, asked: str | None, bits: int | None, as_labels: bool, colour: str
+) -> Image:
     file, index = metadata.file, metadata.hdu
     header = file.peek(index)
     where = file.where(index)
@@ -221,7 +228,9 @@ def _image(metadata: FitsMetadata, asked: str | None, bits: int | None, as_label
     if unit is None and header.get("INHERIT") is True:
         unit = file.peek(0).get("BUNIT")
     unit = str(unit).strip() or None if unit is not None else None
-    axes, spatial = axes_of(header, file.records[index].shape)
+    shape = file.records[index].shape
+    axes, spatial = axes_of(header, shape)
+    axes = name_colours(header, axes, spatial, shape, colour, where)
     whole = data.dtype.kind in "iu"
     if as_labels and not whole:
         raise UsageError("labels must be integers", where=where, remedy="leave --labels away")
