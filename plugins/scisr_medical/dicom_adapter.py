@@ -7,6 +7,7 @@ is imported on first use. Research use only, not for diagnosis.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,16 @@ class DicomAdapter:
                 keep_private=_groups(keep_private),
                 synthetic=synthetic_data,
             )
+
+    def subject(self, image: Image) -> str | None:
+        """Hash of the patient's identifier, with its issuer; of the study's where there is none. No name, no date."""
+        from scisr_medical.dicom_io import read_header
+
+        tags = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID"]
+        header, _ = read_header(image.metadata.first.path, tags)
+        patient, issuer, study = (str(header.get(tag, "") or "").strip() for tag in tags)
+        known = f"{issuer}\0{patient}" if patient else study
+        return f"patient-{sha256(known.encode()).hexdigest()[:16]}" if known else None
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         """Series, shapes, spacing and grid, or why a series is refused; no patient data."""

@@ -69,15 +69,21 @@ class FilePatches:
         first, skip = divmod(first_step, VISITS)
         told: set[Path] = set()
         loader = iter(_loader(rounds, first, self.config.data.workers))
-        for batches, left_out in loader:
-            for path, why in left_out.items():
-                if path not in told:
-                    told.add(path)
-                    warnings.warn(f"left out: {why}", SciSRWarning, stacklevel=2)
-            if isinstance(batches, SciSRError):
-                raise batches
-            yield from (batch_of(arrays) for arrays in batches[skip:])
-            skip = 0
+        try:
+            while True:
+                batches, left_out = next(loader)
+                for path, why in left_out.items():
+                    if path not in told:
+                        told.add(path)
+                        warnings.warn(f"left out: {why}", SciSRWarning, stacklevel=2)
+                if isinstance(batches, SciSRError):
+                    raise batches
+                yield from (batch_of(arrays) for arrays in batches[skip:])
+                skip = 0
+        finally:
+            del (
+                loader
+            )  # its processes end now, and not when the last traceback that knows this frame is dropped
 
     def validation(self) -> Batch:
         """The held-out pairs at the scale that the model is validated at; their noise is drawn once and for all."""

@@ -151,8 +151,7 @@ def name_group(path: Path) -> str:
 
 def exposure_group(path: Path) -> str:
     """Folder and name without its last number: ``night1/light_0017.fits`` gives ``night1/light``."""
-    stem = re.sub(r"[_\-\s]*\d+$", "", path.name.split(".")[0])
-    return (path.parent / (stem or path.name)).as_posix()
+    return (path.parent / re.sub(r"[_\-\s]*\d+$", "", path.name.split(".")[0])).as_posix()
 
 
 def field_of(image: Image) -> Field | None:

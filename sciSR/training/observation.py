@@ -109,8 +109,6 @@ def observe_file(
     generator : numpy.random.Generator
         Draws plane, region, variant and degradation.
     """
-    index, number = planes.pick(generator)
-    group = planes.groups[index]
     degradation = draw(config.forward, scale, generator)
     variant = Variant.draw(scale, config.data.resampled, generator)
     change = _Change(
@@ -118,9 +116,15 @@ def observe_file(
         float(generator.choice(np.array(config.augment.rescale, np.float64))),
         _between(config.augment.gamma, generator),
     )
+    least = math.ceil(change.reduction * scale * patch)
+    picked = planes.pick(generator, least)
+    if picked is None:
+        return None
+    index, number = picked
+    group = planes.groups[index]
     cut, inner = _region(group, degradation, change, patch, generator)
     raw = group.read(number, *cut)
-    if min(raw.shape) < change.reduction * scale * (patch + 2) or np.isnan(raw).all():
+    if np.isnan(raw).all():
         return None
     fine, tainted = change.apply(raw, scale)
     whole = group.count == 1 and raw.shape == group.shape
@@ -229,7 +233,8 @@ def _sample(
 ) -> NDArray[np.float64]:
     """Good coarse pixels of pieces that are spread over the whole image, each changed and degraded like the patch."""
     pieces = planes.once(
-        ("pieces", index), lambda: group.spread(_SAMPLE, _PIECES, whole=degradation.whole_plane)
+        ("pieces", index, degradation.whole_plane),
+        lambda: group.spread(_SAMPLE, _PIECES, whole=degradation.whole_plane),
     )
     values = []
     for raw in pieces:

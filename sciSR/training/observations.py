@@ -70,13 +70,13 @@ class Observations:
         return share > 0 and np.random.default_rng([self.seed, number // 2, 7]).random() < share
 
     def file(self, number: int, later: int = 0) -> int:
-        """Index of the file of an observation, or of the one that is `later` visits on."""
+        """Index of the file of an observation, or of the one that stands in for it at the attempt `later`."""
         count, visit = len(self.files), number
         if count > OPEN_FILES and self.hold > 1:
             block, place = divmod(number, OPEN_FILES * self.hold)
             visit = block * OPEN_FILES + place % OPEN_FILES
-        epoch, place = divmod(visit + later, count)
-        return int(_permutation(self.seed, epoch, count)[place])
+        epoch, place = divmod(visit, count)
+        return int(_permutation(self.seed, epoch, count)[(place + later) % count])
 
     def observe(self, number: int, scale: int) -> Observation:
         """Observation `number`, the same whatever was drawn before.

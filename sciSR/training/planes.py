@@ -103,13 +103,17 @@ class OpenPlanes:
     def __init__(self, groups: list[PlaneGroup]) -> None:
         self.groups = groups
         self.known: dict[Any, Any] = {}
-        self._first = np.cumsum([0, *(group.count for group in groups)])
 
-    def pick(self, generator: np.random.Generator) -> tuple[int, int]:
-        """A group and a plane of it, every plane equally likely."""
-        number = int(generator.integers(self._first[-1]))
-        group = int(np.searchsorted(self._first, number, side="right")) - 1
-        return group, number - int(self._first[group])
+    def pick(self, generator: np.random.Generator, least: float = 0.0) -> tuple[int, int] | None:
+        """A group and a plane of it, every plane equally likely whose sides have `least` pixels; None without any."""
+        counts = [group.count if min(group.shape) >= least else 0 for group in self.groups]
+        last = np.cumsum(counts)
+        share = generator.random()
+        if not last[-1]:
+            return None
+        number = int(share * last[-1])
+        group = int(np.searchsorted(last, number, side="right"))
+        return group, number - int(last[group] - counts[group])
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value of a key, made at the first call."""

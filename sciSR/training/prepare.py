@@ -177,6 +177,8 @@ def _draw(jobs: list[tuple[int, int, int]]) -> list[list[Arrays]]:
 def _about(
     config: TrainConfig, files: Files, scales: tuple[int, ...], train: int, held: int
 ) -> dict[str, Any]:
+    # Numbers, since a group's name may come from a header: even the hash of a patient's identifier stays here.
+    group = {name: number for number, name in enumerate(dict.fromkeys(files.group.values()))}
     return {
         "version": VERSION,
         "config": config.as_dict(),
@@ -188,7 +190,7 @@ def _about(
                 "name": path.relative_to(files.root).as_posix(),
                 "role": role,
                 "sha256": sha256(path),
-                "group": files.group[path],
+                "group": group[files.group[path]],
             }
             for role, paths in (("train", files.train), ("validation", files.validation))
             for path in paths

@@ -87,12 +87,20 @@ def _links(identities: Sequence[Identity]) -> Iterator[tuple[int, int, str]]:
     seen: dict[Hashable, list[int]] = {}
     for k, each in enumerate(identities):
         keys = [(("pixels", value), "they hold the same pixels") for value in each.pixels]
-        keys += [(("name", name), f"both are of {name}") for name in each.names]
+        keys += [
+            (("name", name), f"both are of one subject or object{_told(name, each.path)}")
+            for name in each.names
+        ]
         for key, why in keys:
             for other in seen.setdefault(key, [])[:1]:
                 yield other, k, why
             seen[key].append(k)
     yield from _fields(identities)
+
+
+def _told(name: str, path: Path) -> str:
+    """A name in brackets if the path tells it anyway: what a header names is not for messages."""
+    return f" ({name})" if name.lower() in path.as_posix().lower() else ""
 
 
 def _fields(identities: Sequence[Identity]) -> Iterator[tuple[int, int, str]]:
