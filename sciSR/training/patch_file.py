@@ -57,7 +57,7 @@ class PatchFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 self.about: dict[str, Any] = json.loads(str(archive["about"]))
                 self._arrays = {
                     key: torch.from_numpy(archive[key]) for key in archive.files if key != "about"
