@@ -141,6 +141,32 @@ def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -
     return run(image, scale, model, **options)
 
 
+def degrade(image: Image, scale: int = 2, forward: Any = "auto", **options: Any) -> Image:
+    """Degrade one image in memory; see :func:`sciSR.workflow.degrade_image.plan_degrade` for all options.
+
+    Parameters
+    ----------
+    image : Image
+        From :func:`read`, or ``Image.from_array(array)``.
+    scale : int
+        Fine pixels for each coarse pixel and spatial axis.
+    forward : str, ForwardConfig or Degradation
+        ``"auto"``, ``"kspace"``, ``"gaussian"``, ``"detector"``, ``"bicubic"``; or a
+        :class:`sciSR.training.config.ForwardConfig` with its parameters, e.g.
+        ``ForwardConfig("detector", psf=("moffat",), fwhm=1.5, noise="poisson")``.
+    **options
+        ``seed``, ``sigma``, ``gain``, ``read_noise``, ``progress``.
+
+    Returns
+    -------
+    Image
+        float32, on the coarser grid, with the provenance of what was done.
+    """
+    from sciSR.workflow.degrade_image import degrade as run  # torch is needed from here on only
+
+    return run(image, scale, forward, **options)
+
+
 def write(
     image: Image | Sequence[Image], path: Path | str, *, overwrite: bool = False, **options: Any
 ) -> Path:

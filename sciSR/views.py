@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -116,5 +117,6 @@ class BlockView:
         blocks = np.asarray(self.source[tuple(fine)]).reshape(split)
         within = tuple(range(1, 2 * self.ndim, 2))
         blocks = np.moveaxis(blocks, within, tuple(range(self.ndim, 2 * self.ndim)))
-        out = self.reduce(blocks.reshape(*blocks.shape[: self.ndim], -1)).astype(self.dtype, copy=False)
+        blocks = blocks.reshape(*blocks.shape[: self.ndim], math.prod(self.scales))
+        out = self.reduce(blocks).astype(self.dtype, copy=False)
         return out.squeeze(axis=tuple(single)) if single else out

@@ -157,7 +157,9 @@ def plan_degrade(
     forward: ForwardConfig | Degradation | str = "auto",
     *,
     seed: int = 0,
-    how: Noise | None = None,
+    sigma: float | None = None,
+    gain: float | None = None,
+    read_noise: float = 0.0,
 ) -> DegradePlan:
     """Decide how an image will be degraded; reads it once for its statistics.
 
@@ -173,8 +175,12 @@ def plan_degrade(
     seed : int
         Of what is drawn, noise included. An image that was read for a batch (its provenance holds the file's checksum)
         gets noise of its own for the same seed.
-    how : Noise, optional
-        The noise; by default that of `forward`.
+    sigma : float, optional
+        Standard deviation of Gaussian or Rician noise in the image's unit, instead of the signal to noise of `forward`.
+    gain : float, optional
+        Electrons for each unit of the image's values, for Poisson noise, instead of the signal to noise of `forward`.
+    read_noise : float
+        Standard deviation of the read-out in electrons, for Poisson noise.
 
     Raises
     ------
@@ -187,7 +193,8 @@ def plan_degrade(
         raise UsageError(f"a seed of {seed!r}", remedy="give a whole number, 0 or more")
     messages: list[str] = []
     degradation = _degradation(image, scale, forward, seed, messages)
-    how = how if how is not None else _noise_of(degradation)
+    snr = degradation.snr if sigma is None and gain is None and degradation.noise != "none" else None
+    how = Noise(degradation.noise, snr, sigma, gain, read_noise)
     statistics = sample(image)
     _check_magnitude(image, degradation, how, statistics.values, messages)
     middle = float(np.median(statistics.values)) if statistics.n_bad and statistics.values.size else 0.0
@@ -233,7 +240,9 @@ def degrade(
     return plan.run(put, progress).replace(data=data)
 
 
-_KIND_OF = {"astronomy": "detector", "mr": "kspace"}
+def kind_for(image: Image) -> str:
+    """The forward model that fits an image's domain."""
+    return {"astronomy": "detector", "mr": "kspace"}.get(image.domain, "gaussian")
 
 
 def _degradation(
@@ -244,17 +253,12 @@ def _degradation(
     if isinstance(forward, str):
         kind = forward
         if forward == "auto":
-            kind = _KIND_OF.get(image.domain, "gaussian")
-            messages.append(f"forward model {kind}: what fits {image.domain} images")
+            kind = kind_for(image)
+            messages.append(f"forward model {kind}: what fits images of domain {image.domain}")
         forward = ForwardConfig(kind=kind)  # type: ignore[arg-type]
     if isinstance(scale, bool) or not isinstance(scale, int) or not 1 <= scale <= 64:
         raise UsageError(f"a scale of {scale!r}", remedy="give a whole number from 1 to 64")
     return draw(forward, scale, np.random.default_rng(seed))
-
-
-def _noise_of(degradation: Degradation) -> Noise:
-    snr = degradation.snr
-    return Noise(degradation.noise, snr if degradation.noise != "none" and math.isfinite(snr) else None)
 
 
 def _check_magnitude(
