@@ -1,4 +1,4 @@
-"""``scisr models``: what can be given to ``--model``."""
+"""``scisr models``: what can be given to ``--model``, and the user's own."""
 
 from __future__ import annotations
 
@@ -7,28 +7,87 @@ from typing import Any
 
 import click
 
-from sciSR.cli.output import configure, print_fields, print_json
+from sciSR.cli.output import configure, print_fields, print_json, print_line
+
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="One JSON document on stdout.")
 
 
-@click.command("models")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def command(name: str | None, as_json: bool) -> int:
-    """List the upscaling models, or show the card of the model NAME: data, licences, measured quality."""
+class ModelsGroup(click.Group):
+    """``scisr models [NAME] [--json]`` beside its subcommands: a first word that is none of them is a model's name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [word for word in args if not word.startswith("-")]
+        if not words and not {"-h", "--help"} & set(args):
+            args = ["list", *args]
+        elif words and words[0] not in self.commands:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[NAME] [--json]  |  add FILE  |  remove NAME")
+
+
+@click.group("models", cls=ModelsGroup)
+def command() -> None:
+    """List the upscaling models, or show the card of the model NAME: data, licences, measured quality.
+
+    Your own models are in the folder that the environment variable SCISR_MODELS names, or in your data folder.
+    """
     configure(0)
-    document = {"models": _list()} if name is None else _show(name)
+
+
+@command.command("list", params=[JSON])
+def list_all(as_json: bool) -> int:
+    """List all models: the same as 'scisr models'."""
+    models = _list()
+    if as_json:
+        print_json({"models": models})
+    else:
+        _print_list(models)
+    return 0
+
+
+@command.command("show", params=[click.Argument(["name"]), JSON])
+def show(name: str, as_json: bool) -> int:
+    """Show the card of the model NAME: the same as 'scisr models NAME'."""
+    document = _show(name)
     if as_json:
         print_json(document)
-    elif name is None:
-        _print_list(document["models"])
     else:
         print_fields(document)
     return 0
 
 
+@command.command("add")
+@click.argument("file", type=click.Path())
+@click.option("--name", help="What it will be called; by default the name in the file.")
+@click.option("--overwrite", is_flag=True, help="Replace a model of yours that has the name.")
+def add(file: str, name: str | None, overwrite: bool) -> int:
+    """Check the weights FILE (.safetensors) and keep a copy, with the card beside it, as a model of yours."""
+    from sciSR.models.user_models import add_model
+
+    target = add_model(file, name, overwrite=overwrite)
+    print_line(f"{file} -> {target}")
+    if not target.with_suffix(".yaml").exists():
+        click.echo("  without a card: nobody can see what it was trained on", err=True)
+    click.echo(f"  use it with --model {target.stem}", err=True)
+    return 0
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name: str) -> int:
+    """Delete your model NAME and its card."""
+    from sciSR.models.user_models import remove_model
+
+    print_line(f"removed {remove_model(name)}")
+    return 0
+
+
 def _list() -> list[dict[str, Any]]:
     from sciSR.inference.choose import CLASSICAL
-    from sciSR.models.files import list_models, load_card
+    from sciSR.models.files import list_models
+    from sciSR.models.user_models import list_user_models
 
     classical = [
         {
@@ -38,27 +97,33 @@ def _list() -> list[dict[str, Any]]:
             "domain": "any",
             "forward_model": None,
             "gain_db": {},
+            "yours": False,
         }
         for method in CLASSICAL
     ]
-    trained = [
-        {
-            "name": spec.name,
-            "kind": spec.architecture,
-            "scale": spec.scale,
-            "domain": spec.domain,
-            "forward_model": spec.forward_model,
-            "gain_db": _gains(load_card(spec.name)),
-        }
-        for spec in list_models()
-    ]
-    return trained + classical
+    shipped = [_entry(spec, yours=False) for spec in list_models()]
+    return [_entry(spec, yours=True) for spec in list_user_models()] + shipped + classical
+
+
+def _entry(spec: Any, *, yours: bool) -> dict[str, Any]:
+    from sciSR.models.files import load_card
+
+    return {
+        "name": spec.name,
+        "kind": spec.architecture,
+        "scale": spec.scale,
+        "scales": list(spec.factors),
+        "domain": spec.domain,
+        "forward_model": spec.forward_model,
+        "gain_db": _gains(load_card(spec.name)),
+        "yours": yours,
+    }
 
 
 def _gains(card: dict[str, Any]) -> dict[str, float]:
     """Mean gain over the best classical method in each of a card's tables, dB of PSNR."""
     tables = card.get("measured", {}).get("tables", {})
-    return {name: table["gain_db"]["mean"] for name, table in tables.items()}
+    return {name: table["gain_db"]["mean"] for name, table in tables.items() if "gain_db" in table}
 
 
 def _show(name: str) -> dict[str, Any]:
@@ -72,10 +137,10 @@ def _show(name: str) -> dict[str, Any]:
 
 
 def _print_list(models: list[dict[str, Any]]) -> None:
-    width = max(len(model["name"]) for model in models)
+    names, kinds = (max(len(model[key]) for model in models) for key in ("name", "kind"))
     for model in models:
-        scale = f"x{model['scale']}" if model["scale"] != "any" else "any scale"
+        scale = "x" + "/".join(map(str, model["scales"])) if "scales" in model else "any scale"
         undoes = f"undoes {model['forward_model']}" if model["forward_model"] else ""
         gains = ", ".join(f"{gain:+.2f} dB ({table})" for table, gain in model["gain_db"].items())
-        line = f"{model['name']:<{width}}  {model['kind']:<9}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  {gains}"
-        click.echo(line.rstrip())
+        line = f"{model['name']:<{names}}  {model['kind']:<{kinds}}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  "
+        click.echo((line + ("yours  " if model["yours"] else "") + gains).rstrip())

@@ -160,9 +160,19 @@ def _load(
     image: Image, choice: Choice, device: torch.device, messages: list[str]
 ) -> tuple[Choice, list[Any]]:
     """Load the network; where it was our choice, let the image check it first."""
+    from sciSR.models.community import fitted, warn_of
     from sciSR.models.files import load_model
+    from sciSR.models.gradient_reach import tiling_error
 
     model, spec, digest = load_model(choice.name, scale=choice.step)
+    model, spec = fitted(model, spec, image.domain)
+    warn_of(model, spec)
+    if not spec.exact_tiling:
+        error = tiling_error(model, spec)
+        messages.append(
+            f"{spec.name} sees farther than the {spec.receptive_field} pixels around a tile: tiles differ from the "
+            f"whole by up to {error:.1g} of its range (measured on a trial image)"
+        )
     if choice.automatic:
 
         def run(plane: np.ndarray, method: str) -> np.ndarray:

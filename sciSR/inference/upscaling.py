@@ -358,12 +358,15 @@ class UpscalePlan:
                 "offset": self.normaliser.offset,
                 "scale": self.normaliser.scale,
             }
+            spec = self.models[0][1]
             step["forward_model"] = self.choice.forward
             if self.conditions:
                 unit = self.normaliser.scale
                 step["conditions"] = {each.name: each.record(unit) for each in self.conditions}
-            if is_adversarial(self.models[0][1]):
+            if is_adversarial(spec):
                 step["adversarial"] = True
+            if not spec.exact_tiling:
+                step["exact_tiling"] = False
         step |= {
             "quantity": self.image.quantity,
             "consistency": self.consistency,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from sciSR.files import atomic_output
 from sciSR.models.spec import ModelSpec, receptive_field
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+PICKLES = (".pth", ".pt", ".ckpt")
+"""Suffixes of torch's own files."""
 ARCHITECTURES = {
     "ConditionalECBSR": "sciSR.models.ecbsr:ConditionalECBSR",
     "ECBSR": "sciSR.models.ecbsr:ECBSR",
@@ -109,7 +112,8 @@ def load_model(
     Parameters
     ----------
     path : str or Path
-        A safetensors file, or the name of one of the shipped models.
+        A weights file (ours, or a community checkpoint that spandrel knows), or the name of a shipped model or of one
+        of the user's.
     device : str
         Where to put it.
     scale : int, optional
@@ -125,23 +129,22 @@ def load_model(
         Hexadecimal digest of the file, for the provenance record.
     """
     path = model_path(path)
-    try:
-        content = path.read_bytes()
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        tensors = load(content)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such weights file; `scisr models` lists the shipped ones") from error
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    metadata = read_metadata(path)
+    if is_community(path, metadata):
+        from sciSR.models.community import load_community
+
+        network, spec, digest = load_community(path)
+        at_scale(spec, scale)
+        return network.to(device), spec, digest
     spec = at_scale(ModelSpec.from_metadata(metadata, str(path.name)), scale)
+    content = path.read_bytes()
     try:
         model = build(spec)
-        model.load_state_dict(tensors)
-        if (
-            spec.scales
-        ):  # a network that works on fine pixels reaches less far in coarse ones at a larger scale
+        model.load_state_dict(load(content))
+        if spec.scales:  # a network on fine pixels reaches less far in coarse ones at a larger scale
             spec = replace(spec, receptive_field=math.ceil(receptive_field(model)))
+    except SafetensorError as error:
+        raise ModelError(f"not a readable safetensors file ({error})", where=path) from error
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
@@ -151,39 +154,82 @@ def load_model(
     return model, spec, hashlib.sha256(content).hexdigest()
 
 
-def model_path(name: str | Path) -> Path:
-    """Path of a model given by path or by the name of a shipped one."""
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
-        return path
-    shipped = WEIGHTS / f"{name}.safetensors"
-    if not shipped.exists():
-        known = ", ".join(sorted(item.stem for item in WEIGHTS.glob("*.safetensors"))) or "none"
+def read_metadata(path: Path) -> dict[str, str] | None:
+    """What a weights file says about itself; None for files that are no safetensors.
+
+    Raises
+    ------
+    ModelError
+        There is no such file, or it is damaged.
+    """
+    try:
+        if path.suffix.lower() in PICKLES:
+            path.stat()
+            return None
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except FileNotFoundError as error:
         raise ModelError(
-            f"model {str(name)!r} is unknown; shipped: {known}; or give the path of a .safetensors file"
+            "no such weights file", where=path, remedy="'scisr models' lists the known ones"
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"not a readable safetensors file ({error})", where=path) from error
+
+
+def is_community(path: Path, metadata: dict[str, str] | None) -> bool:
+    """Whether a file holds weights of someone else's network: no metadata of ours.
+
+    Raises
+    ------
+    ModelError
+        It does, and spandrel, which knows such networks, is not installed.
+    """
+    if metadata is not None and "architecture" in metadata:
+        return False
+    if importlib.util.find_spec("spandrel") is None:
+        raise ModelError(
+            "no sciSR model: its metadata has no architecture",
+            where=path,
+            remedy="for a community checkpoint: pip install --no-deps spandrel einops",
         )
-    return shipped
+    return True
+
+
+def model_path(name: str | Path) -> Path:
+    """Path of a model given by path, or by the name of a shipped one or of one of the user's."""
+    from sciSR.models.user_models import user_paths
+
+    path = Path(name)
+    if path.suffix.lower() in (".safetensors", *PICKLES):
+        return path
+    known = user_paths() | shipped_paths()
+    if str(name) in known:
+        return known[str(name)]
+    raise ModelError(
+        f"model {str(name)!r} is unknown (known: {', '.join(sorted(known)) or 'none'})",
+        remedy="or give the path of a .safetensors file",
+    )
+
+
+def shipped_paths() -> dict[str, Path]:
+    """Weights files of the shipped models, by name."""
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 
 def list_models() -> list[ModelSpec]:
     """Specs of all shipped models, by name; reads headers only."""
-    specs = []
-    for path in sorted(WEIGHTS.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            specs.append(ModelSpec.from_metadata(file.metadata(), path.name))
-    return specs
+    return [ModelSpec.from_metadata(read_metadata(path), path.name) for path in shipped_paths().values()]
 
 
 def load_spec(name: str | Path) -> ModelSpec:
-    """Spec of one model, by path or by the name of a shipped one; reads the header only."""
+    """Spec of one model, by path or by name; of ours it reads the header only."""
     path = model_path(name)
-    try:
-        with safe_open(path, "pt") as file:
-            return ModelSpec.from_metadata(file.metadata(), path.name)
-    except FileNotFoundError as error:
-        raise ModelError("no such weights file", where=path, remedy="see 'scisr models'") from error
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"not a readable safetensors file ({error})", where=path) from error
+    metadata = read_metadata(path)
+    if is_community(path, metadata):
+        from sciSR.models.community import load_community
+
+        return load_community(path)[1]
+    return ModelSpec.from_metadata(metadata, path.name)
 
 
 def load_card(name: str | Path) -> dict[str, Any]:
