@@ -87,9 +87,7 @@ def check(image: Image, choice: Choice, spec: ModelSpec, run: Run) -> Choice:
     """
     if choice.forward == "detector":
         return _check_block_mean(image, choice, spec, run)
-    notes = []
-    if choice.forward == "kspace":
-        notes = _spectrum_notes(image)
+    notes = _spectrum_notes(image) if image.domain == "mr" else []
     return _check_operator(image, choice.noting(*notes), spec, run)
 
 
@@ -111,7 +109,7 @@ def _check_block_mean(image: Image, choice: Choice, spec: ModelSpec, run: Run) -
 
 
 def _spectrum_notes(image: Image) -> list[str]:
-    """What the image's own spectrum says against truncated k-space."""
+    """What the image's own spectrum says against a resolution of one pixel."""
     occupied = check_occupied(image)
     if min(occupied) >= _INTERPOLATED:
         return []
