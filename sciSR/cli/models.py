@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from sciSR.cli.output import configure, print_fields, print_json, print_line
+from sciSR.cli.model_card import print_card
+from sciSR.cli.output import configure, print_json, print_line
 
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="One JSON document on stdout.")
 
@@ -54,7 +55,7 @@ def show(name: str, as_json: bool) -> int:
     if as_json:
         print_json(document)
     else:
-        print_fields(document)
+        print_card(document)
     return 0
 
 
@@ -97,12 +98,20 @@ def _list() -> list[dict[str, Any]]:
             "domain": "any",
             "forward_model": None,
             "gain_db": {},
+            "adversarial": False,
             "yours": False,
         }
         for method in CLASSICAL
     ]
-    shipped = [_entry(spec, yours=False) for spec in list_models()]
-    return [_entry(spec, yours=True) for spec in list_user_models()] + shipped + classical
+    yours = [_entry(spec, yours=True) for spec in list_user_models()]
+    return yours + sorted((_entry(spec, yours=False) for spec in list_models()), key=_rank) + classical
+
+
+def _rank(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """By domain, factor and forward model; what measured best comes first."""
+    gains = list(entry["gain_db"].values())
+    mean = sum(gains) / len(gains) if gains else float("-inf")
+    return entry["domain"], entry["scale"], entry["forward_model"], -mean, entry["name"]
 
 
 def _entry(spec: Any, *, yours: bool) -> dict[str, Any]:
@@ -116,6 +125,7 @@ def _entry(spec: Any, *, yours: bool) -> dict[str, Any]:
         "domain": spec.domain,
         "forward_model": spec.forward_model,
         "gain_db": _gains(load_card(spec.name)),
+        "adversarial": spec.adversarial,
         "yours": yours,
     }
 
@@ -141,6 +151,8 @@ def _print_list(models: list[dict[str, Any]]) -> None:
     for model in models:
         scale = "x" + "/".join(map(str, model["scales"])) if "scales" in model else "any scale"
         undoes = f"undoes {model['forward_model']}" if model["forward_model"] else ""
-        gains = ", ".join(f"{gain:+.2f} dB ({table})" for table, gain in model["gain_db"].items())
+        notes = ["yours"] if model["yours"] else []
+        notes += ["invents texture: not for measurement"] if model["adversarial"] else []
+        gains = [f"{gain:+.2f} dB ({table})" for table, gain in model["gain_db"].items() if gain is not None]
         line = f"{model['name']:<{names}}  {model['kind']:<{kinds}}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  "
-        click.echo((line + ("yours  " if model["yours"] else "") + gains).rstrip())
+        click.echo((line + ", ".join([*notes, *gains])).rstrip())

@@ -1,4 +1,7 @@
-"""Which networks are meant: names, paths, lists of them, and the groups ``all``, ``all-mri-x2``, ``classical``."""
+"""Which networks are meant: names, paths, lists of them, and the groups ``all``, ``all-mri-x2``, ``classical``.
+
+Groups hold the shipped networks and the user's own.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sciSR.errors import ModelError, UsageError
 from sciSR.inference.candidates import PREFERRED
 from sciSR.models.files import list_models, load_spec
 from sciSR.models.spec import FORWARD_MODELS, ModelSpec
+from sciSR.models.user_models import list_user_models
 
 DOMAINS = {
     "mr": "mr",
@@ -109,7 +113,7 @@ def _members(word: str, group: re.Match[str], scale: int | None) -> list[tuple[s
         )
     found = [
         (spec.name, spec, factor)
-        for spec in list_models()
+        for spec in [*list_models(), *list_user_models()]
         if name is None or spec.domain == DOMAINS[name]
         for factor in ((wanted,) if wanted else spec.factors)
         if factor in spec.factors
