@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import nn
 
 from sciSR.errors import ModelError
@@ -74,8 +75,20 @@ def save_model(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
+    content = _ordered(save(tensors, metadata={**(extra or {}), **spec.to_metadata()}))
     with atomic_output(path, overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata={**(extra or {}), **spec.to_metadata()})
+        temporary.write_bytes(content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order, so that the same weights give the same bytes: the library
+    writes them in an order of chance."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of eight
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def build(spec: ModelSpec) -> nn.Module:

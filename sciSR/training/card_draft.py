@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -23,10 +21,13 @@ from sciSR.training.run_folder import RunFolder, write_yaml
 
 PACKAGES = ("torch", "lightning", "numpy", "safetensors")
 """Whose versions a result may depend on."""
+HASHED = 50e9
+"""Bytes: a few minutes of reading."""
 
 
 def write_draft(run: RunFolder, config: TrainConfig, patches: Patches, state: State, fabric: Any) -> None:
     """Write ``NAME.yaml`` beside the weights."""
+    root = getattr(getattr(patches, "files", None), "root", Path(config.data.root))
     model, _, digest = load_model(run.weights)
     facts = {
         "sha256": digest,
@@ -40,7 +41,7 @@ def write_draft(run: RunFolder, config: TrainConfig, patches: Patches, state: St
         "commit": commit(),
         "date": datetime.date.today().isoformat(),
     }
-    card = draft(config, files_of(patches, Path(config.data.root)), facts)
+    card = draft(config, files_of(patches, root), facts)
     with atomic_output(run.card, overwrite=True) as temporary:
         write_yaml(temporary, card)
 
@@ -98,31 +99,39 @@ def draft(config: TrainConfig, files: list[dict[str, Any]], facts: dict[str, Any
 
 
 def files_of(patches: Patches, root: Path) -> list[dict[str, Any]]:
-    """The files that patches come from, with what the tables (``*.tsv``) at the data root say of them."""
-    about = getattr(patches, "about", {})
-    listed = about.get("files", []) if isinstance(about, dict) else []
-    table = origins(root)
-    rows = [{"file": each} if isinstance(each, str) else dict(each) for each in listed]
-    return [row | table.get(str(row.get("file", row.get("path"))), {}) for row in rows]
+    """The files that patches come from: ``file`` (below the root), ``role``, ``sha256``, and ``licence`` and ``origin``
+    where a table (``*.tsv``) at the data root states them.
+
+    Files of more than `HASHED` bytes together are not hashed: that would take longer than it is worth.
+    """
+    from sciSR.evaluation.terms import read_terms, terms_of
+
+    rows = []
+    table = read_terms(root)
+    for row in _listed(patches):
+        terms = terms_of(row["file"], table)
+        stated = {} if terms is None else {"licence": terms.stated or terms.licence, "origin": terms.origin}
+        rows.append(row | stated)
+    return rows
 
 
-def origins(root: Path) -> dict[str, dict[str, str]]:
-    """Licence and origin of every file in the tables at a data root, by its path below the root."""
-    found: dict[str, dict[str, str]] = {}
-    for table in sorted(root.glob("*.tsv")):
-        with table.open(newline="", encoding="utf-8") as handle:
-            for row in csv.DictReader(handle, delimiter="\t"):
-                if row.get("file") and row.get("licence"):
-                    inner = row.get("path") or row.get("path_in_repo") or ""
-                    origin = f"{row.get('repo', '')} @ {row.get('commit', '')}: {inner}"
-                    found[row["file"]] = {"licence": row["licence"], "origin": origin}
-    return found
+def _listed(patches: Patches) -> list[dict[str, Any]]:
+    """From what a patch file says of its files, or from the files themselves."""
+    if hasattr(patches, "about"):
+        rows = [dict(row) for row in patches.about.get("files", [])]
+        return [{"file": row["name"], **{k: row[k] for k in ("role", "sha256") if k in row}} for row in rows]
+    files = getattr(patches, "files", None)
+    if files is None:
+        return []
+    from sciSR.training.prepare import sha256
 
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    chosen = [(role, path) for role in ("train", "validation") for path in getattr(files, role)]
+    hashed = sum(path.stat().st_size for _, path in chosen) < HASHED
+    return [
+        {"file": path.relative_to(files.root).as_posix(), "role": role}
+        | ({"sha256": sha256(path)} if hashed else {})
+        for role, path in chosen
+    ]
 
 
 def hardware(device: torch.device, processes: int) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sciSR.errors import UsageError
-from sciSR.models.files import architecture, load_model
+from sciSR.models.files import at_scale, build, load_model
 from sciSR.models.spec import ModelSpec, receptive_field
 from sciSR.training.config import TrainConfig
 
@@ -82,15 +81,15 @@ class Average:
             integer.copy_(last)
 
 
-def spec_of(config: TrainConfig, network: nn.Module) -> ModelSpec:
-    """What the engine must know about the trained network."""
+def spec_of(config: TrainConfig, network: nn.Module | None = None) -> ModelSpec:
+    """What the engine must know about a configuration's network; its reach is 0 without one."""
     model = config.model
     return ModelSpec(
         config.name,
         model.architecture,
         dict(model.arguments),
         model.scale,
-        math.ceil(receptive_field(network)),
+        0 if network is None else receptive_field(network),
         multiple=int(getattr(network, "multiple", 1)),
         forward_model=config.forward.kinds[0],
         domain=config.domain,
@@ -98,16 +97,17 @@ def spec_of(config: TrainConfig, network: nn.Module) -> ModelSpec:
         consistency=config.consistency,
         scales=model.scales,
         conditions=model.conditions,
+        adversarial=config.loss.adversarial is not None,
     )
 
 
 def _construct(config: TrainConfig, scale: int) -> nn.Module:
-    arguments = {"scale": scale, **config.model.arguments}
     try:
-        return architecture(config.model.architecture)(**arguments)
+        return build(at_scale(spec_of(config), scale))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"{config.model.architecture} refuses {arguments} ({error})", remedy="correct model.arguments"
+            f"{config.model.architecture} refuses scale {scale} and {config.model.arguments} ({error})",
+            remedy="correct model.arguments",
         ) from error
 
 

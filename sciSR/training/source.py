@@ -17,7 +17,7 @@ NEEDED = ("pydantic", "ruamel.yaml")
 
 
 def open_source(
-    source: Path, sets: Sequence[str] = (), prepared: Path | None = None
+    source: Path, sets: Sequence[str] = (), prepared: Path | None = None, data: Path | None = None
 ) -> tuple[TrainConfig, Patches]:
     """The configuration of a run and its patches.
 
@@ -29,6 +29,8 @@ def open_source(
         ``key.key=value`` that replace values of the configuration.
     prepared : Path, optional
         Patch file to train a configuration from, instead of the files it names.
+    data : Path, optional
+        Folder of these files, instead of ``data.root``.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def open_source(
         return config, patches
     from sciSR.training.dataset import FilePatches
 
-    return config, FilePatches(config)
+    return config, FilePatches(config, data)
 
 
 def _overridden(config: TrainConfig, sets: Sequence[str], source: Path) -> TrainConfig:

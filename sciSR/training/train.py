@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sciSR.training.train", description=__doc__)
     parser.add_argument("source", type=Path, help="patch file of `scisr prepare`, or a configuration")
     parser.add_argument("--patches", type=Path, help="patch file, for a configuration")
+    parser.add_argument("--data", type=Path, help="folder of the files that a configuration names")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. optimizer.lr=5e-4"
     )
@@ -45,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    config, patches = open_source(given.source, given.set, given.patches)
+    config, patches = open_source(given.source, given.set, given.patches, given.data)
     folder, whole = train(
         config,
         patches,
