@@ -57,14 +57,23 @@ def test_the_network_that_runs_is_the_network_that_was_trained(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_units_and_pedestals_change_nothing(name: str, folder: Path) -> None:
-    model, data = write_network(folder, name, scales_of(name)[0]), brain((40, 36))
-    one, other = (
-        np.asarray(sciSR.upscale(mr_image(d), scales_of(name)[0], model).data, np.float64)
-        for d in (data, 1e-4 * data + 0.5)
-    )
-    expected = 1e-4 * one + 0.5
-    assert np.abs(other - expected).max() <= 2e-5 * np.ptp(expected) + 1.2e-7 * np.abs(expected).max()
+@settings(max_examples=5)
+@given(exponent=st.floats(-6, 6), pedestal=st.floats(-20, 20))
+def test_units_and_pedestals_change_nothing(
+    name: str, folder: Path, exponent: float, pedestal: float
+) -> None:
+    """Nor do they change what a conditional network is told, but for the unit of the noise."""
+    scale, a = scales_of(name)[0], 10.0**exponent
+    model, data = write_network(folder, name, scale), brain((40, 36))
+    data += np.random.default_rng(0).normal(0, 10, data.shape)
+    one, other = (sciSR.upscale(mr_image(d), scale, model) for d in (data, a * data + a * pedestal))
+    expected = a * np.asarray(one.data, np.float64) + a * pedestal
+    difference = np.abs(np.asarray(other.data, np.float64) - expected).max()
+    assert difference <= 2e-5 * np.ptp(expected) + 1.2e-7 * np.abs(expected).max()
+    if name.startswith("Conditional"):
+        first, second = (each.provenance.steps[-1]["conditions"] for each in (one, other))
+        assert second["noise"]["value"] == pytest.approx(a * first["noise"]["value"], rel=1e-4)
+        assert first["noise"]["value"] > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
