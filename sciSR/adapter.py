@@ -85,6 +85,9 @@ class Adapter(Protocol):
     ``previews : bool``
         Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
         frames where it holds nothing else.
+    ``subject(image) -> str | None``
+        A name that all images of one patient or one object in the sky have in common, as the header tells; None if it
+        does not. A patient's identifier only as its hash. It keeps training and held-out files apart.
 
     Attributes
     ----------

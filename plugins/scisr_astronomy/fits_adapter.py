@@ -99,6 +99,15 @@ class FitsAdapter:
 
             return read_fits(path, **options)
 
+    def subject(self, image: Image) -> str | None:
+        """OBJECT of the image's header, else of the primary one."""
+        metadata = image.metadata
+        for hdu in (metadata.hdu, 0):
+            name = metadata.file.peek(hdu).get("OBJECT")
+            if isinstance(name, str) and name.strip():
+                return " ".join(name.lower().split())
+        return None
+
     def frame_files(self, paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
         """The files that are exposures, each with the masks and weights among `paths` that go with it.
 

@@ -186,6 +186,16 @@ def test_overlapping_fields_are_refused_in_any_frame(tmp_path):
     assert len(find_files(config).validation) == 1
 
 
+def test_without_coordinates_the_header_s_object_decides(tmp_path):
+    for seed, (name, target) in enumerate(
+        [("a", "M 31"), ("b", "m  31"), ("light_1", "unknown"), ("light_2", None)]
+    ):
+        cards = {} if target is None else {"OBJECT": target}
+        write_sky(tmp_path / f"{name}.fits", seed=seed, centre=None, **cards)
+    names = [identify(path, tmp_path, "astronomy").names[0] for path in sorted(tmp_path.iterdir())]
+    assert names == ["m 31", "m 31", "light", "light"]
+
+
 def test_a_field_reaches_to_its_corners(tmp_path):
     from sciSR.api import read
 
