@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
+    "train": ("sciSR.cli.train", "Train a network on your own files, or from a patch file."),
     "prepare": ("sciSR.cli.prepare", "Draw training patches into one file."),
     "models": ("sciSR.cli.models", "List the upscaling models, or show one model's card."),
     "plugins": ("sciSR.cli.plugins", "List the installed file formats and network architectures."),

@@ -13,6 +13,8 @@ from typing import Any, Literal, Self, TypeVar
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.precision import MixedPrecision
+from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from sciSR.errors import SciSRError, UsageError
 
@@ -81,9 +83,14 @@ def make_fabric(precision: str, device: str, devices: int, nodes: int, batch: in
         accelerator=kind,
         devices=wanted,
         num_nodes=nodes,
-        strategy="ddp" if processes > 1 else "auto",
+        strategy=DDPStrategy(broadcast_buffers=False) if processes > 1 else "auto",
         plugins=plugins or None,
     )
+
+
+def is_first() -> bool:
+    """Whether this is the first of all processes, or the only one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def on_first(fabric: Fabric, act: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from sciSR.training.card_draft import write_draft
 from sciSR.training.checkpoint import State
 from sciSR.training.config import TrainConfig
 from sciSR.training.losses import Loss
+from sciSR.training.machine import on_first
 from sciSR.training.pair import Batch, Patches
 from sciSR.training.run_folder import RunFolder, changes, write_config
 from sciSR.training.validation import chunks, predict, validate
@@ -28,7 +29,7 @@ from sciSR.training.validation import chunks, predict, validate
 class Record:
     """Validation and everything in the run's folder but the checkpoint.
 
-    All processes validate, so that they agree when to stop; the first one writes.
+    The first process measures and writes; all know the result, so that they agree when to stop.
 
     Parameters
     ----------
@@ -80,7 +81,8 @@ class Record:
         loop = self.config.training
         row = {"step": state.step, "lr": rate, "ms_per_step": state.ms_per_step}
         row |= {f"train_{key}": value / state.counted for key, value in state.sums.items()}
-        row |= validate(network, self.held, self.loss, loop.batch)
+        # Running statistics of a batch normalisation differ between processes: the first one's are kept, and measured.
+        row |= on_first(self.fabric, lambda: validate(network, self.held, self.loss, loop.batch))
         better = row["loss"] < state.best
         state.best, state.waited = min(state.best, row["loss"]), 0 if better else state.waited + 1
         state.sums, state.counted = {}, 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 from sciSR.errors import UsageError
 from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
+
+STARTED = ("LOCAL_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""Environment variables of processes that Fabric, torchrun or SLURM started: one of several."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,17 @@ class RunFolder:
         """The batch whose loss was not finite, or the share of it of a further process."""
         return self.path / f"bad_batch_step{step}{f'_{rank}' if rank else ''}.npz"
 
+    def summary(self) -> dict[str, Any]:
+        """Where things are, and the last validation, for programs."""
+        rows: list[dict[str, str]] = []
+        if self.metrics.exists():
+            with self.metrics.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        last = {key: float(value) for key, value in rows[-1].items() if value} if rows else {}
+        paths = {"run": self.path, "weights": self.weights, "card": self.card, "checkpoint": self.checkpoint}
+        present = {key: str(path) for key, path in paths.items() if path.exists()}
+        return {"name": self.name, **present, "validation": last}
+
 
 def open_run(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolder:
     """Make the folder of a run, or find it.
@@ -81,22 +97,34 @@ def open_run(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolde
     UsageError
         There is such a run, and neither was asked for.
     """
+    run = _refuse(out, name, resume=resume, overwrite=overwrite)
+    if overwrite and run.path.exists():
+        shutil.rmtree(run.path)
+    run.path.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def refuse_older(out: Path, name: str, *, resume: bool, overwrite: bool) -> None:
+    """What `open_run` refuses, before anything else is done; not in a process that another one started."""
+    if not any(key in os.environ for key in STARTED):
+        _refuse(out, name, resume=resume, overwrite=overwrite)
+
+
+def _refuse(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolder:
     run = RunFolder(Path(out) / name)
+    there = run.path.exists() and any(run.path.iterdir())
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
-    if overwrite and run.path.exists():
-        if any(run.path.iterdir()) and not (run.config.exists() or run.checkpoint.exists()):
-            raise UsageError(
-                "not a run's folder, so it isn't removed", where=run.path, remedy="give another --out"
-            )
-        shutil.rmtree(run.path)
-    if not resume and run.path.exists() and any(run.path.iterdir()):
+    if overwrite and there and not (run.config.exists() or run.checkpoint.exists()):
+        raise UsageError(
+            "not a run's folder, so it isn't removed", where=run.path, remedy="give another --out"
+        )
+    if there and not (resume or overwrite):
         raise UsageError(
             "this run exists already",
             where=run.path,
             remedy="--resume goes on with it, --overwrite starts anew, --set name=... makes another",
         )
-    run.path.mkdir(parents=True, exist_ok=True)
     return run
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from sciSR.errors import SciSRError
+from sciSR.training.config import TrainConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,11 +43,17 @@ def run(given: argparse.Namespace) -> int:
     import torch
 
     from sciSR.training.loop import train
+    from sciSR.training.machine import is_first
+    from sciSR.training.run_folder import refuse_older
     from sciSR.training.source import open_source
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    config, patches = open_source(given.source, given.set, given.patches, given.data)
+
+    def ready(config: TrainConfig) -> None:
+        refuse_older(given.out, config.name, resume=given.resume, overwrite=given.overwrite)
+
+    config, patches = open_source(given.source, given.set, given.patches, given.data, ready)
     folder, whole = train(
         config,
         patches,
@@ -58,6 +65,8 @@ def run(given: argparse.Namespace) -> int:
         nodes=given.nodes,
         show=lambda line: print(line, flush=True),
     )
+    if not is_first():  # of several processes one speaks
+        return 0 if whole else 130
     if not whole:
         print(
             f"interrupted; the same command with --resume goes on from {folder.checkpoint}", file=sys.stderr
