@@ -111,7 +111,7 @@ class Observations:
     def _simulated(self, number: int, scale: int) -> Observation:
         patch, seed = self.patch(scale), self.seed * 100_003 + number // 2
         if self._sky is None or self._sky[0] != (seed, scale):
-            self._sky = (seed, scale), simulated_sky(seed, scale, self.config.data.resampled)
+            self._sky = (seed, scale), simulated_sky(seed, scale, self.config.data.resampled, patch)
         generator = np.random.default_rng([self.seed, number, 3])
         found = observe_sky(self._sky[1], self.config, scale, patch, generator)
         if found is None:

@@ -2,14 +2,14 @@
 
 Arrays (``S`` is ``train_x2``, ``validation_x2``, ... for each scale):
 
-===================  ==============  =================================================================================
-``about``            text            JSON: version, configuration, files with their SHA-256, counts, scales
-``S_input``          float16, uint8  ``[M, P, P]``, noise-free
-``S_truth``          float16, uint8  ``[M, s P, s P]``
-``S_levels``         float32         ``[M, 2]``, only with uint8: value = level * stored + offset
-``S_noise``          float32         ``[M, 3]``, see `sciSR.training.pair.Pair`
-``S_condition``      float32         ``[M, C]``
-===================  ==============  =================================================================================
+===============  =======  =====================================================================================
+``about``        text     JSON: version, configuration, files with their SHA-256 and group, counts, scales
+``S_input``      any      ``[M, P, P]``, noise-free; float16, or whole numbers (uint8, int16) that ``S_levels`` explains
+``S_truth``      as that  ``[M, s P, s P]``
+``S_levels``     float32  ``[M, 2]``, with whole numbers only: ``value = levels[0] * number + levels[1]``
+``S_noise``      float32  ``[M, 3]``, see `sciSR.training.pair.Pair`
+``S_condition``  float32  ``[M, C]``
+===============  =======  =====================================================================================
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def with_noise(batch: Batch, config: TrainConfig) -> Batch:
     )
 
 
-def bytes_per_pair(patch: int, scale: int, eight_bit: bool) -> int:
+def bytes_per_pair(patch: int, scale: int, bytes_per_pixel: int) -> int:
     """Stored bytes of a pair, before compression."""
-    return patch**2 * (1 + scale**2) * (1 if eight_bit else 2) + 64
+    return patch**2 * (1 + scale**2) * bytes_per_pixel + 64
 
 
 def save(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sciSR.errors import SciSRWarning
 from sciSR.files import atomic_output
+from sciSR.inference.normalise import Normaliser
 from sciSR.training.config import TrainConfig
 from sciSR.training.dataset import VALIDATION_SEED, held_out
 from sciSR.training.files import Files, find_files
@@ -88,7 +89,7 @@ def _counts(config: TrainConfig) -> tuple[int, int]:
     No more than take four times the room that a patch file has, which no compression gains: it bounds the memory.
     """
     data, scales = config.data, config.model.scales or (config.model.scale,)
-    each = sum(bytes_per_pair(_side(config, scale), scale, _eight_bit(config)) for scale in scales)
+    each = sum(bytes_per_pair(_side(config, scale), scale, _stored(config).itemsize) for scale in scales)
     wanted, most = -(-data.patches // len(scales)), max(1, 4 * LIMIT // each)
     if wanted > most:
         _reduced(data.patches, most * len(scales))
@@ -107,9 +108,10 @@ def _side(config: TrainConfig, scale: int) -> int:
     return Observations(config, (), 0).patch(scale)
 
 
-def _eight_bit(config: TrainConfig) -> bool:
-    """Photographs are stored as they came; everything else as half floats."""
-    return config.domain == "natural"
+def _stored(config: TrainConfig) -> np.dtype:
+    """Photographs are stored in the levels they came in. Half floats have 11 bits, a stretched star needs more of them
+    to keep its flux: skies have 16 bits between a patch's ends."""
+    return np.dtype({"natural": np.uint8, "astronomy": np.int16}.get(config.domain, np.float16))
 
 
 def _fill(
@@ -117,14 +119,14 @@ def _fill(
 ) -> Iterator[int]:
     """Draw `count` pairs into new arrays, file by file so that each is opened once; yields how many at a time."""
     config, patch = source.config, source.patch(scale)
-    stored = np.uint8 if _eight_bit(config) else np.float16
+    stored = _stored(config)
     made: Arrays = {
         "input": np.zeros((count, patch, patch), stored),
         "truth": np.zeros((count, scale * patch, scale * patch), stored),
         "noise": np.zeros((count, 3), np.float32),
         "condition": np.zeros((count, len(config.model.conditions)), np.float32),
     }
-    if _eight_bit(config):
+    if stored.kind != "f":
         made["levels"] = np.zeros((count, 2), np.float32)
     arrays.update({f"{name}_{key}": value for key, value in made.items()})
     order = sorted(
@@ -163,15 +165,33 @@ def _draw(jobs: list[tuple[int, int, int]]) -> list[list[Arrays]]:
         for visit in range(visits):
             pair = source.pair(seen, number, visit)
             values: Arrays = {key: getattr(pair, key) for key in ("input", "truth", "noise", "condition")}
-            if _eight_bit(source.config):
-                gain = seen.normaliser.inverse_scale
-                values["levels"] = np.array([gain / 255, -seen.normaliser.offset * gain])
-                for key in ("input", "truth"):
-                    levels = (values[key] - values["levels"][1]) / values["levels"][0]
-                    values[key] = np.clip(np.round(levels), 0, 255)
+            if (stored := _stored(source.config)).kind != "f":
+                values |= _in_levels(values["input"], values["truth"], seen.normaliser, stored)
             pairs.append(values)
         out.append(pairs)
     return out
+
+
+def _in_levels(
+    given: NDArray[np.float32], truth: NDArray[np.float32], normaliser: Normaliser, stored: np.dtype
+) -> Arrays:
+    """Input and truth as whole numbers with ``value = levels[0] * number + levels[1]``."""
+    ends = np.iinfo(stored)
+    if stored == np.uint8:  # 0 to 1 of the picture itself
+        gain = normaliser.inverse_scale / 255
+        offset = -normaliser.offset * normaliser.inverse_scale
+    else:
+        low, high = (
+            float(function((given.min(), given.max(), truth.min(), truth.max()))) for function in (min, max)
+        )
+        gain = max(high - low, 1e-6) / (ends.max - ends.min)
+        offset = low - gain * ends.min
+    levels = np.array([gain, offset])
+    numbers = {
+        key: np.clip(np.round((values - offset) / gain), ends.min, ends.max)
+        for key, values in (("input", given), ("truth", truth))
+    }
+    return {"levels": levels, **numbers}
 
 
 def _about(

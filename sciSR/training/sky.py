@@ -15,6 +15,8 @@ FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 SCENES = 1_000_000
 """Seeds of scenes below this one are for training."""
 
+FINE = 512
+
 
 def block_mean(x: NDArray, scale: int) -> NDArray:
     """``[.., sH, sW] -> [.., H, W]`` means of blocks; a rest at the far edge is cut."""
@@ -111,9 +113,12 @@ class SimulatedSky:
     read_noise: float
 
 
-def simulated_sky(seed: int, scale: int, resampled: float) -> SimulatedSky:
-    """A random field, a share `resampled` of them as a mosaic; everything follows from the seed."""
-    scene = simulate(seed % SCENES, scale=scale)
+def simulated_sky(seed: int, scale: int, resampled: float, patch: int = 0) -> SimulatedSky:
+    """A random field, a share `resampled` of them as a mosaic; everything follows from the arguments.
+
+    It has `FINE` fine pixels a side, but room for two patches of `patch` coarse pixels at least.
+    """
+    scene = simulate(seed % SCENES, size=max(FINE // scale, 2 * patch), scale=scale)
     generator = np.random.default_rng([seed, 1])
     truth, frames, observed = scene.truth, scene.frames, scene.observed
     if generator.random() < resampled:  # the noise is part of the image, correlated; hardly any is added

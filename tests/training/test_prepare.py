@@ -142,6 +142,19 @@ def test_simulated_and_real_skies_mix(tmp_path):
     assert 0.2 < (noise[:, 0] > 0).mean() < 0.8
 
 
+def test_stored_skies_keep_the_flux_of_bright_stars(tmp_path):
+    for k in range(2):
+        values = np.random.default_rng(k).normal(100, 2, (90, 90)).astype(np.float32)
+        values[20::40, 20::40] += 1e6
+        write_sky(tmp_path / f"data/f{k}.fits", centre=(10.0 * k, 5.0), values=values)
+    prepare(config_of(tmp_path / "data", "astronomy", patch=36, patches=4), tmp_path / "p.npz")
+    batch = next(PatchFile(tmp_path / "p.npz").batches(0, 4, 1))
+    flux = torch.nn.functional.avg_pool2d(batch.truth.double().sinh(), 2)
+    given = batch.input.double().sinh()
+    assert given.max() > 1e4
+    assert ((flux - given).abs() / (1 + given.abs())).max() < 1e-3  # half floats: 4e-3
+
+
 def test_what_is_too_much_is_reduced_with_a_line(tmp_path, volumes, monkeypatch):
     monkeypatch.setattr(module, "LIMIT", 60_000)
     with pytest.warns(SciSRWarning, match=r"data\.patches is 5000"):
