@@ -32,12 +32,15 @@ class Wish:
         Standard deviation of the noise in the image's unit.
     psf_fwhm : float, optional
         Full width at half maximum of the point spread function, in input pixels.
+    consistency : str
+        What the result is asked to reproduce; "gaussian" makes use of `psf_fwhm` whatever the network is told.
     """
 
     model: str = "auto"
     forward: str = "auto"
     noise: float | None = None
     psf_fwhm: float | None = None
+    consistency: str = "auto"
 
     def __post_init__(self) -> None:
         if self.forward not in ("auto", *FORWARD_MODELS):
@@ -50,7 +53,7 @@ class Wish:
     @property
     def conditions(self) -> tuple[str, ...]:
         """What a network must be able to be told."""
-        given = {"noise": self.noise}
+        given = {"noise": self.noise, "fwhm": None if self.consistency == "gaussian" else self.psf_fwhm}
         return tuple(name for name, value in given.items() if value is not None)
 
 

@@ -20,6 +20,7 @@ from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
 from sciSR.inference.upscaling import WHOLE_PLANE, Consistency, Progress, UpscalePlan, out_of_float32
+from sciSR.inference.whole_plane import GaussianSamples
 
 if TYPE_CHECKING:
     from sciSR.inference.colour import ColourPlan
@@ -98,7 +99,7 @@ def plan_upscale(
     asked = parse_scale(scale)
     factors = spatial_factors(image, asked)
     where = choose_device(device)
-    wish = Wish(model, forward, noise, psf_fwhm)
+    wish = Wish(model, forward, noise, psf_fwhm, consistency)
     choice = choose(image, asked, wish)
     messages = list(choice.messages)
     if factors != asked:
@@ -119,12 +120,15 @@ def plan_upscale(
         choice, models = _load(image, choice, where, messages)
     normaliser = fit(statistics.values, models[0][1].normalisation if models else "sky")
     messages.extend(_pedestal_note(normaliser))
+    kept = _consistency(image, choice, models, consistency, factors)
+    if kept == "gaussian":
+        GaussianSamples(int(factors[0]), 1.0 if psf_fwhm is None else psf_fwhm)  # refuses what can't be kept
     conditions = conditions_of(image, models[0][1], choice, wish, normaliser) if models else ()
     return UpscalePlan(
         image,
         choice,
         factors,
-        _consistency(image, choice, models, consistency, factors),
+        kept,
         where,
         precision == "bf16",
         tile,

@@ -95,6 +95,8 @@ def test_what_can_not_be_told_or_undone_is_refused(shelf: Path) -> None:
         (Wish("plain", forward="gaussian"), "undoes kspace, not gaussian"),
         (Wish(forward="gaussian"), "undoes gaussian"),
         (Wish("cubic", noise=1.0), "can't be told"),
+        (Wish("cubic", psf_fwhm=1.0), "can't be told the fwhm"),
+        (Wish("plain", noise=1.0, psf_fwhm=1.0), "can't be told the fwhm, noise"),
     ):
         with pytest.raises(ModelError, match=what):
             choose(image, two, wish)
