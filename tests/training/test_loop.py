@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -12,7 +11,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 from safetensors import safe_open
-from toy_training import ToyPatches, toy_config
+from toy_training import ToyPatches, history_of, toy_config
 
 from sciSR.errors import SciSRError, UsageError
 from sciSR.models.files import architecture, load_model
@@ -34,11 +33,6 @@ def run(tmp_path, config, patches=None, **options):
     return folder, whole, lines
 
 
-def history(folder):
-    with folder.metrics.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A training that is long enough to learn something."""
@@ -56,14 +50,14 @@ def finished(tmp_path_factory):
 
 def test_network_learns_more_than_interpolation(finished):
     _, _, folder, _ = finished
-    rows = history(folder)
+    rows = history_of(folder)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["psnr"] > rows[-1]["psnr_interpolation"] + 0.5
 
 
 def test_one_line_and_one_row_are_left_at_each_validation(finished):
     _, _, folder, lines = finished
-    assert [row["step"] for row in history(folder)] == [20, 40, 60]
+    assert [row["step"] for row in history_of(folder)] == [20, 40, 60]
     assert [line.split()[1] for line in lines] == ["20/60", "40/60", "60/60"]
     assert all("ms/step" in line and "left" in line for line in lines)
 
@@ -103,7 +97,7 @@ def test_card_draft_says_what_the_run_knows(finished):
 
 def test_learning_rate_follows_the_schedule(finished):
     config, _, folder, _ = finished
-    rows = history(folder)
+    rows = history_of(folder)
     last = config.optimizer.lr * (
         config.schedule.floor + (1 - config.schedule.floor) * 0.5 * (1 + math.cos(math.pi * 59 / 60))
     )
@@ -163,7 +157,7 @@ def test_training_stops_early_and_keeps_the_best(tmp_path):
         training__ema=0.0,
     )
     folder, whole, _ = run(tmp_path, config)
-    rows = history(folder)
+    rows = history_of(folder)
     assert whole
     assert len(rows) == 3  # the first one, and two that are not better
     assert len({row["loss"] for row in rows}) == 1
@@ -257,7 +251,7 @@ def test_start_weights_are_begun_from(tmp_path, finished):
         training__validate_every=1,
     )
     folder, _, _ = run(tmp_path, config)
-    assert history(folder)[0]["loss"] == pytest.approx(history(trained)[-1]["loss"], rel=1e-5)
+    assert history_of(folder)[0]["loss"] == pytest.approx(history_of(trained)[-1]["loss"], rel=1e-5)
 
 
 def test_average_is_exponential_with_whole_first_steps():

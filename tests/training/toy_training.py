@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sciSR.training import patch_file
 from sciSR.training.config import LoopConfig, ModelConfig, OptimizerConfig, TrainConfig
 from sciSR.training.pair import Batch
+from sciSR.training.run_folder import RunFolder
 
 PATCH = 12
 
@@ -76,12 +77,17 @@ class ToyPatches:
 def write_patch_file(path: Path, config: TrainConfig, count: int = 24) -> None:
     """A patch file as `sciSR.training.prepare` makes it, from `ToyPatches`."""
     toy, scale = ToyPatches(), config.model.scale
-    about = {"version": 1, "config": config.as_dict(), "scales": [scale], "files": []}
-    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
+    about = {"version": patch_file.VERSION, "config": config.as_dict(), "scales": [scale], "files": []}
+    arrays: dict[str, Any] = {}
     for name, batch in (("train", toy.make(count, scale, 1)), ("validation", toy.make(6, scale, 2))):
         arrays[f"{name}_x{scale}_input"] = batch.input[:, 0].half().numpy()
         arrays[f"{name}_x{scale}_truth"] = batch.truth[:, 0].half().numpy()
         arrays[f"{name}_x{scale}_noise"] = batch.noise.numpy()
         arrays[f"{name}_x{scale}_condition"] = batch.condition.numpy()
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    patch_file.save(path, about, arrays)
+
+
+def history_of(run: RunFolder) -> list[dict[str, float]]:
+    """Rows of the run's CSV file."""
+    with run.metrics.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
