@@ -5,6 +5,8 @@ Every estimate is a scale that follows the image exactly under ``x -> a x + b`` 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,7 @@ _QUANTILE = 0.1
 _EXPECTED = 0.763
 """What that quantile of the root mean square of 16 normal values is, in units of their standard deviation."""
 _PLANES = 5
+_SIDE = 1024
 
 
 def noise_of(image: Image, normaliser: Normaliser) -> tuple[float, str]:
@@ -113,10 +116,9 @@ def _told(image: Image, normaliser: Normaliser) -> float:
     if image.uncertainty is None:
         return 0.0
     planes = plane_indices(image)
-    index = planes[len(planes) // 2]
-    values = read_rows(image, index, slice(None)).astype(np.float64)
-    error = read_rows(image, index, slice(None), "uncertainty").astype(np.float64)
-    mask = None if image.mask is None else read_rows(image, index, slice(None), "mask")
+    values, mask, error = (
+        _middle(image, planes[len(planes) // 2], what) for what in ("data", "mask", "uncertainty")
+    )
     good = ~bad_pixels(values, mask) & np.isfinite(error) & (error > 0)
     if normaliser.kind == "sky":
         good &= np.abs(values - normaliser.offset) <= 2 * normaliser.scale
@@ -129,7 +131,18 @@ def _planes(image: Image) -> list[NDArray[np.float64]]:
     middle = planes[len(planes) // 4 : max(len(planes) // 4 + 1, 3 * len(planes) // 4)]
     found = []
     for index in middle[:: max(1, len(middle) // _PLANES)][:_PLANES]:
-        values = read_rows(image, index, slice(None)).astype(np.float64)
-        mask = None if image.mask is None else read_rows(image, index, slice(None), "mask")
+        values, mask = (_middle(image, index, what) for what in ("data", "mask"))
         found.append(np.where(bad_pixels(values, mask), np.nan, values))
     return found
+
+
+def _middle(image: Image, plane: tuple[slice | int, ...], what: str) -> Any:
+    """The middle of a plane of data, mask or uncertainty, up to `_SIDE` pixels a side; None if there is none."""
+    if getattr(image, what) is None:
+        return None
+    rows, columns = (
+        slice(max(0, (image.shape[axis] - _SIDE) // 2), (image.shape[axis] + _SIDE) // 2)
+        for axis in image.spatial_axes
+    )
+    values = read_rows(image, plane, rows, what)[:, columns]
+    return values if what == "mask" else values.astype(np.float64)

@@ -21,6 +21,7 @@ SMALL: dict[str, dict] = {
     "SPAN": {"features": 8, "blocks": 2, "gain": 2},
     "SRCNN": {"widths": [12, 8]},
     "SRResNet": {"blocks": 2, "width": 8},
+    "SparseCoding": {"atoms": 24, "components": 12, "iterations": 6},
     "VDSR": {"depth": 5, "width": 8},
 }
 NAMES = sorted(SMALL)
@@ -42,7 +43,7 @@ def random_network(name: str, scale: int, seed: int = 0, **fields: object) -> tu
     model = build(spec).eval()
     with torch.no_grad():
         for key, value in model.state_dict().items():
-            if not value.is_floating_point() or key.endswith("num_batches_tracked"):
+            if not value.is_floating_point() or value.ndim == 0:  # counts, and numbers that are no weights
                 continue
             if key.endswith("running_var"):
                 value.uniform_(0.5, 2.0)

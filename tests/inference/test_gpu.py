@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import sciSR
+from networks import NAMES, scales_of, write_network
 from scenes import assert_same_to_rounding, astro_image, brain, mr_image, sky
 
 pytestmark = pytest.mark.gpu
@@ -41,3 +44,11 @@ def test_bf16_on_a_gpu_agrees_to_its_precision() -> None:
         for p in ("fp32", "bf16")
     )
     assert 0 < np.sqrt(np.mean((fp32 - bf16) ** 2)) / data.max() < 10 ** (-50 / 20)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_gives_the_same_on_a_gpu(name: str, tmp_path: Path) -> None:
+    scale = scales_of(name)[-1]
+    model, image = write_network(tmp_path, name, scale), mr_image(brain((90, 74)))
+    cpu, gpu = (np.asarray(sciSR.upscale(image, scale, model, device=d).data, float) for d in ("cpu", "cuda"))
+    assert np.abs(gpu - cpu).max() <= 2e-3 * np.ptp(cpu)  # TF32 or not
