@@ -230,8 +230,12 @@ def _automatic(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Ch
     if forward is not None and image.domain in PREFERRED:
         way = best_network(image.domain, forward, scale, wish.conditions)
     if way is not None:
-        name = way.spec.name
-        return Choice(name, True, way.times, way.step, forward, automatic=True, messages=tuple(_notes(way)))
+        notes = _notes(way)
+        if way.times > 1:
+            notes = [f"no network trained for x{scale_text(scale)}", *notes]
+        return Choice(
+            way.spec.name, True, way.times, way.step, forward, automatic=True, messages=tuple(notes)
+        )
     if image.domain not in PREFERRED:
         return Choice(
             fallback, False, messages=(f"no trained network for domain {image.domain}: {fallback}",)
@@ -249,11 +253,10 @@ def _automatic(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Ch
 
 def _notes(way: Candidate) -> list[str]:
     """What a user should know about a network before it is used."""
-    spec, notes = way.spec, []
-    if way.times > 1:
-        word = {2: "twice", 3: "three times"}.get(way.times, f"{way.times} times")
-        notes.append(
-            f"no trained x{way.step**way.times} network: {spec.name} (x{way.step}) is applied {word}, which is often "
-            "no better than interpolation"
-        )
-    return notes
+    if way.times == 1:
+        return []
+    word = {2: "twice", 3: "three times"}.get(way.times, f"{way.times} times")
+    return [
+        f"{way.spec.name} is a x{way.step} network, applied {word} to make x{way.step**way.times}: often no better "
+        "than interpolation"
+    ]

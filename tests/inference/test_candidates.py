@@ -115,7 +115,8 @@ def test_a_repeated_network_says_that_it_is_seldom_worth_it(shelf: Path) -> None
     put(shelf, "two")
     choice = choose(mr_image(brain((24, 20))), (Fraction(4), Fraction(4)), Wish())
     assert (choice.times, choice.step) == (2, 2)
-    assert "applied twice, which is often no better than interpolation" in choice.messages[0]
+    assert choice.messages[0] == "no network trained for x4"
+    assert "two is a x2 network, applied twice to make x4: often no better" in choice.messages[1]
 
 
 def test_an_image_of_no_domain_keeps_its_classical_method_whatever_is_wished(shelf: Path) -> None:
