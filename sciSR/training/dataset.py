@@ -6,6 +6,7 @@ import gc
 import itertools
 import multiprocessing.util
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,11 +158,13 @@ def _loader(rounds: Rounds, first: int, workers: int) -> torch.utils.data.DataLo
 
 
 def _prepare_leaving(worker: int) -> None:
-    """Let a worker leave at once when its work is done.
+    """Let a worker leave at once when its work is done, and not before: Ctrl-C is for the process that trains, which
+    ends its step first.
 
     Python before 3.12 ends its other threads while it shuts down, such as the one that sends results, and where that
     is within C++ the process aborts, which the loader reports as a failure.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     multiprocessing.util.Finalize(None, _leave, exitpriority=-1000)
 
 

@@ -78,6 +78,7 @@ def write_patch_file(path: Path, config: TrainConfig, count: int = 24) -> None:
     """A patch file as `sciSR.training.prepare` makes it, from `ToyPatches`."""
     toy, scale = ToyPatches(), config.model.scale
     about = {"version": patch_file.VERSION, "config": config.as_dict(), "scales": [scale], "files": []}
+    about |= {"pairs": {f"x{scale}": count}, "validation_pairs": 6}
     arrays: dict[str, Any] = {}
     for name, batch in (("train", toy.make(count, scale, 1)), ("validation", toy.make(6, scale, 2))):
         arrays[f"{name}_x{scale}_input"] = batch.input[:, 0].half().numpy()
