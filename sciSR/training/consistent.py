@@ -82,16 +82,16 @@ class _Gaussian:
         return GaussianDecimation(self.scale).apply(x)
 
     def pinv(self, y: Tensor) -> Tensor:
-        rows, columns = (_gaussian_pinv(n, self.scale).to(y) for n in y.shape[-2:])
+        rows, columns = (_gaussian_pinv(n, self.scale, y.dtype, y.device) for n in y.shape[-2:])
         return rows @ y @ columns.mT
 
 
 @functools.lru_cache(maxsize=32)
-def _gaussian_pinv(size: int, scale: int) -> Tensor:
-    """Pseudo-inverse ``[s n, n]``, float64, of the 1-D Gaussian decimation to `size` pixels."""
+def _gaussian_pinv(size: int, scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Pseudo-inverse ``[s n, n]`` of the 1-D Gaussian decimation to `size` pixels."""
     unit = torch.eye(scale * size, dtype=torch.float64)[:, :, None].expand(-1, -1, scale)
     # constants are kept, so an image that is constant along its columns shows the action along its rows alone
-    return torch.linalg.pinv(GaussianDecimation(scale).apply(unit)[..., 0].mT)
+    return torch.linalg.pinv(GaussianDecimation(scale).apply(unit)[..., 0].mT).to(device, dtype)
 
 
 _OPERATORS = {"kspace": KSpaceCrop, "gaussian": _Gaussian, "blockmean": _Blocks}

@@ -8,7 +8,6 @@ import inspect
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,20 +88,25 @@ def gradient() -> Term:
     return term
 
 
-def ssim(data_range: float = 1.0) -> Term:
+def ssim(data_range: float | None = None, normalisation: str = "range") -> Term:
     """1 - SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861): Gaussian window of 11 pixels, sigma 1.5.
 
     As ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)``.
 
     Parameters
     ----------
-    data_range : float
-        Range that the two constants are relative to, in network units.
+    data_range : float, optional
+        Range that the two constants are relative to, in network units; if not given 1, and 8 for a sky (asinh: from
+        the sky to three thousand times its noise).
+    normalisation : {"range", "sky", "unit"}
+        Of the run.
     """
+    if data_range is None:
+        data_range = 8.0 if normalisation == "sky" else 1.0
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
 
     def term(x: Tensor, t: Tensor) -> Tensor:
-        rows, columns = (_smoothing(n).to(x) for n in x.shape[-2:])
+        rows, columns = (_smoothing(n, x.dtype, x.device) for n in x.shape[-2:])
 
         def mean(v: Tensor) -> Tensor:
             return rows @ v @ columns.mT
@@ -116,9 +120,9 @@ def ssim(data_range: float = 1.0) -> Term:
 
 
 @functools.lru_cache(maxsize=16)
-def _smoothing(size: int) -> Tensor:
-    """SSIM's Gaussian window as a banded matrix ``[size - 10, size]``, float64: several times faster than a
-    convolution of one channel."""
+def _smoothing(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """SSIM's Gaussian window as a banded matrix ``[size - 10, size]``: several times faster than a convolution of one
+    channel."""
     taps = torch.exp(-0.5 * (torch.arange(-5, 6, dtype=torch.float64) / 1.5) ** 2)
     if size < len(taps):
         raise UsageError(
@@ -127,7 +131,7 @@ def _smoothing(size: int) -> Tensor:
     matrix = torch.zeros(size - 10, size, dtype=torch.float64)
     for row, line in enumerate(matrix):
         line[row : row + 11] = taps / taps.sum()
-    return matrix
+    return matrix.to(device, dtype)
 
 
 PIXEL: dict[str, Callable[..., Term]] = {
@@ -140,7 +144,7 @@ PIXEL: dict[str, Callable[..., Term]] = {
 def _makers() -> dict[str, Callable[..., Term]]:
     from sciSR.training import perceptual  # needs nothing else, but most runs don't need it
 
-    return {**PIXEL, "ssim": ssim, "vgg": perceptual.vgg}
+    return {**PIXEL, "ssim": ssim, "vgg": perceptual.vgg, "features": perceptual.features}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +175,6 @@ def _make(spec: LossTerm, config: TrainConfig, device: torch.device, name: str) 
     missing = [key for key in needed if key not in options]
     if missing:
         raise UsageError(f"loss {spec.kind}: option {', '.join(missing)} is missing")
-    if spec.kind == "ssim" and config.normalisation == "sky":
-        options.setdefault("data_range", 8.0)  # asinh: from the sky to three thousand times its noise
     term = maker(**options, **{key: value for key, value in given.items() if key in accepted})
     return _Weighted(name, spec.weight, term, within, spec.kind in PIXEL)
 
@@ -305,6 +307,3 @@ def build(config: TrainConfig, halo: int, device: torch.device | str) -> Loss:
 
 def _cut(x: Tensor, rim: int) -> Tensor:
     return x[..., rim:-rim, rim:-rim] if rim else x
-
-
-__all__: list[Any] = ["PIXEL", "Loss", "Term", "build", "reduced"]

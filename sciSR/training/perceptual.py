@@ -196,6 +196,50 @@ def vgg(
     return term
 
 
+def features(
+    file: str,
+    device: torch.device | str = "cpu",
+    normalisation: str = "range",
+    layers: list[int] | dict[int, float] = (2, 3),
+):
+    """Mean absolute distance of the features of `sciSR.training.features`.
+
+    Parameters
+    ----------
+    file : str
+        Made by ``python -m sciSR.training.features`` from patches of the same normalisation.
+    device, normalisation
+        Of the run.
+    layers : list of int or dict of int to float
+        Stages, from 1, with their weights if not 1. The first is hardly more than a pixel loss.
+
+    Returns
+    -------
+    Term
+        Every channel counts in units of its own deviation.
+    """
+    from sciSR.training.features import load_features
+
+    network = load_features(file, normalisation, device)
+    weights = {
+        int(k): v
+        for k, v in (layers.items() if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0).items())
+    }
+    wrong = [stage for stage in weights if not 1 <= stage <= len(network.widths)]
+    if wrong or not weights:
+        raise UsageError(
+            f"loss features: there is no stage {wrong}", remedy=f"use 1 to {len(network.widths)}"
+        )
+
+    def term(x: Tensor, t: Tensor):
+        with torch.no_grad():
+            truth = network(t)
+        mine = network(x)
+        return sum(weight * F.l1_loss(mine[at - 1], truth[at - 1]) for at, weight in weights.items())
+
+    return term
+
+
 def _criterion(name: str):
     if name not in CRITERIA:
         raise UsageError(f"there is no criterion {name!r}", remedy=f"use one of {', '.join(CRITERIA)}")
