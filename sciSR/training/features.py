@@ -3,14 +3,14 @@
 ``python -m sciSR.training.features PATCHES -o features.safetensors`` trains it on the patches that the
 super-resolution network is trained on, in a few minutes on a CPU and without labels: two views of the same place, a
 little displaced, brighter or darker and with noise of their own, shall have the same features, while each channel has
-to vary from place to place and to say something that the others don't (VICReg: Bardes, Ponce and LeCun, ICLR 2022, arXiv
-2105.04906, for every place of every stage instead of once for an image). What is left is what two looks at the same
-structure have in common: how sharp it is and how it is textured, not where exactly each pixel lies.
+to vary from place to place and to say something that the others don't (VICReg: Bardes, Ponce and LeCun, ICLR 2022,
+arXiv 2105.04906, for every place of every stage instead of once for an image). What is left is what two looks at the
+same structure have in common: how sharp it is and how it is textured, not where exactly each pixel lies.
 
 Why this task. A loss that is to make images sharper must find missing detail worse than detail that is a little off;
-a pixel loss finds it better. Distance of held-out patches whose finest detail (what a blur of 1 pixel sigma takes away)
-is displaced by 1 or 2 pixels, replaced by a random texture of the same spectrum, or inverted, over the distance where it
-is missing (median; last stage after 300 steps):
+a pixel loss finds it better. Distance of held-out patches whose finest detail (what a blur of 1 pixel sigma takes
+away) is displaced by 1 or 2 pixels, replaced by a random texture of the same spectrum, or inverted, over the distance
+where it is missing (median; last stage after 300 steps):
 
 =======================  =======  ====  =======  ========  ========  ====  =======  ========
 ..                       MR 1 px  2 px  texture  inverted  sky 1 px  2 px  texture  inverted
