@@ -134,7 +134,7 @@ OPTIONS = [
              help="Electrons for each unit of the image's values, instead of --snr (poisson)."),
     _grouped("Noise", "--read-noise", type=float, metavar="E", help="Electrons (poisson)."),
     _grouped("Noise", "--seed", type=click.IntRange(min=0), metavar="N",
-             help="Of everything random. Each file of a batch gets noise of its own.  [default: 0]"),
+             help="Of everything random. Each file of a batch gets draws of its own.  [default: 0]"),
     _grouped("Output", "-o", "--output", type=click.Path(), help="Name of the result (one input)."),
     _grouped("Output", "--out-dir", type=click.Path(), help="Folder for the results; made if missing."),
     _grouped("Output", "--overwrite", is_flag=True, help="Replace existing outputs."),

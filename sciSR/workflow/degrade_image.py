@@ -173,8 +173,8 @@ def plan_degrade(
         the name of its kind. "auto": a detector's pixels for astronomy, truncated k-space for MR, else a Gaussian
         profile.
     seed : int
-        Of what is drawn, noise included. An image that was read for a batch (its provenance holds the file's checksum)
-        gets noise of its own for the same seed.
+        Of what is drawn, noise included. Images that were read for a batch (their provenance holds the file's checksum)
+        get parameters and noise of their own for the same seed.
     sigma : float, optional
         Standard deviation of Gaussian or Rician noise in the image's unit, instead of the signal to noise of `forward`.
     gain : float, optional
@@ -209,7 +209,7 @@ def plan_degrade(
             where=image.where,
             remedy="give --noise too",
         )
-    noise_seed = _noise_seed(image, seed)
+    noise_seed = _own_seed(image, seed, image.part)
     plan = DegradePlan(image, degradation, how, planes, seed, noise_seed, level, statistics.n_bad, messages)
     _say_cropped(image, degradation.scale, messages)
     plan.output  # noqa: B018  (refuses scales that leave no pixel)
@@ -258,7 +258,7 @@ def _degradation(
         forward = ForwardConfig(kind=kind)  # type: ignore[arg-type]
     if isinstance(scale, bool) or not isinstance(scale, int) or not 1 <= scale <= 64:
         raise UsageError(f"a scale of {scale!r}", remedy="give a whole number from 1 to 64")
-    return draw(forward, scale, np.random.default_rng(seed))
+    return draw(forward, scale, np.random.default_rng(_own_seed(image, seed, "")))
 
 
 def _check_magnitude(
@@ -295,12 +295,12 @@ def _bright(planes: CoarsePlanes) -> float:
     return float(np.quantile(good, BRIGHT)) if good.size else math.nan
 
 
-def _noise_seed(image: Image, seed: int) -> int:
-    """The seed itself; mixed with the file's checksum and the part's name where they are known."""
+def _own_seed(image: Image, seed: int, part: str) -> int:
+    """The seed itself; mixed with the file's checksum and the part's name where the checksum is known."""
     digests = [step["input_sha256"] for step in image.provenance.steps if "input_sha256" in step]
     if not digests:
         return seed
-    text = json.dumps([seed, digests[-1], image.part])
+    text = json.dumps([seed, digests[-1], part])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
