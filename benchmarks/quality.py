@@ -1,7 +1,7 @@
 """Quality of networks against every classical method, image by image.
 
-``python benchmarks/quality.py mr-kspace|mr-gaussian|astro-simulated|astro-real --data ../shared/data [--scale 2]
-[--weights NAME ...] [--alone] [--auto] [--cache scores.json] [--json out.json]``
+``python benchmarks/quality.py mr-kspace|mr-gaussian|mr-kspace-noisy|mr-gaussian-noisy|astro-simulated|astro-real
+--data ../shared/data [--scale 2] [--weights NAME ...] [--alone] [--auto] [--cache scores.json] [--json out.json]``
 
 The protocols are those of `sciSR.evaluation` (``sciSR/evaluation/protocols.py`` says what each does); the networks all
 shipped ones that the protocol is for, or those named. ``--alone`` shows the classical methods without the engine's

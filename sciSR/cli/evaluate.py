@@ -36,7 +36,7 @@ def run(**given: Any) -> int:
     """Examine every input, then print the tables (or one JSON document)."""
     quiet, as_json = given["quiet"], given["json"]
     configure(-1 if quiet else given["verbose"])
-    from sciSR.evaluation.evaluate import Examiner, Failure, collect, examine_all
+    from sciSR.evaluation.evaluate import Examiner, Failure, checked_snr, collect, examine_all
     from sciSR.evaluation.render import report
     from sciSR.evaluation.select import select
     from sciSR.reading import gather
@@ -44,7 +44,9 @@ def run(**given: Any) -> int:
 
     tasks = select(given["models"], given["forward"], given["scale"])
     jobs = find_inputs(gather(given["inputs"]), given_format_options(given))
-    examiner = Examiner(tasks, given["forward"], given["scale"], given["planes"], given["device"])
+    examiner = Examiner(
+        tasks, given["forward"], given["scale"], given["planes"], given["device"], checked_snr(given["snr"])
+    )
     results = []
     for result in examine_all(examiner, jobs, lambda job: shown(job.input.name, quiet=quiet)):
         results.append(result)
@@ -74,6 +76,8 @@ OPTIONS = [
             help="Degrade by this instead of each network's own forward model."),
     _option("-s", "--scale", type=click.IntRange(2, 64), metavar="S",
             help="Factor, for networks that serve several and for classical methods (2)."),
+    _option("--snr", type=float, metavar="R",
+            help="Add noise to the degraded images (Rician for MR magnitudes): their bright end over its sigma."),
     _option("--planes", type=click.IntRange(min=1), default=24, metavar="N",
             help="At most so many planes of each volume or cube, the central ones."),
     _option("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,8 @@ class Examiner:
     planes : int
         At most so many planes of each image.
     device : str
+    snr : float, optional
+        Signal to noise of what the methods are given; noise-free by default.
     """
 
     tasks: Sequence[Task]
@@ -109,6 +112,7 @@ class Examiner:
     scale: int | None = None
     planes: int = PLANES
     device: str = "auto"
+    snr: float | None = None
     _networks: dict[tuple[str, int], Method] = field(default_factory=dict)
 
     def examine(self, job: Job, progress: Report | None = None) -> Iterator[Measured]:
@@ -141,9 +145,8 @@ class Examiner:
                     if progress is not None:
                         progress((done + fraction) / total)
 
-                yield Measured(
-                    name, key, measure(subject, key[1], key[2], methods, report=told), tuple(methods)
-                )
+                scores = measure(subject, key[1], key[2], methods, report=told, snr=self.snr)
+                yield Measured(name, key, scores, tuple(methods))
                 done += 1
 
     def plan(self, domain: str) -> dict[Key, list[Method]]:
@@ -201,6 +204,19 @@ def examine_all(
             yield Failure(job.input, SciSRError(text, where=job.input, remedy=remedy))
 
 
+def checked_snr(snr: float | None) -> float | None:
+    """A signal to noise that makes sense.
+
+    Raises
+    ------
+    UsageError
+        It is not a positive number.
+    """
+    if snr is not None and not (math.isfinite(snr) and snr > 0):
+        raise UsageError(f"a signal to noise of {snr}", remedy="give a positive number")
+    return snr
+
+
 def collect(results: Iterable[Measured | Failure], inputs: int = 0) -> Evaluation:
     """Results as tables; an image's name that occurs twice gets a number."""
     rows: dict[Key, dict[str, Scores]] = {}
@@ -235,6 +251,7 @@ def evaluate(
     scale: int | None = None,
     planes: int = PLANES,
     device: str = "auto",
+    snr: float | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
@@ -258,6 +275,9 @@ def evaluate(
         At most so many planes of each volume or cube, the central ones.
     device : str
         As for :func:`sciSR.upscale`.
+    snr : float, optional
+        Add noise to what the methods are given, Rician for MR magnitudes: the image's bright end (99.5 % quantile)
+        over the noise's standard deviation.
     options : mapping, optional
         Of the formats, for reading.
     progress : callable, optional
@@ -282,7 +302,7 @@ def evaluate(
     """
     tasks = select(models, forward, scale)
     jobs = find_inputs(gather(inputs), options)
-    examiner = Examiner(tasks, forward, scale, planes, device)
+    examiner = Examiner(tasks, forward, scale, planes, device, checked_snr(snr))
 
     def shown(job: Job) -> AbstractContextManager[Report | None]:
         return nullcontext(None if progress is None else lambda done: progress(job.input.name, done))

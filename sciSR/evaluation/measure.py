@@ -59,9 +59,11 @@ def measure(
     methods: Sequence[Method],
     known: Mapping[str, Mapping[str, float]] | None = None,
     report: Report | None = None,
+    snr: float | None = None,
 ) -> Scores:
-    """A real image, degraded by a forward model: scored as MR, as sky, or plainly."""
-    truth, sample = subject.degraded(forward, scale)
+    """A real image, degraded by a forward model, with noise if a signal to noise is given: scored as MR, as sky, or
+    plainly."""
+    truth, sample = subject.degraded(forward, scale, snr)
 
     def score(image: NDArray[np.float64]) -> dict[str, float]:
         if subject.domain == "astronomy":

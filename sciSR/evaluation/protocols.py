@@ -17,7 +17,19 @@ from sciSR.evaluation.subject import Subject, subject_of
 from sciSR.evaluation.table import Table
 from sciSR.models.spec import ModelSpec
 
-NAMES = ("mr-kspace", "mr-gaussian", "astro-simulated", "astro-real", "set5", "set14")
+NAMES = (
+    "mr-kspace",
+    "mr-gaussian",
+    "mr-kspace-noisy",
+    "mr-gaussian-noisy",
+    "astro-simulated",
+    "astro-real",
+    "set5",
+    "set14",
+)
+SNR = 20.0
+"""Of the noisy protocols."""
+
 NOT_IN_MEAN = ("phantom_GE_13_Ax_T2_FLAIR_FS_DL_High.nii.gz",)
 """A phantom: marked for tests of geometry and ringing, no anatomy."""
 
@@ -45,20 +57,24 @@ WORDS = {
 
 def words(name: str) -> str:
     """A protocol in a few sentences."""
-    return next(text for key, text in WORDS.items() if name.startswith(key))
+    text = next(text for key, text in WORDS.items() if name.startswith(key))
+    if not name.endswith("-noisy"):
+        return text
+    return f"{text} Rician noise on the input: its 99.5 % quantile is {SNR:g} sigma."
 
 
 def protocols_of(spec: ModelSpec) -> tuple[str, ...]:
-    """The protocols that measure a network: those of its own domain and forward models."""
+    """The protocols that measure a network: those of its own domain and forward models, with noise if it is told."""
     if spec.domain == "mr":
-        return tuple(f"mr-{forward}" for forward in spec.forward_models)
+        plain = tuple(f"mr-{forward}" for forward in spec.forward_models)
+        return plain + (tuple(f"{name}-noisy" for name in plain) if "noise" in spec.conditions else ())
     return ("astro-simulated", "astro-real") if spec.domain == "astronomy" else ("set5", "set14")
 
 
 def forward_of(name: str) -> str:
     """The forward model of a protocol."""
     if name.startswith("mr-"):
-        return name.removeprefix("mr-")
+        return name.removeprefix("mr-").removesuffix("-noisy")
     return "detector" if name.startswith("astro") else "bicubic"
 
 
@@ -134,18 +150,19 @@ def _exams(name: str, data: Path, scale: int, cache: ScoreCache) -> Iterator[tup
                 lambda m, known, scene=scene: measure_scene(scene, scale, m, known),
             )
         return
+    kind = name.partition("-")[0]
     folder, pattern = {
-        "mr-kspace": ("mri/check", "*.nii.gz"),
-        "mr-gaussian": ("mri/check", "*.nii.gz"),
-        "astro-real": ("astro/check", "*.fits"),
+        "mr": ("mri/check", "*.nii.gz"),
+        "astro": ("astro/check", "*.fits"),
         "set5": ("natural/set5", "*.png"),
         "set14": ("natural/set14", "*.png"),
-    }[name]
+    }[kind]
+    forward, snr = forward_of(name), SNR if name.endswith("-noisy") else None
     for path in sorted((data / folder).glob(pattern)):
         key = cache.key(name, scale, path)
-        if name.startswith("set"):
+        if kind.startswith("set"):
             pixels = natural.read_photograph(path)
             yield path.name, key, lambda m, known, p=pixels: measure_photograph(p, scale, m, known)
         else:
-            subject, forward = check_file(path), forward_of(name)
-            yield path.name, key, lambda m, known, s=subject, f=forward: measure(s, f, scale, m, known)
+            subject = check_file(path)
+            yield path.name, key, lambda m, known, s=subject: measure(s, forward, scale, m, known, snr=snr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sciSR.colour import LUMA, mixture, rgb_axis
 from sciSR.errors import UnsupportedError
 from sciSR.evaluation.methods import Sample
+from sciSR.forward.noise import gaussian, rician
 from sciSR.image import Image
 from sciSR.inference.statistics import plane_indices
 from sciSR.training.degradation import Degradation
@@ -46,13 +48,45 @@ class Subject:
     planes: NDArray[np.float64]
     around: NDArray[np.float64] | None = None
 
-    def degraded(self, forward: str, scale: int) -> tuple[NDArray[np.float64], Sample]:
-        """The truth, cut to a multiple of the scale, ``[N, s h, s w]``, and what the methods are given."""
+    def degraded(
+        self, forward: str, scale: int, snr: float | None = None
+    ) -> tuple[NDArray[np.float64], Sample]:
+        """The truth, cut to a multiple of the scale, ``[N, s h, s w]``, and what the methods are given.
+
+        Parameters
+        ----------
+        forward, scale
+            See `degrade`.
+        snr : float, optional
+            Signal to noise of what they are given: noise is added, always the same for the same image.
+        """
         truth = cut(self.planes, scale)
         coarse = degrade(truth, forward, scale)
         around = None if self.around is None else degrade(cut(self.around, scale), forward, scale)
+        if snr is not None:
+            sigma = bright(coarse if around is None else around, self.domain) / snr
+            generator = np.random.default_rng(zlib.crc32(f"{self.name} {forward} x{scale}".encode()))
+            coarse = noisy(coarse, sigma, self.domain, generator)
+            around = None if around is None else noisy(around, sigma, self.domain, generator)
         statistics = None if around is None else around[np.isfinite(around)]
         return truth, Sample(coarse, self.domain, forward, statistics)
+
+
+def bright(planes: NDArray[np.float64], domain: str) -> float:
+    """The signal that a signal to noise is about: the 99.5 % quantile; but for MR above the median."""
+    values = planes[np.isfinite(planes)]
+    if values.size == 0:
+        return 0.0
+    return float(np.quantile(values, 0.995)) - (0.0 if domain == "mr" else float(np.median(values)))
+
+
+def noisy(
+    planes: NDArray[np.float64], sigma: float, domain: str, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Rician noise on MR magnitudes, Gaussian noise on all else; bad pixels stay bad."""
+    if domain == "mr" and np.nanmin(planes) >= 0:
+        return rician(planes, sigma, generator)
+    return gaussian(planes, sigma, generator)
 
 
 def subject_of(image: Image, planes: int = PLANES, name: str | None = None) -> Subject:

@@ -65,6 +65,7 @@ def test_some_failures_are_code_4_and_one_is_its_own(
         ["-m", "all-mri-x7", PHANTOM],
         ["-m", "espcn-mr-kspace-x2", "--scale", "3", PHANTOM],
         ["-m", "all", "--forward", "lens", PHANTOM],
+        ["-m", "classical", "--snr", "0", PHANTOM],
         [PHANTOM],
         ["-m", "all"],
     ],

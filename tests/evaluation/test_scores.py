@@ -122,6 +122,23 @@ def test_back_projection_reproduces_its_input() -> None:
     assert GaussianDecimation(2).fwhm is None
 
 
+def test_noise_is_rician_for_heads_always_the_same_and_has_the_size_asked_for() -> None:
+    truth = head((96, 80))
+    subject = Subject("head", "mr", truth)
+    clean = subject.degraded("detector", 2)[1].coarse
+    noisy, again = (subject.degraded("detector", 2, snr=20)[1].coarse for _ in range(2))
+    assert np.array_equal(noisy, again)
+    sigma = np.quantile(clean, 0.995) / 20
+    inside = clean > 10 * sigma
+    assert (noisy - clean)[inside].std() == pytest.approx(sigma, rel=0.1)
+    assert noisy[clean == 0].mean() == pytest.approx(1.2533 * sigma, rel=0.1), (
+        "the mean of Rayleigh's distribution"
+    )
+    other = Subject("sky", "astronomy", truth - 100)
+    clean, noisy = (other.degraded("detector", 2, snr)[1].coarse for snr in (None, 20))
+    assert abs((noisy - clean).mean()) < 0.2 * (noisy - clean).std()
+
+
 @pytest.mark.parametrize("forward", ["kspace", "gaussian", "bicubic", "detector"])
 def test_a_bad_pixel_makes_its_coarse_pixel_bad_and_no_other(forward: str) -> None:
     fine = head()
