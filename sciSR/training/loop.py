@@ -79,6 +79,11 @@ def train(
     fabric = make_fabric(loop.precision, device, devices, nodes, loop.batch)
     fabric.launch()
     run = on_first(fabric, lambda: open_run(out, config.name, resume=resume, overwrite=overwrite))
+    if config.model.architecture == "SparseCoding":  # learned without gradients
+        from sciSR.training.dictionary import fit
+
+        fit(config, patches, run.path, fabric=fabric, show=show)
+        return run, True
     torch.manual_seed(loop.seed)
     networks = Networks(config).to(memory_format=torch.channels_last)
     model, optimizer = fabric.setup(networks, optimizers.build(config.optimizer, networks))
