@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +90,10 @@ def _progress(name: str, steps: int, *, quiet: bool) -> Iterator[tuple[Show, Tic
         with _bar(name, steps) as both:
             yield both
     else:
-        yield lambda line: click.echo(line, err=True), lambda step, ms: None
+        from sciSR.training.logs import heartbeat
+
+        show = functools.partial(click.echo, err=True)
+        yield show, heartbeat(show, steps)
 
 
 @contextlib.contextmanager

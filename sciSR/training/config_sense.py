@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sciSR.errors import ModelError
+from sciSR.models.spec import CONDITIONS
 from sciSR.training.config import TrainConfig
 from sciSR.training.overrides import closest
 
-CONDITIONS = ("noise", "fwhm", "kspace")
+LOSSES = (
+    "l1", "mse", "charbonnier", "huber", "log_mse", "fourier", "gradient", "ssim", "vgg", "features",
+)  # fmt: skip
 
 BOUNDS = {
     "model.scale": "[2, inf)",
@@ -151,6 +154,12 @@ def _rest(config: TrainConfig) -> Iterator[Found]:
             ("name",),
             Problem(f"{config.name!r} can't be a file name", "use letters, digits, '-', '_' and '.'"),
         )
+    for number, term in enumerate(config.loss.terms):
+        if term.kind not in LOSSES:
+            yield (
+                ("loss", "terms", number, "kind"),
+                Problem(f"there is no {term.kind!r}", closest(term.kind, LOSSES)),
+            )
     if not config.loss.terms:
         yield ("loss", "terms"), Problem("must have one term at least", "e.g. [{kind: l1}]")
     if config.loss.consistency != "none" and config.consistency == "none":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,30 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def heartbeat(show: Callable[[str], None], steps: int, pause: float = 60.0) -> Callable[[int, float], None]:
+    """A function that is told (steps done, milliseconds of one) and shows a line now and then: for long ways between
+    validations where there is no bar.
+
+    Parameters
+    ----------
+    show : callable
+    steps : int
+        Of the run.
+    pause : float
+        Least seconds between two lines.
+    """
+    last = time.monotonic()
+
+    def tick(step: int, ms: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= pause:
+            last = now
+            show(f"step {step}/{steps}  {ms:.1f} ms/step  {duration(ms * (steps - step) / 1000)} left")
+
+    return tick
 
 
 class Events:

@@ -59,9 +59,11 @@ class Record:
         self.fabric, self.writes = fabric, fabric.is_global_zero
         self._show = show
         self.events: logs.Events | None = None
+        self._first = 0
 
     def begin(self, state: State) -> None:
         """Keep the configuration, and say how a resumed one differs."""
+        self._first = state.step
         if not self.writes:
             return
         if state.step:
@@ -106,7 +108,10 @@ class Record:
         """Close the logs, and draft the card of a run that came to its end."""
         if self.events is not None:
             self.events.close()
-        if self.writes and whole:
+        trained = (
+            state.step > self._first or not self.run.card.exists()
+        )  # a finished run's card may have been edited
+        if self.writes and whole and trained:
             write_draft(self.run, self.config, self.patches, state, self.fabric)
 
     def _draw(self, network: nn.Module, step: int) -> None:

@@ -7,6 +7,7 @@ all of sciSR. ``scisr train`` is the same with a progress bar.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def run(given: argparse.Namespace) -> int:
     """Train with the options of the command line."""
     import torch
 
+    from sciSR.training.logs import heartbeat
     from sciSR.training.loop import train
     from sciSR.training.machine import is_first
     from sciSR.training.run_folder import refuse_older
@@ -53,6 +55,7 @@ def run(given: argparse.Namespace) -> int:
     def ready(config: TrainConfig) -> None:
         refuse_older(given.out, config.name, resume=given.resume, overwrite=given.overwrite)
 
+    show = functools.partial(print, flush=True)
     config, patches = open_source(given.source, given.set, given.patches, given.data, ready)
     folder, whole = train(
         config,
@@ -63,7 +66,8 @@ def run(given: argparse.Namespace) -> int:
         device=given.device,
         devices=given.devices,
         nodes=given.nodes,
-        show=lambda line: print(line, flush=True),
+        show=show,
+        tick=heartbeat(show, config.training.steps),
     )
     if not is_first():  # of several processes one speaks
         return 0 if whole else 130

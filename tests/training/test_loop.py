@@ -17,6 +17,7 @@ from sciSR.errors import SciSRError, UsageError
 from sciSR.models.files import architecture, load_model
 from sciSR.training.config import AdversarialConfig, LossTerm, TrainConfig
 from sciSR.training.config_file import load_config
+from sciSR.training.logs import heartbeat
 from sciSR.training.loop import train
 from sciSR.training.machine import make_fabric
 from sciSR.training.networks import Average, Networks
@@ -315,3 +316,11 @@ def test_mixed_precision_leaves_the_input_whole():
         network.body[-2].weight.zero_()
         assert torch.equal(network(x), interpolate(Batch(x, torch.zeros(1, 1, 16, 16), x, x)))
         assert fabric.autocast().fast_dtype == torch.bfloat16
+
+
+def test_heartbeat_speaks_after_its_pause_and_not_before():
+    lines: list[str] = []
+    heartbeat(lines.append, 100, pause=3600)(10, 5.0)
+    assert lines == []
+    heartbeat(lines.append, 100, pause=0)(10, 500.0)
+    assert lines == ["step 10/100  500.0 ms/step  0:45 left"]

@@ -100,10 +100,12 @@ def test_handlers_of_signals_are_put_back(tmp_path):
 def test_run_that_is_over_stays_as_it_is(tmp_path):
     config = toy_config(training__steps=2, training__validate_every=2)
     run, _ = train(config, ToyPatches(), tmp_path, device="cpu", show=str)
+    run.card.write_text("name: toy\nsummary: written by hand\n")
     before = run.weights.read_bytes()
     again, ended = train(config, ToyPatches(), tmp_path, device="cpu", resume=True, show=str)
     assert ended
     assert again.weights.read_bytes() == before
+    assert "written by hand" in again.card.read_text()
 
 
 def test_resume_without_a_run_begins_one(tmp_path):
