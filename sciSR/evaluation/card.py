@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sciSR.errors import SciSRError, UnreadableError
+from sciSR.errors import SciSRError, UnreadableError, UsageError
 from sciSR.evaluation import prose, protocols
 from sciSR.evaluation.cache import ScoreCache
 from sciSR.evaluation.methods import count
@@ -26,6 +26,7 @@ from sciSR.evaluation.terms import read_terms, refuse_unstated, terms_of
 from sciSR.files import atomic_output
 from sciSR.models.files import WEIGHTS, load_model, load_spec
 from sciSR.models.spec import ModelSpec
+from sciSR.provenance import file_sha256
 
 SHOWN = {
     "mr": ("psnr", "ssim", "nrmse", "bias"),
@@ -119,7 +120,19 @@ def complete(
     if spec.adversarial:
         known["adversarial"] = True
     card |= known
+    if "recipe" in card:
+        card["recipe"] = _portable(card["recipe"])
     return {key: card[key] for key in [*ORDER, *(k for k in card if k not in ORDER)] if key in card}
+
+
+def _portable(value: Any) -> Any:
+    """A recipe without what is true on one machine only: absolute paths keep their names, the data root goes."""
+    if isinstance(value, dict):
+        return {key: _portable(each) for key, each in value.items() if key != "root"}
+    if isinstance(value, list | tuple):
+        return [_portable(each) for each in value]
+    is_path = isinstance(value, str) and (value.startswith(("/", "..", "~")) or value[1:3] == ":\\")
+    return value.replace("\\", "/").rpartition("/")[2] if is_path else value
 
 
 def _files(card: Mapping[str, Any], data: Path, *, shipped: bool) -> list[dict[str, Any]]:
@@ -131,8 +144,15 @@ def _files(card: Mapping[str, Any], data: Path, *, shipped: bool) -> list[dict[s
         terms = terms_of(name, table)
         about = {} if terms is None else {"licence": terms.stated or terms.licence, "origin": terms.origin}
         row = {"file": name, "licence": "not stated", **row, **about}
+        if not row.get("sha256") and (data / name).is_file():
+            row["sha256"] = file_sha256(data / name)
         found.append({key: value for key, value in row.items() if key != "group"})
     if shipped:
+        if not found and card.get("recipe", {}).get("data", {}).get("simulated", 0) < 1:
+            raise UsageError(
+                "the draft names no file that the network was trained on",
+                remedy="put the draft of its training beside the weights, or keep them (--out elsewhere --unshipped)",
+            )
         refuse_unstated([row["file"] for row in found if row.get("role", "train") == "train"], table)
     return found
 
@@ -245,8 +265,10 @@ def main() -> int:
     cache = ScoreCache(given.cache)
     try:
         for weights in given.weights:
+            draft = read_draft(weights)
+            _files(draft, given.data, shipped=not given.unshipped)  # refused before an hour of measuring
             tables = measure_all(weights, given.data, cache)
-            card = complete(read_draft(weights), weights, tables, given.data, shipped=not given.unshipped)
+            card = complete(draft, weights, tables, given.data, shipped=not given.unshipped)
             target = given.out / f"{card['name']}.safetensors"
             given.out.mkdir(parents=True, exist_ok=True)
             if target.resolve() != weights.resolve():

@@ -58,7 +58,11 @@ def draft(*files: str) -> dict[str, object]:
         "limits": ["Not evaluated yet.", "Knees only."],
         "data": {"files": entries},
         "training": {"steps": 5, "commit": "abc", "seed": 1},
-        "recipe": {"optimizer": {"lr": 0.001}},
+        "recipe": {
+            "optimizer": {"lr": 0.001},
+            "model": {"start": "/home/me/runs/first.safetensors"},
+            "data": {"root": "/home/me", "train": ["mri/train/*.nii.gz"]},
+        },
     }
 
 
@@ -80,6 +84,8 @@ def test_a_card_tells_data_recipe_measurement_and_limits(root: Path, tmp_path: P
     }
     assert "rician noise, signal to noise 20 to 200" in found["forward_model"]["description"]
     assert found["training"]["commit"] == "abc"
+    assert found["recipe"]["model"]["start"] == "first.safetensors", "no path of one machine"
+    assert found["recipe"]["data"] == {"train": ["mri/train/*.nii.gz"]}
     assert found["limits"][0] == "Research use only, not for diagnosis."
     assert "Knees only." in found["limits"]
     assert not any("Not evaluated" in text or "(say" in text for text in [*found["limits"], found["summary"]])
@@ -99,11 +105,10 @@ def test_a_card_is_read_back_as_it_was_written_and_is_small(root: Path, tmp_path
     assert load_card(weights) == found
     assert weights.with_suffix(".yaml").stat().st_size < 12_000
     again = card.complete(load_card(weights), weights, card.measure_all(weights, root), root)
-    times = ("means", "rows")
     assert {k: v for k, v in again.items() if k != "measured"} == {
         k: v for k, v in found.items() if k != "measured"
     }
-    for part in times:
+    for part in ("means", "rows"):
         assert (
             again["measured"]["tables"]["mr-kspace"][part] == found["measured"]["tables"]["mr-kspace"][part]
         )
@@ -113,6 +118,11 @@ def test_a_card_is_read_back_as_it_was_written_and_is_small(root: Path, tmp_path
 def test_weights_from_files_without_stated_terms_are_not_shipped(root: Path, name: str) -> None:
     with pytest.raises(UsageError, match=name):
         finished(root, "mri/train/a.nii.gz", name)
+
+
+def test_weights_that_do_not_say_what_they_were_trained_on_are_not_shipped(root: Path) -> None:
+    with pytest.raises(UsageError, match="names no file"):
+        finished(root)
 
 
 def test_adversarial_networks_say_that_they_invent(root: Path) -> None:
