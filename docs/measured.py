@@ -1,6 +1,7 @@
-"""Write the README's table of measured gains from the models' cards: `python docs/measured.py`.
+"""Write the tables of measured gains from the models' cards: `python docs/measured.py`.
 
-The cards stand beside the weights; their numbers come from `benchmarks/quality.py`. A test holds the README to them.
+The README has the default networks, `docs/zoo.md` all that are shipped. The cards stand beside the weights; their
+numbers come from `python -m sciSR.evaluation.card`. A test holds both pages to them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- measured: written by docs/measured.py -->", "<!-- /measured -->"
 
 
-def section() -> str:
-    """The table as Markdown, markers included."""
+def section(every: bool = False) -> str:
+    """The table as Markdown, markers included: of the default networks, or of every shipped one."""
+    from sciSR.inference.candidates import DEFAULT_ARCHITECTURE
     from sciSR.models.files import list_models, load_card
 
-    cards = [card for spec in list_models() if (card := load_card(spec.name))]
+    shown = [spec for spec in list_models() if every or spec.architecture == DEFAULT_ARCHITECTURE]
+    cards = [card for spec in shown if (card := load_card(spec.name))]
     lines = [
         "| network | undoes | measured on | gain over the best classical method: mean | median | least |",
         "|---|---|---|---|---|---|",
@@ -34,13 +37,17 @@ def _line(card: dict[str, Any], name: str, table: dict[str, Any]) -> str:
     )
 
 
-def updated(text: str) -> str:
-    """The README with a fresh table."""
+def updated(text: str, every: bool = False) -> str:
+    """A page with a fresh table."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return head + section() + tail
+    return head + section(every) + tail
 
+
+PAGES = {"README.md": False, "docs/zoo.md": True}
+"""Page and whether it shows every network."""
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(updated(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, every in PAGES.items():
+        page = ROOT / name
+        page.write_text(updated(page.read_text(encoding="utf-8"), every), encoding="utf-8")
