@@ -94,6 +94,7 @@ def fit(
     from sciSR.training.machine import make_fabric
     from sciSR.training.networks import spec_of
     from sciSR.training.record import Record
+    from sciSR.training.visit import visit
 
     _check(config)
     began = time.perf_counter()
@@ -110,14 +111,17 @@ def fit(
 
     loop = config.training
     fabric = make_fabric("fp32", "cpu", 1, 1, loop.batch) if fabric is None else fabric
+    network = network.to(fabric.device)
     spec = spec_of(config, network)
     loss = build(config, spec.receptive_field, fabric.device)
+    seen = visit(next(iter(patches.batches(0, loop.batch, loop.seed))), config, 0).to(fabric.device)
+    with torch.no_grad():
+        value = float(loss(network(seen.input), seen)[0])
+    state = State(loop.steps, {"loss": value}, 1, seconds=time.perf_counter() - began)
     run = RunFolder(Path(folder))
     record = Record(run, config, spec, patches, loss, fabric, show)
-    state = State()
-    record.begin(state)
-    state.step, state.seconds, state.counted = loop.steps, time.perf_counter() - began, 1
-    record.validate(network.to(fabric.device), state, 0.0)
+    record.begin(State())
+    record.validate(network, state, 0.0)
     record.end(state, True)
     return run.weights
 
