@@ -6,6 +6,7 @@ region that comes with a halo of real or mirrored pixels; the Fourier stage need
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -122,11 +123,23 @@ class NetworkStage:
         z = self.normaliser.stretch(values * self.normaliser.inverse_scale)
         x = z[None, None].contiguous(memory_format=torch.channels_last)
         told = [x.new_tensor([self.condition])] if self.condition else []
-        with torch.inference_mode(), torch.autocast(values.device.type, torch.bfloat16, enabled=self.bf16):
+        with (
+            torch.inference_mode(),
+            _full_float32(),
+            torch.autocast(values.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
             out = self.model(x, *told).float()[0, 0]
         top, left = (f.start - scale * c.start for f, c in zip(fine, coarse, strict=True))
         out = out[top : top + len(fine[0]), left : left + len(fine[1])]
         return self.normaliser.unstretch(out) * self.normaliser.scale
+
+
+def _full_float32() -> AbstractContextManager[None]:
+    """Convolutions of float32 with all its bits: by default CUDA rounds their inputs to ten (TF32)."""
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False
+    )
 
 
 @dataclass(frozen=True)
