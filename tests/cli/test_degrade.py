@@ -292,3 +292,36 @@ def test_nothing_is_overwritten_unasked_and_a_batch_goes_on(tmp_path: Path) -> N
     assert scisr("degrade", one, "--out-dir", out, "-q") == 2
     assert scisr("degrade", one, "--out-dir", out, "-q", "--overwrite") == 0
     assert scisr("degrade", broken, "-o", tmp_path / "x.fits", "-q") == 3
+
+
+def test_the_page_s_configuration_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (SAMPLES.parent / "docs" / "degrade.md").read_text(encoding="utf-8")
+    config = tmp_path / "degrade.yaml"
+    config.write_text(page.split("```yaml\n")[1].split("```")[0])
+    two = frame(tmp_path, name="b.fits", unit="MJy/sr")
+    words = [
+        "degrade",
+        frame(tmp_path, name="a.fits"),
+        two,
+        "--out-dir",
+        tmp_path / "low",
+        "--config",
+        config,
+        "--json",
+    ]
+    assert scisr(*words) == 0
+    one, other = (result["parts"][0]["forward"] for result in json.loads(capsys.readouterr().out)["results"])
+    assert one["fwhm"] != other["fwhm"]  # each file has draws of its own
+    for drawn in (one, other):
+        assert 0.8 <= drawn["fwhm"] <= 1.6
+        assert drawn["psf"] in ("moffat", "airy")
+
+
+def test_pictures_and_clips_become_coarser_too(tmp_path: Path) -> None:
+    low = tmp_path / "low.ser"
+    assert scisr("degrade", SAMPLES / "planet.ser", "-o", low, "--scale", 2) == 0
+    before, after = sciSR.read(SAMPLES / "planet.ser"), sciSR.read(low)
+    assert after.shape == (before.shape[0], before.shape[1] // 2, before.shape[2] // 2)
+    whole = (slice(None),) * 3
+    blocks = before.data[whole].astype(float).reshape(*after.shape[:2], 2, after.shape[2], 2).mean((2, 4))
+    assert np.abs(after.data[whole] - blocks).max() <= 0.51  # rounded to whole numbers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -153,3 +155,22 @@ def test_zero_filled_lines_leave_a_magnitude():
 def test_impossible_parameters_are_refused(wrong, named):
     with pytest.raises(UsageError, match=named):
         Degradation(**wrong)
+
+
+def test_numpy_and_torch_are_enough():
+    """Networks are trained on machines that have little else."""
+    code = (
+        "import sys\n"
+        "for name in ('scipy', 'astropy', 'nibabel', 'pydicom', 'skimage', 'pydantic', 'ruamel', 'click'):\n"
+        "    sys.modules[name] = None\n"
+        "import numpy, torch\n"
+        "from sciSR.training.config import ForwardConfig\n"
+        "from sciSR.training.degradation import draw\n"
+        "kinds = ('kspace', 'gaussian', 'detector', 'bicubic')\n"
+        "for kind in kinds:\n"
+        "    config = ForwardConfig(kind, psf=('airy',), fwhm=1.0, partial_fourier=0.7, apodisation=0.5)\n"
+        "    print(tuple(draw(config, 2, numpy.random.default_rng(0)).apply(torch.ones(24, 20)).shape))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:4] == ["(12, 10)"] * 4
