@@ -110,8 +110,9 @@ def subject_of(image: Image, planes: int = PLANES, name: str | None = None) -> S
         what = "labels have no sharpness" if image.kind == "labels" else f"pixels of type {image.dtype}"
         raise UnsupportedError(f"{what}: nothing to be evaluated", where=image.where)
     domain = image.domain
-    if rgb_axis(image) is not None:
-        image = mixture(image, LUMA)
+    colours = rgb_axis(image)
+    if colours is not None:
+        image = mixture(image, colours, LUMA)
     indices = plane_indices(image)
     window = _window(image)
     pixels = (window[0].stop - window[0].start) * (window[1].stop - window[1].start)

@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 
 import sciSR
+from networks import write_network
 from sciSR.evaluation import methods
 from sciSR.evaluation.measure import measure
 from sciSR.evaluation.subject import subject_of
@@ -68,6 +69,14 @@ def test_a_volume_of_another_domain_is_no_network_s_of_a_group(volume: Path) -> 
     assert found.exit_code == 2
     insisted = sciSR.evaluate("espcn-astro-x2", volume, device="cpu")
     assert insisted.tables[0].name == "mr detector"
+
+
+def test_a_network_for_photographs_is_scored_plainly(field: Path, tmp_path: Path) -> None:
+    told = {"domain": "natural", "forward_model": "bicubic", "normalisation": "unit"}
+    weights = write_network(tmp_path, "FSRCNN", 2, **told)
+    [table] = sciSR.evaluate(weights, field, device="cpu").tables
+    assert table.name == "generic bicubic"
+    assert "scatter" not in table.measures
 
 
 def test_classical_methods_alone_at_any_scale_and_forward_model(volume: Path) -> None:

@@ -163,6 +163,13 @@ def test_the_central_planes_are_measured_and_the_whole_volume_normalises() -> No
     assert subject_of(Image.from_array(volume[:4]), planes=4).around is None
 
 
+def test_of_colours_the_luminance_is_measured() -> None:
+    rgb = np.random.default_rng(0).random((3, 16, 20))
+    found = subject_of(Image(rgb, ("rgb", "y", "x"), ("y", "x")))
+    expected = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
+    assert np.allclose(found.planes, expected[None], rtol=1e-12)
+
+
 def test_masked_pixels_are_bad_and_labels_are_refused() -> None:
     data = np.ones((16, 16))
     mask = np.zeros((16, 16), bool)
