@@ -60,7 +60,8 @@ def find_files(
     Raises
     ------
     UsageError
-        No file is found, or the same subject, field or pixels are named for training and for validation.
+        No file is found, a pattern can't be looked for, or the same subject, field or pixels are named for training and
+        for validation.
     """
     data = config.data
     root = Path(data.root if root is None else root)
@@ -83,9 +84,13 @@ def find_files(
     train, held = [path for path in train if path in known], [path for path in held if path in known]
     if not train and data.simulated < 1:
         raise UsageError(f"none of {len(left_out)} files can be used: {first[1]}", where=root)
-    if data.validation:
+    if held:
         refuse_overlap([known[path] for path in train], [known[path] for path in held])
     elif train:
+        if data.validation:
+            _warn(
+                f"{root}: no file of data.validation can be used; a share of the training files is held out instead"
+            )
         train, held = hold_out([known[path] for path in train], data.validation_share)
     return Files(
         root, tuple(train), tuple(held), _names(list(known.values()), root), tuple(missing), left_out
@@ -96,7 +101,14 @@ def _expand(root: Path, patterns: Iterable[str], missing: list[str]) -> list[Pat
     """Files and folders that fit, each once; a folder that others are in is not meant itself."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        fits = [path for path in sorted(root.glob(pattern)) if not path.name.startswith(".")]
+        try:
+            fits = [path for path in sorted(root.glob(pattern)) if not path.name.startswith(".")]
+        except (NotImplementedError, ValueError) as error:  # absolute, empty, or with ** inside a name
+            raise UsageError(
+                f"the pattern {pattern!r} can't be looked for below a folder ({error})",
+                where=root,
+                remedy="give it relative to data.root, e.g. '**/*.fits'",
+            ) from error
         inside = {parent for path in fits for parent in path.parents}
         fits = [path for path in fits if path not in inside]
         if not fits:

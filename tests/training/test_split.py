@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sample_files import config_of, smooth, write_picture, write_sky, write_volume
 
 from sciSR.errors import SciSRWarning, UsageError
+from sciSR.training.config_file import load_config
 from sciSR.training.files import find_files
 from sciSR.training.identity import (
     Field,
@@ -240,6 +241,33 @@ def test_what_is_missing_or_unreadable_is_left_out_with_one_line_each(tmp_path):
 def test_no_file_at_all_is_an_error_that_names_the_folder(tmp_path):
     with pytest.warns(SciSRWarning), pytest.raises(UsageError, match=rf"{tmp_path}.*data\.train"):
         find_files(config_of(tmp_path, train=("*.nii",)))
+
+
+@pytest.mark.parametrize("pattern", ["/data/*.nii", ""])
+def test_patterns_that_can_t_be_looked_for_are_usage_errors(tmp_path, pattern):
+    with pytest.raises(UsageError, match=r"relative to data\.root"):
+        find_files(config_of(tmp_path, train=(pattern,)))
+
+
+def test_without_a_usable_validation_file_whole_subjects_are_held_out(tmp_path):
+    """A wrong pattern made the training files validate themselves, said to be of one subject."""
+    for k in range(4):
+        write_volume(tmp_path / f"sub-{k}.nii", seed=k)
+    with pytest.warns(SciSRWarning, match="held out instead"):
+        files = find_files(config_of(tmp_path, validation=("nothing/*.nii",)))
+    assert files.validation
+    assert not set(files.validation) & set(files.train)
+
+
+def test_a_subject_s_contrasts_stay_together_on_the_base_that_the_docs_name(tmp_path):
+    """The recipe's own pattern took every other file for a subject of its own, so one was trained and validated on."""
+    for seed, name in enumerate(("sub-1_T1w.nii", "sub-1_T2w.nii", "sub-2_T1w.nii", "sub-2_T2w.nii")):
+        write_volume(tmp_path / name, seed=seed)
+    recipe = Path(__file__).parents[2] / "configs" / "train" / "mri-x2.yaml"
+    own = ("data.train=['*.nii']", "data.validation=[]", "data.exclude=[]", "data.validation_share=0.5")
+    files = find_files(load_config(recipe, own), tmp_path)
+    assert {path.name[:5] for path in files.train}.isdisjoint(path.name[:5] for path in files.validation)
+    assert len(files.train) == len(files.validation) == 2
 
 
 @pytest.mark.realdata
