@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sciSR.errors import UnreadableError, UsageError
+from sciSR.errors import SciSRError, UnreadableError, UsageError
 from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
 
@@ -89,7 +89,20 @@ class Session:
         self.parts = {key: part for key, part in parts.items() if part is not None}
 
     def save(self, state: State) -> None:
-        """Write it all."""
+        """Write it all.
+
+        Raises
+        ------
+        SciSRError
+            The weights are not finite: the older checkpoint stays, so that the run can go on from there.
+        """
+        for name, value in self.parts["model"].state_dict().items():
+            if not torch.isfinite(value).all():
+                raise SciSRError(
+                    f"weights {name} are not finite after step {state.step}; the last checkpoint is kept",
+                    where=self.path,
+                    remedy="lower optimizer.lr or optimizer.clip, then go on with --resume",
+                )
         save(self.path, {key: part.state_dict() for key, part in self.parts.items()} | {"state": vars(state)})
 
     def restore(self) -> State:

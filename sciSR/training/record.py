@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +25,9 @@ from sciSR.training.machine import on_first
 from sciSR.training.pair import Batch, Patches
 from sciSR.training.run_folder import RunFolder, changes, write_config
 from sciSR.training.validation import chunks, predict, validate
+
+AGAIN = "lower optimizer.lr or optimizer.clip, or try training.precision fp32, then go on with --resume"
+"""What to do about values that are not finite."""
 
 
 class Record:
@@ -85,6 +89,13 @@ class Record:
         row |= {f"train_{key}": value / state.counted for key, value in state.sums.items()}
         # Running statistics of a batch normalisation differ between processes: the first one's are kept, and measured.
         row |= on_first(self.fabric, lambda: validate(network, self.held, self.loss, loop.batch))
+        if not math.isfinite(row["loss"]):  # the last step's weights, which no training loss has seen yet
+            raise SciSRError(
+                f"the loss of the held-out patches after step {state.step} is not finite ({row['loss']:g}); "
+                "nothing was kept of it",
+                where=self.run.path,
+                remedy=AGAIN,
+            )
         better = row["loss"] < state.best
         state.best, state.waited = min(state.best, row["loss"]), 0 if better else state.waited + 1
         state.sums, state.counted = {}, 0
@@ -134,5 +145,5 @@ def not_finite(run: RunFolder, batch: Batch, step: int, values: dict[str, float]
     return SciSRError(
         f"the loss of step {step} is not finite ({shown}); the file holds its batch",
         where=path,
-        remedy="lower optimizer.lr or optimizer.clip, or try training.precision fp32, then go on with --resume",
+        remedy=AGAIN,
     )

@@ -95,12 +95,17 @@ def open_run(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolde
     Raises
     ------
     UsageError
-        There is such a run, and neither was asked for.
+        There is such a run, and neither was asked for; or the folder can't be made.
     """
     run = _refuse(out, name, resume=resume, overwrite=overwrite)
-    if overwrite and run.path.exists():
-        shutil.rmtree(run.path)
-    run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        if overwrite and run.path.exists():
+            shutil.rmtree(run.path)
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"can't be made ({error.strerror})", where=run.path, remedy="give another --out"
+        ) from error
     return run
 
 
@@ -112,7 +117,7 @@ def refuse_older(out: Path, name: str, *, resume: bool, overwrite: bool) -> None
 
 def _refuse(out: Path, name: str, *, resume: bool, overwrite: bool) -> RunFolder:
     run = RunFolder(Path(out) / name)
-    there = run.path.exists() and any(run.path.iterdir())
+    there = run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir()))
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other", remedy="give one of them")
     if overwrite and there and not (run.config.exists() or run.checkpoint.exists()):

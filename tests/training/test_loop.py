@@ -15,6 +15,7 @@ from toy_training import ToyPatches, history_of, toy_config
 
 from sciSR.errors import SciSRError, UsageError
 from sciSR.models.files import architecture, load_model
+from sciSR.training import checkpoint
 from sciSR.training.config import AdversarialConfig, LossTerm, TrainConfig
 from sciSR.training.config_file import load_config
 from sciSR.training.logs import heartbeat
@@ -22,6 +23,7 @@ from sciSR.training.loop import train
 from sciSR.training.machine import make_fabric
 from sciSR.training.networks import Average, Networks
 from sciSR.training.pair import Batch
+from sciSR.training.run_folder import open_run
 from sciSR.training.validation import interpolate
 from sciSR.training.visit import visit
 
@@ -127,6 +129,34 @@ def test_folder_that_is_no_run_is_never_removed(tmp_path):
     with pytest.raises(UsageError, match="not a run's folder"):
         run(tmp_path, toy_config(), overwrite=True)
     assert mine.read_text() == "years of work"
+
+
+def test_weights_that_the_last_step_ruined_are_not_kept(tmp_path):
+    """Its own loss was still finite; the run ended with success and weights of NaN."""
+    config = toy_config(training__steps=1, optimizer__lr=1e30, schedule__warmup=0)
+    with pytest.raises(SciSRError, match="held-out patches after step 1 is not finite"):
+        run(tmp_path, config)
+    assert not (tmp_path / "toy" / "toy.safetensors").exists()
+
+
+def test_a_checkpoint_of_ruined_weights_does_not_replace_the_last_good_one(tmp_path):
+    """Going on from it gave NaN for ever."""
+    network = torch.nn.Linear(2, 2)
+    session = checkpoint.Session(tmp_path / "checkpoint.pt", network, None, None, None, None)
+    session.save(checkpoint.State(step=1))
+    with torch.no_grad():
+        network.weight[0, 0] = math.nan
+    with pytest.raises(SciSRError, match="not finite after step 2"):
+        session.save(checkpoint.State(step=2))
+    assert checkpoint.load(session.path)["state"]["step"] == 1
+
+
+def test_a_folder_that_can_t_be_made_is_a_usage_error(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UsageError, match="can't be made"):
+        open_run(tmp_path / "runs", "toy", resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="exists already"):
+        open_run(tmp_path, "runs", resume=False, overwrite=False)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
