@@ -12,7 +12,7 @@ from sciSR.cli.progress import shown
 HELP = """Draw the patches of a training configuration into one file.
 
 The file holds the patches, the held-out ones, the configuration and the names and hashes of the files they were
-drawn from. It has 60 MB at most; training from it needs NumPy and torch alone.
+drawn from. It has 60 MB at most; training from it needs no reader of any of these formats.
 
 \b
   scisr prepare configs/train/mri-x2.yaml -o patches.npz --data /data
