@@ -15,10 +15,10 @@ BEGIN, END = "<!-- measured: written by docs/measured.py -->", "<!-- /measured -
 
 def section(every: bool = False) -> str:
     """The table as Markdown, markers included: of the default networks, or of every shipped one."""
-    from sciSR.inference.candidates import DEFAULT_ARCHITECTURE
+    from sciSR.inference.candidates import default_architecture
     from sciSR.models.files import list_models, load_card
 
-    shown = [spec for spec in list_models() if every or spec.architecture == DEFAULT_ARCHITECTURE]
+    shown = [spec for spec in list_models() if every or _is_default(spec, default_architecture)]
     cards = [card for spec in shown if (card := load_card(spec.name))]
     lines = [
         "| network | undoes | measured on | gain over the best classical method: mean | median | least |",
@@ -26,6 +26,10 @@ def section(every: bool = False) -> str:
         *(_line(card, name, table) for card in cards for name, table in card["measured"]["tables"].items()),
     ]
     return "\n".join([BEGIN, *lines, END])
+
+
+def _is_default(spec: Any, default: Any) -> bool:
+    return spec.architecture == default(spec.domain, spec.scale)
 
 
 def _line(card: dict[str, Any], name: str, table: dict[str, Any]) -> str:

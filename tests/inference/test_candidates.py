@@ -131,3 +131,25 @@ def test_unequal_and_fractional_factors_have_no_network() -> None:
         assert reach(spec, scale) is None
     assert reach(spec, (Fraction(9),) * 2).step == 3
     assert not is_adversarial(spec)
+
+
+def test_auto_takes_what_its_cards_say_is_best() -> None:
+    """The preferred architectures are constants, because cards are slow to read: they must not go stale."""
+    from sciSR.inference.candidates import _measured_gain, is_adversarial
+    from sciSR.models.files import WEIGHTS, list_models
+
+    shipped = [spec for spec in list_models() if (WEIGHTS / f"{spec.name}.safetensors").is_file()]
+    tasks = {(spec.domain, spec.forward_model, spec.scale) for spec in shipped}
+    for domain, forward, scale in tasks:
+        rivals = [
+            spec
+            for spec in shipped
+            if (spec.domain, spec.forward_model, spec.scale) == (domain, forward, scale)
+            and not is_adversarial(spec)
+            and not spec.conditions  # measured on more than this task
+        ]
+        taken = best_network(domain, forward, (Fraction(scale), Fraction(scale)))
+        if taken is None or len(rivals) < 2:
+            continue
+        best = max(_measured_gain(spec.name) for spec in rivals)
+        assert _measured_gain(taken.spec.name) >= best - 0.05, (domain, forward, scale, taken.spec.name)
