@@ -20,7 +20,7 @@ from sciSR.colour import RGB
 from sciSR.errors import SciSRWarning, UsageError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
-from sciSR.views import NearestView, full_index
+from sciSR.views import full_index, nearest_index
 from scisr_astronomy.clip_record import places_of
 from scisr_astronomy.clip_store import BlockStore
 from scisr_astronomy.picture import Alpha, Attachments, Page
@@ -120,10 +120,12 @@ class PictureWriter:
         page = target.page
         assert page is not None
         x, y = target.factors
-        fine = NearestView(Alpha(page), (y, x))
-        for rows in _bands(target.store.shape, target.dtype.itemsize):
-            values = _converted(fine[rows, :].astype(np.float64), target)[0]
-            target.store.put((rows, slice(None), target.store.shape[2] - 1), values)
+        columns = np.minimum(nearest_index(np.arange(target.store.shape[1]), x), page.columns - 1)
+        for band in _bands(target.store.shape, target.dtype.itemsize):
+            rows = np.minimum(nearest_index(np.arange(band.start, band.stop), y), page.rows - 1)
+            block = Alpha(page)[int(rows[0]) : int(rows[-1]) + 1, :]
+            values, _ = _converted(block[rows - rows[0]][:, columns], target)
+            target.store.put((band, slice(None), target.store.shape[2] - 1), values)
 
     def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
         """Store a block; see :class:`sciSR.adapter.Writer`."""

@@ -170,6 +170,14 @@ def test_opacity_is_repeated_and_clear_pixels_leak_nowhere(tmp_path: Path) -> No
     assert np.array_equal(results[0][good], results[1][good])
 
 
+def test_a_coarser_picture_keeps_its_opacity_too(tmp_path: Path) -> None:
+    path = make(tmp_path, "tiff_alpha")  # 23 x 20: a last row fills no coarse pixel
+    low = sciSR.degrade(sciSR.read(path), scale=2)
+    written = pixels_of(sciSR.write(low, tmp_path / "low.tif"))
+    assert written.shape == (11, 10, 4)
+    assert np.array_equal(written[..., 3], opacity(23, 20)[1:22:2, 1::2, 0])
+
+
 def test_what_a_png_carries_is_carried_over(tmp_path: Path) -> None:
     before = b"".join(
         (
