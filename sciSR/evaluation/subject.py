@@ -59,8 +59,17 @@ class Subject:
             See `degrade`.
         snr : float, optional
             Signal to noise of what they are given: noise is added, always the same for the same image.
+
+        Raises
+        ------
+        UnsupportedError
+            The planes are too small, all bad, or of one value.
         """
-        truth = cut(self.planes, scale)
+        truth = cut(self.planes, scale, self.name)
+        values = truth[np.isfinite(truth)]
+        if values.size == 0 or values.min() == values.max():
+            what = "no finite pixel" if values.size == 0 else f"no value but {values[0]:g}"
+            raise UnsupportedError(f"its planes hold {what}: nothing to be evaluated", where=self.name)
         coarse = degrade(truth, forward, scale)
         around = None if self.around is None else degrade(cut(self.around, scale), forward, scale)
         if snr is not None:
@@ -151,11 +160,13 @@ def _read(
     return np.stack(stack)
 
 
-def cut(planes: NDArray, scale: int) -> NDArray:
-    """The last two axes cut to multiples of the scale."""
+def cut(planes: NDArray, scale: int, name: str | None = None) -> NDArray:
+    """The last two axes cut to multiples of the scale; `name` is for the message if they are too small."""
     height, width = (n // scale * scale for n in planes.shape[-2:])
     if min(height, width) < 4 * scale:
-        raise UnsupportedError(f"planes of {planes.shape[-2]}x{planes.shape[-1]} pixels are too small")
+        raise UnsupportedError(
+            f"planes of {planes.shape[-2]}x{planes.shape[-1]} pixels are too small", where=name
+        )
     return np.ascontiguousarray(planes[..., :height, :width])
 
 

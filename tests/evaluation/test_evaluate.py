@@ -96,6 +96,25 @@ def test_one_bad_file_does_not_stop_the_others(volume: Path, tmp_path: Path) -> 
     assert sciSR.evaluate("classical", bad).exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("value", "shape", "said"),
+    [
+        (np.nan, (36, 40, 2), "no finite pixel"),
+        (7, (36, 40, 2), "no value but 7"),
+        (None, (36, 2, 2), "too small"),
+    ],
+)
+def test_an_image_without_anything_to_score_fails_by_name(volume, tmp_path, value, shape, said) -> None:
+    """It was an unexpected IndexError for MR, success with an empty table for the sky, or told without its name."""
+    values = np.random.default_rng(1).random(shape) if value is None else np.full(shape, value)
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), tmp_path / "empty.nii")
+    found = sciSR.evaluate("classical", [volume, tmp_path / "empty.nii"], planes=1)
+    assert set(found.tables[0].rows) == {"head.nii.gz"}
+    assert found.exit_code == 4
+    assert "empty.nii" in str(found.failures[0].error)
+    assert said in str(found.failures[0].error)
+
+
 def test_two_files_of_one_name_are_two_rows(volume: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     shutil.copy(volume, tmp_path / "other")
