@@ -106,9 +106,9 @@ def limits(spec: ModelSpec, written: Iterable[str], tables: Mapping[str, Table])
 
 
 def _by_kind(spec: ModelSpec, written: list[str]) -> list[str]:
-    if written and any("Research use only" in text for text in written) and not spec.adversarial:
+    if written and any("Research use" in text for text in written) and not spec.adversarial:
         return []  # a person has gone through it
-    out = ["Research use only, not for diagnosis."]
+    out = ["Research use only, not for diagnosis." if spec.domain == "mr" else "Research use."]
     if spec.adversarial:
         out.append(
             "Trained against a discriminator: it invents texture that looks right and was never measured. For pictures "

@@ -19,6 +19,7 @@ from sciSR.evaluation.prose import forward, limits
 from sciSR.evaluation.terms import Terms, read_terms, refuse_unstated, terms_of
 from sciSR.models.files import load_card, load_spec
 from sciSR.models.spec import ModelSpec
+from sciSR.provenance import file_sha256
 
 TABLES = {
     "medical.tsv": (
@@ -199,6 +200,22 @@ def test_the_shipped_networks_were_trained_on_files_that_allow_it(shared_data: P
     for path in sorted(card.WEIGHTS.glob("*.safetensors")):
         files = load_card(path)["data"]["files"]
         refuse_unstated([row["file"] for row in files if row.get("role", "train") == "train"], table)
+
+
+def test_shipped_weights_have_finished_cards_and_are_small() -> None:
+    weights = sorted(card.WEIGHTS.glob("*.safetensors"))
+    cards = [path.with_suffix(".yaml") for path in weights]
+    assert sum(path.stat().st_size for path in [*weights, *cards]) < 40e6
+    assert sum(path.stat().st_size for path in cards) < 1.5e6
+    for path in weights:
+        found = load_card(path)
+        assert found["sha256"] == file_sha256(path), f"{path.name} changed since its card was made"
+        assert found["name"] == path.stem == load_spec(path).name
+        assert found["measured"]["tables"]
+        for table in found["measured"]["tables"].values():
+            assert set(table["gain_db"]["files"]) == set(table["rows"])
+        assert "Research use" in " ".join(found["limits"])
+        assert not any("Not evaluated" in text for text in found["limits"])
 
 
 def test_forward_models_are_told_with_their_parameters() -> None:
