@@ -55,8 +55,7 @@ class FeatureNetwork(nn.Module):
 
     Notes
     -----
-    ``forward``: float32 ``[B, 1, H, W]`` in network units -> list of ``[B, C, H / 2^i, W / 2^i]``, each channel divided
-    by its standard deviation over the patches it was trained on.
+    ``forward``: float32 ``[B, 1, H, W]`` in network units -> list of ``[B, C, H / 2^i, W / 2^i]``, scaled by `measure`.
     """
 
     def __init__(self, widths: tuple[int, ...] = (24, 48, 96)) -> None:
@@ -81,10 +80,28 @@ class FeatureNetwork(nn.Module):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> None:
-        """Set each channel's standard deviation from images ``[B, 1, H, W]``."""
+        """Set what each channel is divided by, from images ``[B, 1, H, W]``.
+
+        First its standard deviation, so that all channels of a stage count alike; then each stage as a whole such that
+        detail that is missing costs as much as in the L1 of the pixels: a weight of the loss says what it outweighs.
+        """
+        missing = blurred(images)
+        cost = (missing - images).abs().mean()
         for at, values in enumerate(self(images)):
-            spread = getattr(self, f"spread{at}")
-            spread.mul_(values.std((0, 2, 3))[:, None, None].clamp_min(1e-6))
+            self._divide(at, values.std((0, 2, 3))[:, None, None])
+        for at, (values, without) in enumerate(zip(self(images), self(missing), strict=True)):
+            self._divide(at, (values - without).abs().mean() / cost.clamp_min(1e-12))
+
+    def _divide(self, stage: int, by: Tensor) -> None:
+        getattr(self, f"spread{stage}").mul_(by.clamp_min(1e-6))
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images ``[B, 1, H, W]`` without their finest detail: a Gaussian of 1 pixel sigma, borders repeated."""
+    taps = torch.exp(-0.5 * torch.arange(-4.0, 5.0, device=images.device) ** 2)
+    taps = taps / taps.sum()
+    wide = F.pad(images, (4, 4, 4, 4), mode="replicate")
+    return F.conv2d(F.conv2d(wide, taps[None, None, None]), taps[None, None, :, None])
 
 
 def vicreg(a: Tensor, b: Tensor) -> Tensor:

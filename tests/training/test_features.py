@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sciSR.errors import ModelError, UsageError
 from sciSR.training import features, losses, patch_file, perceptual
 from sciSR.training.config import LossConfig, LossTerm, ModelConfig, TrainConfig
-from sciSR.training.features import FeatureNetwork, load_features, pretrain, save_features, vicreg
+from sciSR.training.features import FeatureNetwork, blurred, load_features, pretrain, save_features, vicreg
 from sciSR.training.pair import Batch
 
 
@@ -39,7 +39,7 @@ def network():
 def ratio(network, stage=2):
     """How much worse missing detail is than detail that lies one pixel off."""
     truth = Stripes().validation().truth
-    low = F.avg_pool2d(F.pad(truth, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    low = blurred(truth)
     shifted = low + (truth - low).roll(1, -1)
     measured = [F.l1_loss(network(x)[stage], network(truth)[stage]) for x in (low, shifted)]
     return (measured[0] / measured[1]).item()
@@ -60,11 +60,15 @@ def test_training_makes_missing_detail_worse_than_displaced_detail(network):
     assert ratio(network) > 1.5 * ratio(random)
 
 
-def test_channels_count_in_units_of_their_deviation(network):
+def test_channels_count_alike_and_missing_detail_as_in_the_pixels(network):
     truths = torch.cat([batch.truth for batch, _ in zip(Stripes().batches(0, 8, 1), range(8), strict=False)])
-    for values in network(truths):
+    missing = blurred(truths)
+    for values, without in zip(network(truths), network(missing), strict=True):
         deviation = values.std((0, 2, 3))
-        torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(deviation, deviation.mean().expand_as(deviation), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            F.l1_loss(values, without), F.l1_loss(truths, missing), rtol=1e-3, atol=0.0
+        )
 
 
 def test_stages_halve_the_resolution(network):
