@@ -359,7 +359,10 @@ class UpscalePlan:
                 "scale": self.normaliser.scale,
             }
             spec = self.models[0][1]
-            step["forward_model"] = self.choice.forward
+            if spec.architecture.startswith("spandrel:"):
+                step["architecture"] = spec.architecture  # what it undoes is not known
+            else:
+                step["forward_model"] = self.choice.forward
             if self.conditions:
                 unit = self.normaliser.scale
                 step["conditions"] = {each.name: each.record(unit) for each in self.conditions}

@@ -44,18 +44,17 @@ class Fit:
     low: float
     width: float
     consistency: str
-    forward_model: str
 
 
 FITS = {
-    # asinh((x - sky) / 2 sigma): from five sigma below the sky to a million above
-    "astronomy": Fit("sky", 2.0, 17.0, "blockmean", "detector"),
+    # asinh((x - sky) / 2 sigma): from 7 sigma below the sky to 3 million above
+    "astronomy": Fit("sky", 2.0, 17.0, "blockmean"),
     # 1 % to 99.5 % quantile: 0 to 1, with room on both sides
-    "mr": Fit("range", 0.05, 1.25, "kspace", "kspace"),
-    "ct": Fit("unit", 0.0, 1.0, "none", "bicubic"),
+    "mr": Fit("range", 0.05, 1.25, "kspace"),
+    "ct": Fit("unit", 0.0, 1.0, "none"),
 }
 """By domain of the image."""
-OTHERWISE = Fit("unit", 0.0, 1.0, "blockmean", "bicubic")
+OTHERWISE = Fit("unit", 0.0, 1.0, "blockmean")
 """For images of no domain: their own least and greatest value are 0 and 1, as in pictures."""
 
 
@@ -97,8 +96,7 @@ def fitted(network: nn.Module, spec: ModelSpec, domain: str) -> tuple[nn.Module,
         return network, spec
     ready = copy.copy(network)  # the same layers; another image may be of another domain
     ready.fit = fit = FITS.get(domain, OTHERWISE)
-    changes = {"normalisation": fit.normalisation, "consistency": fit.consistency}
-    return ready, replace(spec, **changes, forward_model=fit.forward_model)
+    return ready, replace(spec, normalisation=fit.normalisation, consistency=fit.consistency)
 
 
 def load_community(path: Path) -> tuple[CommunityNetwork, ModelSpec, str]:
@@ -187,7 +185,7 @@ def _spec(network: CommunityNetwork, found: Any, path: Path) -> ModelSpec:
         scale=int(found.scale),
         receptive_field=HALO if reach is None else reach,
         multiple=multiple,
-        forward_model=OTHERWISE.forward_model,
+        forward_model="bicubic",  # of most; nobody knows
         domain="natural",
         normalisation=OTHERWISE.normalisation,
         exact_tiling=reach is not None,

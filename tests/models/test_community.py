@@ -148,7 +148,8 @@ def test_flux_is_kept_and_the_file_is_on_record(tmp_path: Path) -> None:
     means = np.asarray(result.data, float).reshape(32, 4, 36, 4).sum((1, 3))
     assert np.abs(means - data).max() <= 1e-5 * np.abs(data).max()
     step = result.provenance.steps[-1]
-    assert step["model"] == "esrgan"
+    assert (step["model"], step["architecture"]) == ("esrgan", "spandrel:ESRGAN")
+    assert "forward_model" not in step
     assert step["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+from fractions import Fraction
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sciSR.errors import ModelError
+from sciSR.inference.candidates import best_network, is_adversarial
 from sciSR.models.espcn import ESPCN
 from sciSR.models.files import WEIGHTS, list_models, load_card, load_model, save_model
 from sciSR.models.spec import ModelSpec, receptive_field
 
 SPEC = ModelSpec("toy", "ESPCN", {"scale": 3}, scale=3, receptive_field=5)
-SHIPPED = ["espcn-astro-x2", "espcn-mr-gaussian-x2", "espcn-mr-kspace-x2"]
+SHIPPED = [spec.name for spec in list_models()]
 
 
 def test_round_trip(tmp_path):
@@ -63,13 +66,23 @@ def test_unknown_names_list_the_known_ones():
         load_model("espcn-astro-x9")
 
 
-def test_shipped_models_are_whole():
-    assert [spec.name for spec in list_models()] == SHIPPED
-    for name in SHIPPED:
-        model, spec, _ = load_model(name)
-        assert spec.name == name == (WEIGHTS / f"{name}.safetensors").stem
-        assert spec.receptive_field == receptive_field(model) == 5
-        assert sum(p.numel() for p in model.parameters()) == 58_212
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_models_are_whole(name):
+    model, spec, _ = load_model(name)
+    path = WEIGHTS / f"{name}.safetensors"
+    assert spec.name == name == path.stem
+    assert name.endswith(f"-x{spec.scale}")
+    assert spec.receptive_field == math.ceil(receptive_field(model))
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    assert path.stat().st_size < 40e6
+    assert is_adversarial(spec) == name.startswith("srgan")
+
+
+def test_every_domain_has_its_default_network():
+    for domain, forward in (("mr", "kspace"), ("mr", "gaussian"), ("astronomy", "detector")):
+        way = best_network(domain, forward, (Fraction(2), Fraction(2)))
+        assert way.times == 1
+        assert not way.spec.conditions
 
 
 @pytest.mark.parametrize("name", SHIPPED)
