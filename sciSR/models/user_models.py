@@ -79,7 +79,9 @@ def add_model(path: str | Path, name: str | None = None, *, overwrite: bool = Fa
         raise ModelError("no such file", where=path)
     if path.suffix != ".safetensors":
         raise ModelError(
-            "no .safetensors file", where=path, remedy="community checkpoints are given to --model as they are"
+            "no .safetensors file",
+            where=path,
+            remedy="community checkpoints are given to --model as they are",
         )
     spec = check_model(path)  # refuses what has no metadata of ours
     name = name or spec.name

@@ -49,4 +49,6 @@ def test_undersampled_simulated_sky():
     scores = measure_scene(scene, 2, [*RIVALS, *networks])
     assert max(gain(scores, network.name) for network in networks) > 1
     for network in networks:
+        if network.spec.consistency == "none":  # takes the noise out, and does not promise to keep the flux
+            continue
         assert abs(scores[network.name]["bias"]) <= max(1.0, abs(scores["cubic"]["bias"]))
