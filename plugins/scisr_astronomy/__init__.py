@@ -1,4 +1,4 @@
-"""Astronomy for sciSR: FITS images and WCS grids, clips.
+"""Astronomy for sciSR: FITS images and WCS grids, clips, pictures.
 
 What is read
     Images and cubes of every BITPIX with BSCALE, BZERO and BLANK; several extensions; plain, ``.gz``, ``.bz2`` and
@@ -39,6 +39,8 @@ Sums and sizes
 Output
     Uncompressed float32 under the HDU's own name (``.fits.gz`` if the name says so), with CHECKSUM, DATASUM and
     HISTORY, and the full record of what was done in a table ``SCISR_PROV`` at the end.
+
+Pictures: PNG and TIFF, JPEG and BMP as input (:mod:`scisr_astronomy.picture_adapter`); see docs/colour.md.
 
 Clips: SER, and AVI, MP4, MOV, MKV through PyAV (:mod:`scisr_astronomy.clip`); see docs/video.md.
 """
