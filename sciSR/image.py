@@ -44,6 +44,7 @@ class Image:
         Physical values. Nothing reads it whole unless it must.
     axes : tuple of str
         One name per axis of `data`, in `data`'s own order, e.g. ``("z", "y", "x")`` or ``("x", "y", "z", "t")``.
+        ``"rgb"`` is an axis of three entries, red, green and blue: see :mod:`sciSR.colour`.
     spatial : tuple of str
         The two axes that are upscaled, a subset of `axes`; all others are looped over, plane by plane.
     grid : Grid
