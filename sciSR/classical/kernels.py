@@ -6,6 +6,7 @@ Every method is separable and translation-invariant: fine pixel ``o`` is ``sum_i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -87,6 +88,15 @@ def axis_weights(method: str, factor: Fraction, fine: tuple[int, int], coarse: t
     ndarray, shape (fine, coarse), float64
         Rows sum to 1.
     """
+    p, q = factor.numerator, factor.denominator
+    period = fine[0] // p  # p fine pixels on, q coarse pixels on, everything is the same
+    a, b = (fine[0] - period * p, fine[1] - period * p), (coarse[0] - period * q, coarse[1] - period * q)
+    return _weights(method, factor, a, b).copy()
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(method: str, factor: Fraction, fine: tuple[int, int], coarse: tuple[int, int]) -> np.ndarray:
+    """Tile after tile and plane after plane needs the same few matrices."""
     # Exact integer arithmetic for the positions: (2o + 1)q - p over 2p with s = p/q.
     o = np.arange(*fine, dtype=np.int64)
     i = np.arange(*coarse, dtype=np.int64)

@@ -9,6 +9,8 @@ images; simulated ones have none.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from sciSR.evaluation.methods import Sample
 from sciSR.inference.selfcheck import sky_level_and_noise
 from sciSR.metrics import flux_error, nrmse, psnr, ssim
 from sciSR.training.scenes import Scene, simulate
+
+Scorer = Callable[[NDArray[np.float64]], dict[str, float]]
 
 RIM = 8
 NEAR = 7
@@ -83,43 +87,67 @@ def fidelity(
     }
 
 
-def score_scene(scene: Scene, image: NDArray[np.float64], scale: int) -> dict[str, float]:
-    """A result ``[s H, s W]`` on a simulated field, with bias and scatter (per cent) of the bright stars' fluxes."""
+def scene_scorer(scene: Scene, scale: int) -> Scorer:
+    """What scores results ``[1, s H, s W]`` on a simulated field, with bias and scatter (per cent) of the bright stars'
+    fluxes."""
     sigma = math.sqrt(scene.sky + scene.read_noise**2)
-    bright = scene.stars[scene.stars[:, 2] > 60 * sigma * max(1.0, scene.fwhm)]
-    bright = bright[np.argsort(-bright[:, 2])][:MOST_STARS]
+    found = scene.stars[scene.stars[:, 2] > 60 * sigma * max(1.0, scene.fwhm)]
+    found = found[np.argsort(-found[:, 2])][:MOST_STARS]
     radius = scale * max(1.5, scene.fwhm)
-    bias, scatter = flux_error(scene.truth, image, bright[:, :2], radius, scene.sky)
-    return fidelity(scene.truth, image, scene.sky, sigma) | {"bias": bias, "scatter": scatter}
+
+    def score(image: NDArray[np.float64]) -> dict[str, float]:
+        bias, scatter = flux_error(scene.truth, image[0], found[:, :2], radius, scene.sky)
+        return fidelity(scene.truth, image[0], scene.sky, sigma) | {"bias": bias, "scatter": scatter}
+
+    return score
 
 
-def score(
-    truth: NDArray[np.float64], image: NDArray[np.float64], sample: Sample, scale: int
-) -> dict[str, float]:
-    """A result on real planes ``[N, s h, s w]``: the mean over the planes of `fidelity` and of the photometry of the
-    bright sources that the truth shows."""
-    rows = []
-    for fine, result, coarse in zip(truth, image, sample.coarse, strict=True):
+def scorer(truth: NDArray[np.float64], sample: Sample, scale: int) -> Scorer:
+    """What scores results on real planes ``[N, s h, s w]``: the mean over the planes of `fidelity` and of the
+    photometry of the bright sources that the truth shows."""
+    planes = [_Plane.of(fine, coarse, scale) for fine, coarse in zip(truth, sample.coarse, strict=True)]
+
+    def score(image: NDArray[np.float64]) -> dict[str, float]:
+        rows = [plane.score(result) for plane, result in zip(planes, image, strict=True)]
+        return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+
+    return score
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """A truth with all that scores of it have in common."""
+
+    truth: NDArray[np.float64]
+    sky: float
+    sigma: float
+    good: NDArray[np.bool_]
+    sources: Sources
+
+    @classmethod
+    def of(cls, truth: NDArray[np.float64], coarse: NDArray[np.float64], scale: int) -> _Plane:
         bad = ~np.isfinite(coarse)
         sky, sigma = sky_level_and_noise(coarse)
         near = ndimage.binary_dilation(bad, iterations=NEAR) if bad.any() else bad
         good = ~np.repeat(np.repeat(near, scale, 0), scale, 1)
-        row = fidelity(fine, result, sky, sigma, good)
-        rows.append(row | photometry(fine, result, sky, good, scale))
-    return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+        return cls(truth, sky, sigma, good, find_sources(truth, good, scale))
+
+    def score(self, image: NDArray[np.float64]) -> dict[str, float]:
+        row = fidelity(self.truth, image, self.sky, self.sigma, self.good)
+        return row | photometry(self.truth, image, self.sky, self.sources)
 
 
-def photometry(
-    truth: NDArray[np.float64],
-    image: NDArray[np.float64],
-    sky: float,
-    good: NDArray[np.bool_],
-    scale: int,
-) -> dict[str, float]:
-    """Bias and scatter (per cent) of the fluxes of the sources found on the truth; NaN of fewer than five.
+@dataclass(frozen=True)
+class Sources:
+    """Where fluxes are compared: places (y, x) and the radius of the apertures, fine pixels."""
 
-    Notes
-    -----
+    points: NDArray[np.float64]
+    radius: float
+
+
+def find_sources(truth: NDArray[np.float64], good: NDArray[np.bool_], scale: int) -> Sources:
+    """The bright sources on good pixels of a truth ``[H, W]`` (NaN where bad).
+
     The aperture's radius is the sources' full width at half maximum, and 1.5 input pixels at least.
     """
     from sciSR.fusion.registration.stars import find_stars
@@ -128,10 +156,16 @@ def photometry(
     found = find_stars(np.where(bad, 0.0, truth).astype(np.float32), bad)
     places = np.round(found.points).astype(int)
     inside = good[tuple(np.clip(places.T, 0, np.array(truth.shape)[:, None] - 1))]
-    points = found.points[inside][:MOST_STARS]
-    if len(points) < FEWEST_STARS:
+    return Sources(found.points[inside][:MOST_STARS], max(1.5 * scale, found.fwhm))
+
+
+def photometry(
+    truth: NDArray[np.float64], image: NDArray[np.float64], sky: float, sources: Sources
+) -> dict[str, float]:
+    """Bias and scatter (per cent) of the sources' fluxes; NaN of fewer than five."""
+    if len(sources.points) < FEWEST_STARS:
         return {"bias": math.nan, "scatter": math.nan}
-    bias, scatter = flux_error(truth, image, points, max(1.5 * scale, found.fwhm), sky)
+    bias, scatter = flux_error(truth, image, sources.points, sources.radius, sky)
     return {"bias": bias, "scatter": scatter}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -64,12 +65,13 @@ def measure(
     """A real image, degraded by a forward model, with noise if a signal to noise is given: scored as MR, as sky, or
     plainly."""
     truth, sample = subject.degraded(forward, scale, snr)
-
-    def score(image: NDArray[np.float64]) -> dict[str, float]:
-        if subject.domain == "astronomy":
-            return astronomy.score(truth, image, sample, scale)
-        return (mr.score if subject.domain == "mr" else natural.score_plain)(truth, image, scale)
-
+    score: Callable[[NDArray[np.float64]], dict[str, float]]
+    if subject.domain == "astronomy":
+        score = astronomy.scorer(truth, sample, scale)
+    elif subject.domain == "mr":
+        score = mr.scorer(truth, scale)
+    else:
+        score = functools.partial(natural.score_plain, truth, scale=scale)
     return run_all(sample, scale, methods, score, known, report)
 
 
@@ -81,7 +83,7 @@ def measure_scene(
 ) -> Scores:
     """A simulated sky with noiseless truth."""
     sample = Sample(scene.observed[None], "astronomy")
-    return run_all(sample, scale, methods, lambda image: astronomy.score_scene(scene, image[0], scale), known)
+    return run_all(sample, scale, methods, astronomy.scene_scorer(scene, scale), known)
 
 
 def measure_photograph(

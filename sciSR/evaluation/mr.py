@@ -7,12 +7,14 @@ pixels. PSNR and NRMSE over the mask of all slices, SSIM averaged over the mask 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sciSR.evaluation.methods import Method, Sample, timed
+from sciSR.evaluation.methods import Method, Sample, spline, timed
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.metrics import nrmse, psnr, ssim
 
@@ -35,13 +37,9 @@ def back_projection(
     ndarray, float64 ``[N, scale h, scale w]``
     """
     operator = GaussianDecimation(scale, fwhm)
-
-    def enlarged(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-        return ndimage.zoom(planes, (1, scale, scale), order=3, mode="reflect", grid_mode=True)
-
-    x = enlarged(coarse)
+    x = spline(coarse, scale, 3)
     for _ in range(iterations):
-        x = x + enlarged(coarse - operator.apply(torch.from_numpy(x)).numpy())
+        x = x + spline(coarse - operator.apply(torch.from_numpy(x)).numpy(), scale, 3)
     return x
 
 
@@ -70,23 +68,35 @@ def foreground(fine: NDArray[np.float64], scale: int) -> NDArray[np.bool_]:
     return mask
 
 
-def score(truth: NDArray[np.float64], image: NDArray[np.float64], scale: int) -> dict[str, float]:
-    """PSNR, SSIM, NRMSE and the error of the mean intensity (``bias``, per cent).
+def scorer(truth: NDArray[np.float64], scale: int) -> Callable[[NDArray[np.float64]], dict[str, float]]:
+    """What scores results against a truth: PSNR, SSIM, NRMSE and the error of the mean intensity (``bias``, per cent).
 
     Parameters
     ----------
-    truth, image : ndarray, float64 ``[N, H, W]``
+    truth : ndarray, float64 ``[N, H, W]``
         Slices; NaN where bad.
     scale : int
+
+    Returns
+    -------
+    callable
+        ``score(image) -> {measure: value}``, `image` as the truth.
     """
-    good = np.isfinite(truth) & np.isfinite(image)
+    good = np.isfinite(truth)
     peak = float(np.quantile(truth[good], 0.999)) or 1.0
-    a, b = (np.where(good, values / peak, 0.0) for values in (truth, image))
+    a = np.where(good, truth / peak, 0.0)
     mask = foreground(a, scale) & good
-    similar = [ssim(t, r, 1.0, m) for t, r, m in zip(a, b, mask, strict=True) if m.any()]
-    return {
-        "psnr": psnr(a, b, 1.0, mask),
-        "ssim": float(np.mean(similar)) if similar else float("nan"),
-        "nrmse": nrmse(a, b, mask),
-        "bias": 100 * (float(b[mask].mean() / a[mask].mean()) - 1) if mask.any() else float("nan"),
-    }
+
+    def score(image: NDArray[np.float64]) -> dict[str, float]:
+        b = image / peak
+        counted = mask & np.isfinite(b)
+        b = np.where(np.isfinite(b), b, 0.0)
+        similar = [ssim(t, r, 1.0, m) for t, r, m in zip(a, b, counted, strict=True) if m.any()]
+        return {
+            "psnr": psnr(a, b, 1.0, counted),
+            "ssim": float(np.mean(similar)) if similar else float("nan"),
+            "nrmse": nrmse(a, b, counted),
+            "bias": 100 * (float(b[counted].mean() / a[counted].mean()) - 1) if similar else float("nan"),
+        }
+
+    return score

@@ -70,7 +70,7 @@ def test_a_perfect_method_is_perfect_in_the_sky_and_for_pictures() -> None:
 @given(GAINS)
 def test_mr_scores_do_not_depend_on_the_unit(gain: float) -> None:
     truth, result = head(), head() * 1.02 + 3
-    one, two = mr.score(truth, result, 2), mr.score(gain * truth, gain * result, 2)
+    one, two = mr.scorer(truth, 2)(result), mr.scorer(gain * truth, 2)(gain * result)
     assert one == pytest.approx(two, rel=1e-9)
 
 
@@ -80,9 +80,9 @@ def test_sky_scores_depend_on_neither_unit_nor_pedestal(gain: float, offset: flo
     subject = Subject("sky", "astronomy", truth)
     _, sample = subject.degraded("detector", 2)
     result = np.repeat(np.repeat(sample.coarse, 2, 1), 2, 2)
-    one = astronomy.score(truth, result, sample, 2)
+    one = astronomy.scorer(truth, sample, 2)(result)
     other = methods.Sample(gain * (sample.coarse + offset), "astronomy")
-    two = astronomy.score(gain * (truth + offset), gain * (result + offset), other, 2)
+    two = astronomy.scorer(gain * (truth + offset), other, 2)(gain * (result + offset))
     for key in ("psnr", "ssim", "nrmse", "psnr_linear"):
         assert two[key] == pytest.approx(one[key], rel=1e-6)
 
@@ -91,18 +91,20 @@ def test_a_loss_of_flux_is_seen_by_the_photometry() -> None:
     truth = sky()
     level = float(np.median(truth))
     dim = level + 0.95 * (truth - level)
-    found = astronomy.photometry(truth, dim, level, np.ones(truth.shape, bool), 2)
+    sources = astronomy.find_sources(truth, np.ones(truth.shape, bool), 2)
+    found = astronomy.photometry(truth, dim, level, sources)
     assert found["bias"] == pytest.approx(-5, abs=0.3)
     assert found["scatter"] < 0.5
-    empty = astronomy.photometry(np.zeros((64, 64)), np.zeros((64, 64)), 0.0, np.ones((64, 64), bool), 2)
+    blank = np.zeros((64, 64))
+    empty = astronomy.photometry(blank, blank, 0.0, astronomy.find_sources(blank, blank == 0, 2))
     assert math.isnan(empty["bias"])
 
 
 def test_the_mean_intensity_of_a_head_is_compared_within_it() -> None:
     truth = head()
-    assert mr.score(truth, 1.03 * truth, 2)["bias"] == pytest.approx(3, abs=1e-9)
+    assert mr.scorer(truth, 2)(1.03 * truth)["bias"] == pytest.approx(3, abs=1e-9)
     outside = truth + np.where(truth == 0, 200.0, 0.0)
-    assert mr.score(truth, outside, 2)["psnr"] == math.inf, "air does not count"
+    assert mr.scorer(truth, 2)(outside)["psnr"] == math.inf, "air does not count"
 
 
 def test_knowing_the_point_spread_function_helps() -> None:
