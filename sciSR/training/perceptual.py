@@ -7,7 +7,7 @@ VGG-19 was trained to name things in photographs. A galaxy or a brain slice mean
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sciSR.errors import ModelError, UsageError
+
+Term = Callable[[Tensor, Tensor], Tensor]  # as in sciSR.training.losses
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and convolutions of VGG-19's five blocks, a maximum over 2 x 2 pixels after each (Simonyan and Zisserman,
@@ -145,7 +147,7 @@ def vgg(
     criterion: str = "l1",
     low: float | None = None,
     high: float | None = None,
-):
+) -> Term:
     """Distance of VGG-19's activations.
 
     SRGAN (Ledig et al., CVPR 2017): ``layers: relu5_4, criterion: mse``, its weight divided by 12.75 squared. ESRGAN
@@ -187,7 +189,7 @@ def vgg(
         colours = ((x - black) / (white - black)).expand(-1, 3, -1, -1)
         return network((colours - mean) / deviation)
 
-    def term(x: Tensor, t: Tensor):
+    def term(x: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():
             truth = activations(t)
         pairs = zip(weights.values(), activations(x), truth, strict=True)
@@ -200,8 +202,8 @@ def features(
     file: str,
     device: torch.device | str = "cpu",
     normalisation: str = "range",
-    layers: list[int] | dict[int, float] = (2, 3),
-):
+    layers: Sequence[int] | Mapping[int, float] = (2, 3),
+) -> Term:
     """Mean absolute distance of the features of `sciSR.training.features`.
 
     Parameters
@@ -232,7 +234,7 @@ def features(
             f"loss features: there is no stage {wrong}", remedy=f"use 1 to {len(network.widths)}"
         )
 
-    def term(x: Tensor, t: Tensor):
+    def term(x: Tensor, t: Tensor) -> Tensor:
         with torch.no_grad():
             truth = network(t)
         mine = network(x)
@@ -241,7 +243,7 @@ def features(
     return term
 
 
-def _criterion(name: str):
+def _criterion(name: str) -> Term:
     if name not in CRITERIA:
         raise UsageError(f"there is no criterion {name!r}", remedy=f"use one of {', '.join(CRITERIA)}")
     return CRITERIA[name]
