@@ -11,6 +11,7 @@ from sciSR.evaluation.methods import Method
 from sciSR.files import atomic_output
 from sciSR.provenance import file_sha256
 
+TIME = "s_per_mpix"
 VERSION = 1
 """Changed whenever a protocol or a classical method gives other numbers."""
 
@@ -38,10 +39,12 @@ class ScoreCache:
         return f"{protocol} x{scale} {content}"
 
     def known(self, key: str) -> Mapping[str, Mapping[str, float]]:
-        """Scores from earlier: method -> measure -> value."""
+        """Scores from earlier: method -> measure -> value. Times are no part of it: they are the machine's."""
         found = self._scores.get(key, {})
         return {
-            method: {name: math.nan if value is None else value for name, value in scores.items()}
+            method: {
+                name: math.nan if value is None else value for name, value in scores.items() if name != TIME
+            }
             for method, scores in found.items()
         }
 
@@ -51,7 +54,9 @@ class ScoreCache:
             return
         fixed = {method.name for method in methods if method.kind != "trained"}
         self._scores[key] = {
-            method: {name: None if math.isnan(value) else value for name, value in values.items()}  # type: ignore[misc]
+            method: {
+                name: None if math.isnan(value) else value for name, value in values.items() if name != TIME
+            }  # type: ignore[misc]
             for method, values in scores.items()
             if method in fixed
         }
