@@ -27,7 +27,7 @@ class ScoreCache:
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self._scores: dict[str, dict[str, dict[str, float]]] = {}
+        self._scores: dict[str, dict[str, dict[str, float | None]]] = {}
         if self.path is not None and self.path.exists():
             stored = json.loads(self.path.read_text(encoding="utf-8"))
             if stored.get("version") == VERSION:
@@ -52,14 +52,15 @@ class ScoreCache:
         """Remember what does not depend on any weights, and write it."""
         if self.path is None:
             return
-        fixed = {method.name for method in methods if method.kind != "trained"}
-        self._scores[key] = {
+        fixed = {method.name for method in methods if method.kind in ("classical", "oracle")}
+        kept: dict[str, dict[str, float | None]] = {
             method: {
                 name: None if math.isnan(value) else value for name, value in values.items() if name != TIME
-            }  # type: ignore[misc]
+            }
             for method, values in scores.items()
             if method in fixed
         }
+        self._scores[key] = self._scores.get(key, {}) | kept
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_output(self.path, overwrite=True) as temporary:
             text = json.dumps({"version": VERSION, "scores": self._scores}, indent=0)
