@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from sciSR.errors import UsageError
-from sciSR.grid import Grid, PixelGrid
+from sciSR.grid import AffineGrid, Grid, PixelGrid
 from sciSR.provenance import Provenance
 
 Quantity = Literal["density", "total"]
-Kind = Literal["intensity", "labels"]
+Kind = Literal["intensity", "labels", "probability", "phase"]
 
 
 @runtime_checkable
@@ -52,8 +52,10 @@ class Image:
     quantity : {"density", "total"}
         ``"density"`` (surface brightness, MR signal): a finer pixel keeps the value. ``"total"`` (counts per
         pixel): a finer pixel holds its share, the sum is kept.
-    kind : {"intensity", "labels"}
-        Label maps are only ever resampled by nearest neighbour and keep their dtype.
+    kind : {"intensity", "labels", "probability", "phase"}
+        Label maps are never mixed: the nearest label, or the most probable one; they keep their dtype. A probability
+        stays within [0, 1]. A phase, in radians (`unit` None or "rad"), is upscaled as the real and the imaginary part
+        of ``exp(i phase)``.
     domain : str
         Which trained models fit: ``"astronomy"``, ``"mr"``, ``"ct"``, or ``"generic"`` (classical methods only).
     unit : str or None
@@ -70,6 +72,9 @@ class Image:
         Which part of the file: ``"SCI"``, ``"SCI,2"``; empty where a file holds one image.
     provenance : Provenance
         What was done so far.
+    slice_thickness : float or None
+        Of a volume of slices: full width at half maximum of their profile, in the grid's length unit, where the file
+        says so. The distance of slices is another thing, and the grid's.
     """
 
     data: LazyArray
@@ -86,6 +91,7 @@ class Image:
     source: Path | None = None
     part: str = ""
     provenance: Provenance = field(default_factory=Provenance)
+    slice_thickness: float | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
@@ -95,8 +101,8 @@ class Image:
             raise UsageError(f"spatial must name two of the axes {self.axes}, not {self.spatial}")
         if self.quantity not in ("density", "total"):
             raise UsageError(f"quantity must be 'density' or 'total', not {self.quantity!r}")
-        if self.kind not in ("intensity", "labels"):
-            raise UsageError(f"kind must be 'intensity' or 'labels', not {self.kind!r}")
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"kind must be one of {', '.join(get_args(Kind))}, not {self.kind!r}")
         if self.grid is None:
             object.__setattr__(self, "grid", PixelGrid(shape))
         if tuple(self.grid.shape) != shape:
@@ -130,6 +136,17 @@ class Image:
         """Positions of the two spatial axes in `data`."""
         first, second = (self.axes.index(name) for name in self.spatial)
         return first, second
+
+    @property
+    def slice_axis(self) -> int | None:
+        """Position of the axis across the slices: the one of a volume's three that is not upscaled in the plane.
+
+        None without a grid in space (:class:`sciSR.grid.AffineGrid`), and for a 2-D image.
+        """
+        if not isinstance(self.grid, AffineGrid) or len(self.shape) < 3:
+            return None
+        across = [axis for axis in range(3) if self.axes[axis] not in self.spatial]
+        return across[0] if len(across) == 1 else None
 
     @property
     def where(self) -> str:
