@@ -88,13 +88,57 @@ class SliceProfile:
         return least_norm(self, y, damping / self.scale, iterations, axes=(self.axis,))
 
 
+REACH = {"rect": 0.5, "gaussian": 1.7, "sinc": 2.0}
+"""How far a profile reaches from its centre, in widths; what is beyond is below 1e-3."""
+
+
+def profile_density(
+    profile: str | tuple[tuple[float, ...], tuple[float, ...]],
+    distance: Tensor,
+    width: float,
+    time_bandwidth: float = 4.0,
+) -> Tensor:
+    """A slice's sensitivity at distances from its centre, up to a factor; 0 beyond its reach.
+
+    Parameters
+    ----------
+    profile : {"rect", "gaussian", "sinc"} or pair of tuple of float
+        As a table: distances in units of `width`, ascending, and weights; linear in between.
+    distance : Tensor, float64
+        Any shape, in the unit of `width`.
+    width : float
+        Full width at half maximum.
+    time_bandwidth : float
+        Of a sinc pulse, see `SliceProfile`.
+
+    Returns
+    -------
+    Tensor
+        As `distance`.
+    """
+    x = distance.double() / width
+    if not isinstance(profile, str):
+        at, weight = (torch.tensor(v, dtype=torch.float64) for v in profile)
+        upper = torch.searchsorted(at, x.contiguous()).clamp(1, len(at) - 1)
+        share = (x - at[upper - 1]) / (at[upper] - at[upper - 1])
+        value = weight[upper - 1] + share * (weight[upper] - weight[upper - 1])
+        return torch.where((x >= at[0]) & (x <= at[-1]), value, 0.0)
+    if profile not in _PROFILES:
+        raise UsageError(f"no slice profile is called {profile!r}", remedy=f"use {', '.join(_PROFILES)}")
+    if profile == "rect":
+        value = torch.where(x.abs() < 0.5, 1.0, torch.where(x.abs() == 0.5, 0.5, 0.0)).double()
+    elif profile == "gaussian":
+        value = torch.exp(-4 * math.log(2) * x**2)
+    else:
+        value = _sinc(x.reshape(-1), 1.0, time_bandwidth).reshape(x.shape)
+    return torch.where(x.abs() <= REACH[profile], value, 0.0)
+
+
 @functools.lru_cache(maxsize=64)
 def _taps(operator: SliceProfile) -> Tensor:
     width = operator.thickness * operator.scale
     centre = 0.5 * (operator.scale - 1)
-    reach = {"rect": 0.5, "gaussian": 1.7, "sinc": 2.0}[
-        operator.profile
-    ]  # in widths; what is beyond is below 1e-3
+    reach = REACH[operator.profile]
     before = max(0, math.ceil(reach * width - centre))
     distance = torch.arange(-before, operator.scale + before, dtype=torch.float64) - centre
     weights = _PROFILES[operator.profile](distance, width, operator.time_bandwidth)
