@@ -190,6 +190,9 @@ def refinement_matrix(factors: Sequence[Fraction | int]) -> np.ndarray:
     return local
 
 
+_WORLD_AXES = ("RAS+", "LPS+")
+
+
 @dataclass(frozen=True, eq=False)  # holds an array: == would have no single answer
 class AffineGrid:
     """World = affine @ (i, j, k, 1) over the first three data axes; further axes are not spatial.
@@ -204,14 +207,20 @@ class AffineGrid:
         Length unit of the world.
     factors : tuple of Fraction
         Refinement since the file was read.
+    world_axes : {"RAS+", "LPS+"}
+        Where the world's axes point: to the right, the front and the head (NIfTI, FreeSurfer), or to the left, the back
+        and the head (DICOM, ITK).
     """
 
     shape: tuple[int, ...]
     affine: np.ndarray
     unit: str = "mm"
     factors: tuple[Fraction, ...] = ()
+    world_axes: str = "RAS+"
 
     def __post_init__(self) -> None:
+        if self.world_axes not in _WORLD_AXES:
+            raise GeometryError(f"world axes are {' or '.join(_WORLD_AXES)}, not {self.world_axes!r}")
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4):
             raise GeometryError(f"an affine is a 4x4 matrix, not {affine.shape}")
@@ -225,6 +234,13 @@ class AffineGrid:
     def spacing(self) -> np.ndarray:
         """Voxel size along the first three axes."""
         return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+
+    def toward(self, world_axes: str) -> AffineGrid:
+        """The same grid with its world's axes as named: of ``"RAS+"`` and ``"LPS+"``, one has x and y reversed."""
+        if world_axes == self.world_axes:
+            return self
+        reversed_ = np.diag([-1.0, -1.0, 1.0, 1.0])
+        return replace(self, affine=reversed_ @ self.affine, world_axes=world_axes)
 
     def refine(self, factors: Sequence[Fraction | int]) -> AffineGrid:
         if any(Fraction(f) != 1 for f in factors[3:]):
@@ -259,5 +275,6 @@ class AffineGrid:
             "shape": list(self.shape),
             "spacing": [float(d) for d in self.spacing],
             "unit": self.unit,
+            "world_axes": self.world_axes,
             "affine": self.affine.tolist(),
         }

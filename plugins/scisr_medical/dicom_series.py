@@ -265,8 +265,9 @@ def _volume(instances: list[Instance], where: Path) -> tuple[Any, np.ndarray, st
     shape = (len(groups), *instances[0].shape)
     if not split_by:
         slices = [g[0] for g in groups]
-        return AffineGrid(shape, volume_affine(slices, where)), _objects(slices), ""
-    grid = AffineGrid((*shape, len(groups[0])), volume_affine([g[0] for g in groups], where))
+        return AffineGrid(shape, volume_affine(slices, where), world_axes="LPS+"), _objects(slices), ""
+    affine = volume_affine([g[0] for g in groups], where)
+    grid = AffineGrid((*shape, len(groups[0])), affine, world_axes="LPS+")
     return grid, _objects(groups), split_by
 
 
