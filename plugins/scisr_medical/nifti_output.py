@@ -16,6 +16,7 @@ from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
 from scisr_medical.nifti_adapter import NiftiMetadata, record_extension
+from scisr_medical.nifti_fresh import fresh_header
 from scisr_medical.nifti_geometry import refined_fields, slice_axis
 from scisr_medical.nifti_header import (
     CODES,
@@ -56,6 +57,8 @@ class OutputPlan:
         None for an image made in memory.
     slices_refined : bool
         Whether the acquired slices are no longer there.
+    order : tuple of int
+        For each axis of the file, the image's axis; empty where they are the same.
     """
 
     layout: Layout
@@ -67,6 +70,11 @@ class OutputPlan:
     extensions: tuple[tuple[int, bytes], ...] = ()
     metadata: NiftiMetadata | None = None
     slices_refined: bool = False
+    order: tuple[int, ...] = ()
+
+    def in_image_order(self, voxels: np.ndarray) -> np.ndarray:
+        """A view of the file's voxels with the image's axes."""
+        return voxels.transpose(np.argsort(self.order)) if self.order else voxels
 
     @property
     def voxel_bytes(self) -> int:
@@ -100,9 +108,9 @@ def plan_output(path: Path, images: Sequence[Image], dtype: str) -> OutputPlan:
     single = not name.endswith((".hdr", ".img"))
     if isinstance(image.metadata, NiftiMetadata):
         return _like_input(image, single, dtype, path)
-    if image.metadata is not None:
+    if image.metadata is not None and not isinstance(image.grid, AffineGrid):
         raise UsageError(
-            f"{image.where} was read from another format, whose world axes may differ from NIfTI's",
+            f"{image.where} was read from another format and is no volume in space, so NIfTI can't say where it lies",
             where=path,
             remedy="write it in its own format",
         )
@@ -154,7 +162,7 @@ def _kept_extensions(
 
 
 def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPlan:
-    """A fresh header for an array: its affine as sform (and qform, if that can hold it), code 2 (aligned)."""
+    """A fresh header for an image that came from no NIfTI file."""
     if not 2 <= len(image.shape) <= 7:
         raise UsageError(f"NIfTI holds two to seven axes, not {len(image.shape)}", where=path)
     layout = Layout(2 if max(image.shape) > _LARGEST_NIFTI1 else 1, single, "<")
@@ -166,29 +174,10 @@ def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPl
             raise UsageError(
                 f"NIfTI can't keep voxels of type {image.dtype}", where=path, remedy="use --dtype float32"
             )
-    fields = _fresh_fields(image, layout)
-    _set_type(fields, layout, stored)
-    return OutputPlan(layout, fields, image.shape, stored, 1.0, 0.0)
-
-
-def _fresh_fields(image: Image, layout: Layout) -> np.void:
-    from nibabel import Nifti1Header, Nifti2Header
-
-    header = (Nifti1Header if layout.version == 1 else Nifti2Header)(endianness="<")
-    header.set_data_shape(image.shape)
-    if isinstance(image.grid, AffineGrid):
-        header.set_xyzt_units(xyz={"mm": "mm", "m": "meter", "um": "micron"}.get(image.grid.unit, "unknown"))
-        header.set_sform(image.grid.affine, code=2)
-        header.set_qform(image.grid.affine, code=2)
-        if not np.allclose(header.get_qform(), image.grid.affine, atol=1e-4 * image.grid.spacing.min()):
-            header.set_qform(image.grid.affine, code=0)  # sheared: a qform would say something else
-    else:
-        zooms = [1 / float(f) for f in image.grid.factors[:3]]
-        header.set_zooms([*zooms, *[1.0] * (len(image.shape) - len(zooms))])
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    if image.kind == "labels":
-        header["intent_code"] = 1002
-    return np.frombuffer(header.binaryblock, dtype=layout.dtype)[0].copy()
+    fresh = fresh_header(image, layout)
+    _set_type(fresh.fields, layout, stored)
+    shape = tuple(image.shape[axis] for axis in fresh.order)
+    return OutputPlan(layout, fresh.fields, shape, stored, 1.0, 0.0, order=fresh.order)
 
 
 def _set_type(fields: np.void, layout: Layout, stored: np.dtype) -> None:

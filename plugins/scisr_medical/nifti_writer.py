@@ -103,7 +103,7 @@ class NiftiWriter:
         with translate_os_errors(self.path):
             # Mapped anew for each block: its dirty pages are then the system's, not this process's memory.
             voxels = np.memmap(self._scratch, self.plan.stored, "r+", 0, self.plan.shape, "F")
-            voxels[full_index(index, len(self.plan.shape))] = stored
+            self.plan.in_image_order(voxels)[full_index(index, len(self.plan.shape))] = stored
 
     def commit(self, images: Sequence[Image]) -> Path:
         """Write header, extensions, voxels and sidecars; returns the path that was asked for."""
