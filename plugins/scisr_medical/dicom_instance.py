@@ -79,10 +79,13 @@ class Instance:
     diffusion: tuple[float, ...] | None
     refusal: str | None = None
     """Why this image is refused by name; None for an image that can be upscaled."""
+    frame: int | None = None
+    """Index, from 0, in an enhanced multi-frame file; None for a classic image."""
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """What messages call it; DICOM counts frames from 1."""
+        return self.path.name if self.frame is None else f"frame {self.frame + 1} of {self.path.name}"
 
     @property
     def component(self) -> str:

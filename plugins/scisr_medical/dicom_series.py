@@ -81,6 +81,11 @@ class Stack:
     def first(self) -> Instance:
         return self.slices.flat[0]
 
+    @property
+    def enhanced(self) -> bool:
+        """Whether the slices are frames of enhanced multi-frame files."""
+        return self.first.frame is not None
+
 
 def walk_files(path: Path) -> Iterator[Path]:
     """All files below a folder, one by one: hidden ones left out, links to folders not followed, in name order."""
