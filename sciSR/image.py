@@ -54,8 +54,8 @@ class Image:
         pixel): a finer pixel holds its share, the sum is kept.
     kind : {"intensity", "labels", "probability", "phase"}
         Label maps are never mixed: the nearest label, or the most probable one; they keep their dtype. A probability
-        stays within [0, 1]. A phase, in radians (`unit` None or "rad"), is upscaled as the real and the imaginary part
-        of ``exp(i phase)``.
+        stays within [0, 1]. A phase is upscaled as the real and the imaginary part of ``exp(i phase)``. See
+        :mod:`sciSR.inference.kinds` and `value_range`.
     domain : str
         Which trained models fit: ``"astronomy"``, ``"mr"``, ``"ct"``, or ``"generic"`` (classical methods only).
     unit : str or None
@@ -75,6 +75,9 @@ class Image:
     slice_thickness : float or None
         Of a volume of slices: full width at half maximum of their profile, in the grid's length unit, where the file
         says so. The distance of slices is another thing, and the grid's.
+    value_range : (float, float), optional
+        The ends of a probability's scale, (0, 1) or (0, 100), or of a phase's turn, (-pi, pi) or a scanner's own
+        (-4096, 4096). Where the file does not say, it is decided by the values.
     """
 
     data: LazyArray
@@ -92,6 +95,7 @@ class Image:
     part: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     slice_thickness: float | None = None
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)
