@@ -82,6 +82,9 @@ class Adapter(Protocol):
     ``write_fused(path, fused, *, overwrite=False) -> Path``
         Write what :func:`sciSR.fuse` returns, a :class:`sciSR.fusion.product.Fused`: image, error, weight, coverage,
         context and the record of each frame, atomically.
+    ``writes_volumes : bool``
+        Whether :meth:`open_writer` takes a volume that was made here and never read (an Image on an
+        :class:`sciSR.grid.AffineGrid`, without metadata), as the fusion of stacks of slices does.
     ``previews : bool``
         Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
         frames where it holds nothing else.
