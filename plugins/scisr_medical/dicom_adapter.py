@@ -191,6 +191,7 @@ def _image(stack: Any, where: Path, *, several: bool) -> Image:
         mask=mask,
         metadata=stack,
         source=where,
+        slice_thickness=stack.thickness,
         part=f"{first.shape[0]}x{first.shape[1]}" if several else "",
     )
 

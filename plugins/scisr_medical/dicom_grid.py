@@ -196,7 +196,7 @@ def step_vector(slices: Sequence[Instance], where: Any) -> np.ndarray:
         guess = f" ({missing} slice{'s' if missing > 1 else ''} missing?)" if missing >= 1 else ""
         raise GeometryError(
             f"uneven spacing: {gaps[worst]:.4g} mm between {slices[worst].name} and {slices[worst + 1].name}, "
-            f"expected {expected:.4g} mm{guess}",
+            f"expected {expected:.4g} mm within {tolerance:.2g} mm{guess}",
             where=where,
             remedy=IRREGULAR,
         )
@@ -228,6 +228,33 @@ def _check_no_tilt(slices: Sequence[Instance], positions: np.ndarray, step: np.n
             where=where,
             remedy=IRREGULAR,
         )
+
+
+def common_thickness(slices: Sequence[Instance]) -> tuple[float | None, str]:
+    """SliceThickness of a volume in mm, and what is odd about it.
+
+    The thickness is not the spacing: slices may leave gaps (thinner than their distance) or overlap (thicker).
+
+    Returns
+    -------
+    thickness : float or None
+        The median where slices differ; None where no slice says it (missing, 0 or negative).
+    note : str
+        Empty where all slices agree, or none says anything.
+    """
+    known = sorted(s.thickness for s in slices if s.thickness is not None and s.thickness > 0)
+    if not known:
+        return None, ""
+    middle = float(np.median(known))
+    if known[-1] - known[0] > SPACING_TOLERANCE * middle:
+        return middle, (
+            f"SliceThickness differs among the slices ({known[0]:g} to {known[-1]:g} mm): "
+            f"the median {middle:g} mm is taken"
+        )
+    if len(known) < len(slices):
+        missing = f"{len(slices) - len(known)} of {len(slices)} images have no SliceThickness"
+        return middle, f"{missing}: that of the others is taken, {middle:g} mm"
+    return middle, ""
 
 
 def volume_affine(slices: Sequence[Instance], where: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from scisr_medical.dicom_grid import (
     IRREGULAR,
     along_normal,
     check_uniform,
+    common_thickness,
     group_by_position,
     slice_grid,
     volume_affine,
 )
-from scisr_medical.dicom_instance import Instance, read_instance
+from scisr_medical.dicom_instance import Instance, read_instances
 from scisr_medical.dicom_io import looks_like_dicom
 
 _DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
@@ -64,6 +65,8 @@ class Stack:
     axes : tuple of str
     split_by : str
         What tells the volumes of a 4-D series apart.
+    thickness : float or None
+        Of the slices of a regular volume, mm, where the files say it.
     used_numbers : frozenset of int
         Series numbers seen in the study, not to be used again.
     notes : tuple of str
@@ -74,6 +77,7 @@ class Stack:
     grid: Any
     axes: tuple[str, ...]
     split_by: str = ""
+    thickness: float | None = None
     used_numbers: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
@@ -215,7 +219,9 @@ def build_stacks(
     else:
         grid, slices, split_by = _volume(instances, found.where)
         axes = ("z", "y", "x") if slices.ndim == 1 else ("z", "y", "x", "t")
-        stacks = [Stack(slices, True, grid, axes, split_by)]
+        thickness, odd = common_thickness(list(slices.flat))
+        found.notes.extend([odd] if odd else [])
+        stacks = [Stack(slices, True, grid, axes, split_by, thickness)]
     if any(i.component == "phase" for i in instances):
         found.notes.append(
             "phase images: values that wrap around are not interpolated as phases; classical methods only"
@@ -230,10 +236,7 @@ def build_stacks(
     for note in found.notes:
         warnings.warn(f"{found.where.name}: {note}", SciSRWarning, stacklevel=4)
     numbers, notes = found.series_numbers, tuple(found.notes)
-    return [
-        Stack(s.slices, s.regular, s.grid, s.axes, s.split_by, used_numbers=numbers, notes=notes)
-        for s in stacks
-    ]
+    return [replace(s, used_numbers=numbers, notes=notes) for s in stacks]
 
 
 def _loose(instances: list[Instance]) -> list[Stack]:
