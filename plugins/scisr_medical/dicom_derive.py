@@ -196,26 +196,62 @@ def _identity(
 
 
 def _geometry(dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...]) -> None:
-    """IPP' = IPP + X dc (1/sc - 1)/2 + Y dr (1/sr - 1)/2 + step ((k' + 1/2)/sz - 1/2 - k); spacing d/s."""
-    across, rows, columns = derivation.factors[:3]
-    if source.spacing is not None:
-        dataset.PixelSpacing = [ds_string(source.spacing[0] / rows), ds_string(source.spacing[1] / columns)]
-    if not source.has_plane:
+    """Position, spacing and thickness in the words of a classic image; see :func:`place`."""
+    where = place(derivation, source, at)
+    if where.spacing is not None:
+        dataset.PixelSpacing = [ds_string(v) for v in where.spacing]
+    if where.position is None:
         return
-    corner = source.plane_affine() @ np.array(
-        [(1 / rows - 1) / 2, (1 / columns - 1) / 2, 1], dtype=np.float64
-    )
-    if derivation.stack.regular:
-        step = np.array(derivation.stack.grid.affine[:3, 0])
-        k = int(nearest_index(np.asarray(at[0]), across))
-        corner = corner + step * float((at[0] + Fraction(1, 2)) / across - Fraction(1, 2) - k)
-        if len(derivation.stack.slices) > 1:
-            spacing = float(source.normal @ step) / float(across)
-            dataset.SpacingBetweenSlices = ds_string(float(f"{spacing:.9g}"))  # noise of rounded positions
-            if across != 1:
-                dataset.SliceThickness = ds_string(spacing)
-    dataset.ImagePositionPatient = [ds_string(v) for v in corner]
-    dataset.SliceLocation = ds_string(round(float(source.normal @ corner), 6))
+    if derivation.factors[0] != 1:
+        dataset.ImageOrientationPatient = [ds_string(v) for v in where.orientation]
+    dataset.ImagePositionPatient = [ds_string(v) for v in where.position]
+    dataset.SliceLocation = ds_string(round(float(source.normal @ where.position), 6))
+    if where.between is not None:
+        dataset.SpacingBetweenSlices = ds_string(where.between)
+        if derivation.factors[0] != 1:
+            dataset.SliceThickness = ds_string(where.between)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where one output slice lies; lengths in mm, LPS. `position` and `orientation` are None where the source has none.
+
+    Attributes
+    ----------
+    spacing : (float, float) or None
+        Between rows, between columns.
+    between : float or None
+        From slice to slice; None for a single slice and for loose ones.
+    """
+
+    position: np.ndarray | None
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float] | None
+    between: float | None
+
+
+def place(derivation: Derivation, source: Instance, at: tuple[int, ...]) -> Place:
+    """IPP' = IPP + X dc (1/sc - 1)/2 + Y dr (1/sr - 1)/2 + step ((k' + 1/2)/sz - 1/2 - k); spacing d/s.
+
+    As long as no slice is new, each keeps its own position, to the last digit that was written. New slices lie on
+    the one regular grid: the rounding of their neighbours' positions would make their spacing uneven.
+    """
+    across, rows, columns = derivation.factors[:3]
+    stack = derivation.stack
+    base = stack.first if across != 1 else source
+    spacing = None if base.spacing is None else (base.spacing[0] / rows, base.spacing[1] / columns)
+    if spacing is not None:
+        spacing = (float(spacing[0]), float(spacing[1]))
+    if not base.has_plane:
+        return Place(None, (), spacing, None)
+    pixel = np.array([(1 / rows - 1) / 2, (1 / columns - 1) / 2, 1], dtype=np.float64)
+    corner, between = base.plane_affine() @ pixel, None
+    if stack.regular and len(stack.slices) > 1:
+        step = np.array(stack.grid.affine[:3, 0])
+        between = float(f"{float(base.normal @ step) / float(across):.9g}")  # noise of rounded positions
+        if across != 1:
+            corner = corner + step * float((at[0] + Fraction(1, 2)) / across - Fraction(1, 2))
+    return Place(corner, tuple(base.orientation or ()), spacing, between)
 
 
 def _pixels(dataset: Any, derivation: Derivation, source: Instance, stored: np.ndarray) -> None:
@@ -268,14 +304,29 @@ def _history(
     dataset.ContributingEquipmentSequence = equipment
 
 
-def _sources(derivation: Derivation, at: tuple[int, ...]) -> list[Instance]:
-    """In-plane: the one source. Across slices: the two that bracket the new one."""
-    slices, across = derivation.stack.slices, derivation.factors[0]
+def source_range(derivation: Derivation, k: int) -> range:
+    """Source slices that the output slice `k` was made of.
+
+    In-plane: the one source. Across slices: the two that bracket its centre, all that its own thickness overlaps, and
+    those within ``slice_reach`` (in source slices, from the provenance of what made it).
+    """
+    across, count = derivation.factors[0], len(derivation.stack.slices)
     if across == 1:
-        return [slices[at]]
-    position = (at[0] + Fraction(1, 2)) / across - Fraction(1, 2)
-    first = min(max(math.floor(position), 0), len(slices) - 1)
-    return [slices[(k, *at[1:])] for k in sorted({first, min(first + 1, len(slices) - 1)})]
+        return range(k, k + 1)
+    centre = (k + Fraction(1, 2)) / across - Fraction(1, 2)
+    half = max(1 / across / 2 + Fraction(1, 2), _reach(derivation.provenance))
+    # A slice that only touches the edge of the interval does not overlap with it.
+    first = min(math.floor(centre), math.floor(centre - half) + 1)
+    last = max(math.floor(centre) + 1, math.ceil(centre + half) - 1)
+    return range(min(max(first, 0), count - 1), min(max(last, 0), count - 1) + 1)
+
+
+def _reach(provenance: Provenance) -> Fraction:
+    return max((Fraction(step.get("slice_reach") or 0) for step in provenance.steps), default=Fraction(0))
+
+
+def _sources(derivation: Derivation, at: tuple[int, ...]) -> list[Instance]:
+    return [derivation.stack.slices[(k, *at[1:])] for k in source_range(derivation, at[0])]
 
 
 def _derivation_text(derivation: Derivation, source: Instance) -> str:
