@@ -15,24 +15,30 @@ LINK = "raw"
 """The name of the source dataset in BIDS URIs."""
 DESCRIPTION = "sciSR"
 WARNING = "Research use only, not for diagnosis"
-ENTITIES = (
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ENTITIES = _words(
     "sub tpl ses cohort sample task tracksys acq nuc voi ce trc stain rec dir run mod echo flip inv mt part proc hemi "
     "space split recording chunk atlas seg scale res den label desc"
-).split()
+)
 """Keys in the order that BIDS wants in a name."""
 SEGMENTATIONS = ("dseg", "mask", "probseg")
-STANDARD_SPACES = (
+STANDARD_SPACES = _words(
     "ICBM452AirSpace ICBM452Warp5Space IXI549Space fsaverage fsaverageSym fsLR MNIColin27 MNI152Lin MNI152NLin2009aSym "
     "MNI152NLin2009bSym MNI152NLin2009cSym MNI152NLin2009aAsym MNI152NLin2009bAsym MNI152NLin2009cAsym "
     "MNI152NLin6Sym MNI152NLin6Asym MNI305 NIHPD OASIS30AntsOASISAnts OASIS30Atropos Talairach UNCInfant"
-).split()
+)
 """Templates that need no `SpatialReference`."""
-IDENTIFYING = frozenset(
+IDENTIFYING = _words(
     "PatientName PatientID PatientBirthDate PatientBirthTime PatientSex PatientAge PatientSize PatientWeight "
     "PatientAddress PatientComments OtherPatientIDs OtherPatientNames AccessionNumber StudyID StudyInstanceUID "
     "SeriesInstanceUID SOPInstanceUID FrameOfReferenceUID StudyDate SeriesDate AcquisitionDate ContentDate "
     "AcquisitionDateTime ReferringPhysicianName PerformingPhysicianName OperatorsName PhysiciansOfRecord "
-    "RequestingPhysician".split()
+    "RequestingPhysician"
 )
 """Keys that converters write when they are told not to anonymise; they say nothing of the image."""
 _AXES = {"i": 0, "j": 1, "k": 2}
@@ -69,7 +75,7 @@ def output_path(image: BidsImage, resolution: str) -> PurePosixPath:
 
 
 def sidecar(
-    image: BidsImage, metadata: Mapping[str, Any], before: Image, after: Image, *, raw: bool
+    image: BidsImage, metadata: Mapping[str, Any], before: Image, after: Image
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The sidecar of a result, and what of the input's was changed or dropped.
 
@@ -81,8 +87,6 @@ def sidecar(
         Its metadata, inherited ones included.
     before, after : Image
         The input, and the result.
-    raw : bool
-        Whether the input's dataset is raw: its images are then not skull stripped unless it says so.
 
     Returns
     -------
@@ -104,8 +108,8 @@ def sidecar(
     adapted["Description"] = _description(adapted.get("Description"), before, after)
     adapted["Sources"] = [uri(image.relative)]
     adapted["Resolution"] = _resolution(before, after)
-    if image.name.suffix not in SEGMENTATIONS and (raw or "SkullStripped" not in adapted):
-        adapted.setdefault("SkullStripped", False)
+    if image.name.suffix not in SEGMENTATIONS:
+        adapted.setdefault("SkullStripped", False)  # BIDS demands it; raw images are whole
     if "SpatialReference" not in adapted and image.name.get("space") not in STANDARD_SPACES:
         adapted["SpatialReference"] = "orig"
     return adapted, {"Changed": changed, "Dropped": dropped}
@@ -265,5 +269,5 @@ source, inherited ones included. Detail that was not measured is estimated: do n
 for derivatives yet, which is why `.bidsignore` lists them.
 """
 BIDSIGNORE = "".join(
-    f"*_desc-*_{suffix}.{ending}\n" for suffix in ("dwi", "epi", "sbref") for ending in ("bval", "bvec")
+    f"*_desc-*_{suffix}.{ending}\n" for suffix in ("dwi", "epi") for ending in ("bval", "bvec")
 )

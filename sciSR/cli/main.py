@@ -80,10 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed, 5 out of memory or disk,
         6 verification failed, 130 interrupted.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(cli, list(sys.argv[1:] if arguments is None else arguments), "scisr")
+
+
+def run_command(command: click.Command, arguments: list[str], name: str) -> int:
+    """Run a command of its own with the manners of :func:`main`: for the console scripts of plugins.
+
+    Parameters
+    ----------
+    command : click.Command
+        Its callback returns the exit code.
+    arguments : list of str
+    name : str
+        Of the program, for its help.
+    """
     with _polite_kill(), warnings.catch_warnings():
         configure(0)
-        return _guarded(arguments, as_json="--json" in arguments)
+        return _guarded(command, arguments, name)
 
 
 @contextlib.contextmanager
@@ -112,14 +125,14 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _guarded(arguments: list[str], *, as_json: bool) -> int:
+def _guarded(command: click.Command, arguments: list[str], name: str) -> int:
     """Run, and name every failure in one line; SCISR_DEBUG=1 lets the traceback through."""
     from sciSR.errors import ResourceError, SciSRError, UsageError
 
     debug = os.environ.get("SCISR_DEBUG", "") not in ("", "0")
     error: SciSRError
     try:
-        code = cli.main(arguments, prog_name="scisr", standalone_mode=False)
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
         print_error("interrupted; nothing half-written is left behind")
@@ -151,6 +164,6 @@ def _guarded(arguments: list[str], *, as_json: bool) -> int:
             remedy="please report it; SCISR_DEBUG=1 shows where",
         )
     print_error(error)
-    if as_json:
+    if "--json" in arguments:
         print_json({"error": {"message": str(error), "exit_code": error.exit_code}})
     return error.exit_code

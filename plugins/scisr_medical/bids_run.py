@@ -1,0 +1,408 @@
+"""The work on a BIDS dataset, subject by subject: what is finished, what is to be done, and how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sciSR import __version__
+from sciSR.errors import SciSRError, UnreadableError, UsageError
+from sciSR.files import atomic_output
+from sciSR.image import Image
+from sciSR.provenance import file_sha256
+from scisr_medical.bids_derivative import BIDSIGNORE, README, derived_name, is_ours, output_path
+from scisr_medical.bids_derivative import dataset_description as described
+from scisr_medical.bids_layout import BidsDataset, BidsImage, read_json
+from scisr_medical.bids_writer import DerivativeAdapter, digest_of
+
+BIDS_VERSION = "1.11.0"
+COMPANIONS = {"dwi": (".bval", ".bvec"), "epi": (".bval", ".bvec"), "dseg": (".tsv",)}
+"""Tables that belong to images of a suffix and stay as they are."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes
+    ----------
+    dataset : BidsDataset
+    out_dir : Path
+        Root of the derivative.
+    make_plan : callable
+        The plan of an image, as for :func:`sciSR.workflow.run.run_jobs`.
+    settings : mapping
+        JSON-ready: what the result depends on. A result with other settings is not this one.
+    resolution : str
+        Label of the ``res-`` entity.
+    options : mapping
+        Of the NIfTI adapter.
+    overwrite : bool
+        Redo what was made of another input, or with other settings or another version.
+    """
+
+    dataset: BidsDataset
+    out_dir: Path
+    make_plan: Callable[[Image], Any]
+    settings: Mapping[str, Any]
+    resolution: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of one image: ``"ok"``, ``"skipped"`` or ``"failed"``.
+
+    Attributes
+    ----------
+    input, output : str
+        Relative to the two datasets.
+    status, reason : str
+    error : SciSRError or None
+    outcome : mapping
+        Of a finished run: what :meth:`sciSR.workflow.run.Outcome.as_dict` says, paths left out.
+    """
+
+    input: str
+    output: str
+    status: str
+    reason: str = ""
+    error: SciSRError | None = None
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        record = {"input": self.input, "output": self.output, "status": self.status, "reason": self.reason}
+        return record | {
+            key: value for key, value in self.outcome.items() if key not in ("input", "output", "ok")
+        }
+
+
+@dataclass(frozen=True)
+class SubjectResult:
+    """What became of the images of one subject."""
+
+    label: str
+    images: tuple[ImageResult, ...]
+
+    @property
+    def status(self) -> str:
+        """``"failed"`` if any image failed, ``"ok"`` if any was made, else ``"skipped"``."""
+        found = {image.status for image in self.images}
+        return next((each for each in ("failed", "ok") if each in found), "skipped")
+
+    @property
+    def line(self) -> str:
+        """One line: the label, what happened, and the reason; nothing else of the subject."""
+        counts = [f"{n} {word}" for word, n in self._counts().items() if n]
+        if self.status == "failed":
+            failed = [image for image in self.images if image.status == "failed"]
+            others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            reason = f"{failed[0].input.rpartition('/')[2]}: {failed[0].reason}{others}"
+            counts = counts if len(self.images) > 1 else []
+            return "  ".join(
+                [f"sub-{self.label}", "failed", *([", ".join(counts)] if counts else []), reason]
+            )
+        if not self.images:
+            return f"sub-{self.label}  skipped  no such image"
+        return "  ".join([f"sub-{self.label}", self.status, ", ".join(counts)])
+
+    def _counts(self) -> dict[str, int]:
+        statuses = [image.status for image in self.images]
+        words = {"ok": "written", "skipped": "finished before", "failed": "failed"}
+        return {word: statuses.count(status) for status, word in words.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "participant": self.label,
+            "status": self.status,
+            "images": [image.as_dict() for image in self.images],
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to be done: where it goes, and what travels with it."""
+
+    image: BidsImage
+    output: Path
+    metadata: Mapping[str, Any]
+    companions: Mapping[str, Path]
+    record: Mapping[str, Any]
+
+
+def check_out_dir(dataset: BidsDataset, out_dir: Path) -> None:
+    """Refuse an output folder that is the input, lies within it, or holds something else.
+
+    ``derivatives/`` of the input is the one place in it that BIDS keeps for results.
+
+    Raises
+    ------
+    UsageError
+    """
+    source, target = dataset.root.resolve(), out_dir.resolve()
+    if target == source:
+        raise UsageError("the output folder is the input dataset", where=out_dir, remedy="name another")
+    if source in target.parents and source / "derivatives" not in target.parents:
+        raise UsageError(
+            "the output folder lies within the input dataset",
+            where=out_dir,
+            remedy="name one outside, or one of its own in its derivatives/",
+        )
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UsageError("is no folder", where=out_dir)
+    file = out_dir / "dataset_description.json"
+    if not file.is_file():
+        if out_dir.is_dir() and any(out_dir.glob("sub-*")):
+            raise UsageError(
+                "holds subjects, but no dataset_description.json",
+                where=out_dir,
+                remedy="name an empty folder",
+            )
+        return
+    found = read_json(file)
+    if not is_ours(found):
+        raise UsageError("holds another dataset", where=out_dir, remedy="name an empty folder")
+    if found.get("Name") != derived_name(dataset.description):
+        raise UsageError(
+            f"holds results of another dataset ({found.get('Name')})",
+            where=out_dir,
+            remedy="name a folder for each dataset",
+        )
+
+
+def check_collisions(images: Sequence[BidsImage], resolution: str) -> None:
+    """Refuse two inputs with one output: ``.nii`` and ``.nii.gz`` of one name.
+
+    Raises
+    ------
+    UsageError
+    """
+    taken: dict[str, BidsImage] = {}
+    for image in images:
+        output = str(output_path(image, resolution)).lower()  # BIDS: labels must not differ by case alone
+        if output in taken:
+            raise UsageError(
+                f"{taken[output].relative} and {image.relative} would have the same result",
+                remedy="keep one of them",
+            )
+        taken[output] = image
+
+
+def run_subjects(
+    request: Request,
+    images: Mapping[str, Sequence[BidsImage]],
+    progress: Callable[[Any], contextlib.AbstractContextManager[Any]] | None = None,
+) -> Iterator[SubjectResult]:
+    """Work through the images of each subject; what is finished and unchanged is left as it is.
+
+    Parameters
+    ----------
+    request : Request
+    images : mapping of str to sequence of BidsImage
+        By subject.
+    progress : callable, optional
+        As for :func:`sciSR.workflow.run.run_jobs`.
+
+    Yields
+    ------
+    SubjectResult
+        As each subject is done.
+    """
+    for label, own in images.items():
+        yield SubjectResult(label, tuple(_run_image(request, image, progress) for image in own))
+
+
+def _run_image(request: Request, image: BidsImage, progress: Any) -> ImageResult:
+    output = output_path(image, request.resolution)
+    try:
+        task = _task(request, image)
+        if _is_finished(request, task):
+            return ImageResult(str(image.relative), str(output), "skipped", "finished before")
+        outcome = _work(request, task, progress)
+    except SciSRError as error:
+        return ImageResult(str(image.relative), str(output), "failed", _reason(error), error)
+    except OSError as problem:
+        error = UnreadableError(f"can't be read: {problem.strerror or problem}", where=image.path)
+        return ImageResult(str(image.relative), str(output), "failed", _reason(error), error)
+    return ImageResult(str(image.relative), str(output), "ok", outcome=outcome)
+
+
+def _reason(error: SciSRError) -> str:
+    """What is wrong and what to do, without the path: only labels stand in a subject's line."""
+    return str(type(error)(error.what, remedy=error.remedy))
+
+
+def _task(request: Request, image: BidsImage) -> Task:
+    """Read what an image's result depends on.
+
+    Raises
+    ------
+    UnreadableError
+        The image's content or its metadata can't be read.
+    """
+    if not image.path.exists():
+        raise UnreadableError(
+            "its content is not here, only a link", where=image.path, remedy="fetch it, e.g. 'datalad get'"
+        )
+    metadata = request.dataset.metadata(image)
+    endings = COMPANIONS.get(image.name.suffix, ())
+    found = {ending: request.dataset.companion(image, ending) for ending in endings}
+    companions = {ending: file for ending, file in found.items() if file is not None}
+    try:
+        digests = {ending: file_sha256(file) for ending, file in companions.items()}
+        record = {
+            "InputSHA256": file_sha256(image.path),
+            "MetadataSHA256": hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest(),
+            "CompanionSHA256": digests,
+            "Settings": dict(request.settings),
+        }
+    except OSError as error:
+        raise UnreadableError(f"can't be read: {error.strerror or error}", where=image.path) from error
+    output = request.out_dir / output_path(image, request.resolution)
+    return Task(image, output, metadata, companions, record)
+
+
+def _is_finished(request: Request, task: Task) -> bool:
+    """Whether the result is there, whole, and that of this input with these settings; False if it is to be made.
+
+    Raises
+    ------
+    UsageError
+        It is there and not this one, and may not be overwritten.
+    """
+    sidecar = task.output.with_name(task.output.name.removesuffix(".nii.gz") + ".json")
+    if not task.output.exists() or not sidecar.exists():
+        return False  # the sidecar is written last: without it, a run was interrupted
+    difference = _difference(task, sidecar, any_version=not request.overwrite)
+    if difference and not request.overwrite:
+        raise UsageError(difference, where=task.output, remedy="give --overwrite to redo it")
+    return not difference
+
+
+def _difference(task: Task, sidecar: Path, *, any_version: bool) -> str:
+    """Why a result is not the one that would be made now; empty if it is."""
+    try:
+        found = read_json(sidecar).get("SciSR")
+        if not isinstance(found, Mapping) or found.get("OutputSHA256") != digest_of(task.output):
+            return "a result is there that is not what its record says"
+        for ending, digest in task.record["CompanionSHA256"].items():
+            if digest_of(task.output.with_name(sidecar.stem + ending)) != digest:
+                return f"the {ending} file of the result is not that of the input"
+    except SciSRError:
+        return "a result is there whose record can't be read"
+    if found.get("InputSHA256") != task.record["InputSHA256"]:
+        return "the input has changed since the result was made"
+    if found.get("MetadataSHA256") != task.record["MetadataSHA256"]:
+        return "the input's metadata have changed since the result was made"
+    if found.get("Settings") != task.record["Settings"]:
+        return f"a result with other settings is there ({_in_words(found.get('Settings'))})"
+    if not any_version and found.get("Version") != __version__:
+        return f"the result was made by version {found.get('Version')}"
+    return ""
+
+
+def _in_words(settings: Any) -> str:
+    pairs = settings.items() if isinstance(settings, Mapping) else ()
+    return ", ".join(f"{key} {value}" for key, value in pairs) or "not recorded"
+
+
+def _work(request: Request, task: Task, progress: Any) -> dict[str, Any]:
+    """Make one result; its folder goes again if it stays empty."""
+    from sciSR.workflow.outputs import Job
+    from sciSR.workflow.run import Failure, run_jobs
+
+    prepare(request)
+    made = _make_folders(task.output.parent)
+    _remove_leftovers(task.output)
+    job = Job(task.image.path, task.output, DerivativeAdapter(task), request.options)
+    try:
+        [result] = run_jobs([job], make_plan=request.make_plan, overwrite=True, progress=progress)
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # not empty: as it should be
+                folder.rmdir()
+    if isinstance(result, Failure):
+        raise result.error
+    return result.as_dict()
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Temporary files of this result that a killed run could not remove any more; see `atomic_output`."""
+    stem = output.name.removesuffix(".nii.gz")
+    for ending in (".nii.gz", ".json", ".bval", ".bvec", ".tsv"):
+        for file in output.parent.glob(f".{(stem + ending)[:80]}.*.tmp"):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()][::-1]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"can't make the output folder: {error.strerror}", where=folder) from error
+    return missing
+
+
+def prepare(request: Request) -> None:
+    """Write what makes the output folder a BIDS derivative, as far as it is not there yet.
+
+    Raises
+    ------
+    UsageError
+        The folder can't be made or written.
+    """
+    _make_folders(request.out_dir)
+    where = Path(os.path.relpath(request.dataset.root.resolve(), request.out_dir.resolve())).as_posix()
+    description = described(request.dataset.description, where, __version__, BIDS_VERSION, _code_url())
+    contents = {
+        "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
+        "README.md": README,
+        ".bidsignore": BIDSIGNORE,
+    }
+    for name, content in contents.items():
+        target = request.out_dir / name
+        if target.is_file() and (name != "dataset_description.json" or _same(target, content)):
+            continue  # a README that somebody wrote on is theirs
+        with atomic_output(target, overwrite=True) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+
+
+def _same(file: Path, content: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return file.read_text(encoding="utf-8") == content
+    return False
+
+
+def _code_url() -> str | None:
+    """The project's address, if the installed package says it."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        urls = metadata("sciSR").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return None
+    known = dict(url.split(", ", 1) for url in urls if ", " in url)
+    return next((known[name] for name in ("Repository", "Source", "Homepage") if name in known), None)
+
+
+def single(results: Sequence[SubjectResult]) -> ImageResult | None:
+    """The one image that was asked for, if it was only one."""
+    images = [image for result in results for image in result.images]
+    return images[0] if len(images) == 1 else None
+
+
+def exit_code(results: Sequence[SubjectResult]) -> int:
+    """0 if all went well; the error's own code for a single image; 4 if any of several failed."""
+    failed = [image for result in results for image in result.images if image.status == "failed"]
+    if not failed:
+        return 0
+    only = single(results)
+    return only.error.exit_code if only is not None and only.error is not None else 4
