@@ -1,5 +1,8 @@
 """Regularised least squares on a canvas: conjugate gradients preconditioned with the stationary solution.
 
+The canvas has any number of axes: telescopes' frames are fused on two (:mod:`sciSR.fusion.map`), stacks of MR slices on
+three (:mod:`sciSR.stacks`), by the same routine and with the same penalties.
+
 Minimises ``(y - A x)^T W (y - A x) + sum_j |sqrt(omega_j) L_j (x - x_j)|^2``, where each ``L_j`` multiplies the
 spectrum and each ``omega_j`` is a number or a map of weights. For equal shifts, weights and coverage everywhere the
 Hessian is diagonal in Fourier space (the closed form of generalised sampling): that diagonal is the preconditioner.
@@ -7,8 +10,10 @@ Hessian is diagonal in Fourier space (the closed form of generalised sampling): 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,17 +28,39 @@ class Penalty:
 
     Attributes
     ----------
-    response : Tensor, half plane of `torch.fft.rfft2`, real or complex
+    response : Tensor, half of the spectrum as of `torch.fft.rfftn`, real or complex
         L.
     omega : Tensor
-        A map (rows, columns), or one number.
+        A map of the canvas's shape, or one number.
     goal : Tensor or None
-        (rows, columns); None for zero.
+        Of the canvas's shape; None for zero.
     """
 
     response: Tensor
     omega: Tensor
     goal: Tensor | None = None
+
+
+class NormalSystem(Protocol):
+    """What the data say, as normal equations on a canvas of any number of axes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the canvas."""
+        ...
+
+    @property
+    def spectrum(self) -> Tensor:
+        """Diagonal of the Hessian in Fourier space where weights are typical."""
+        ...
+
+    def right(self) -> Tensor:
+        """``A^T W y``, as a spectrum."""
+        ...
+
+    def apply(self, spectrum: Tensor) -> Tensor:
+        """``A^T W A x``, from the spectrum of x to that of the result."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +99,11 @@ class Likelihood:
             spectrum = spectrum + response.abs() ** 2 * _stationary(equations, weight, typical)
         return cls(canvas, parts, spectrum, weight, typical)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the canvas."""
+        return self.canvas.shape
+
     def right(self) -> Tensor:
         """A^T W y, as a spectrum."""
         return sum(response.conj() * torch.fft.rfft2(equations.right) for response, equations in self.parts)  # type: ignore[return-value]
@@ -99,12 +131,13 @@ def _stationary(equations: NormalEquations, weight: Tensor, typical: float) -> T
 
 
 def plane_mean(spectrum: Tensor, columns: int) -> float:
-    """Mean over the full frequency plane of a real half-plane quantity."""
-    twice = torch.full((spectrum.shape[1],), 2.0, device=spectrum.device)
+    """Mean over the full frequency plane (or volume) of a real half-plane quantity; `columns`: of the canvas."""
+    twice = torch.full((spectrum.shape[-1],), 2.0, device=spectrum.device)
     twice[0] = 1
     if columns % 2 == 0:
         twice[-1] = 1
-    return float((spectrum * twice).sum(dtype=torch.float64)) / (spectrum.shape[0] * columns)
+    total = float((spectrum * twice).sum(dtype=torch.float64))
+    return total / (math.prod(spectrum.shape[:-1]) * columns)
 
 
 @dataclass(frozen=True)
@@ -116,7 +149,7 @@ class Convergence:
 
 
 def solve(
-    likelihood: Likelihood,
+    likelihood: NormalSystem,
     penalties: Sequence[Penalty],
     start: Tensor | None = None,
     *,
@@ -127,25 +160,26 @@ def solve(
 
     Parameters
     ----------
-    likelihood : Likelihood
+    likelihood : NormalSystem
     penalties : sequence of Penalty
         Together they must see every frequency.
-    start : Tensor, (rows, columns), optional
+    start : Tensor, of the canvas's shape, optional
     iterations : int
     tolerance : float
         Stops where the preconditioned residual has fallen to this fraction of the right-hand side's.
 
     Returns
     -------
-    x : Tensor, (rows, columns)
+    x : Tensor, of the canvas's shape
     Convergence
     """
-    shape = likelihood.canvas.shape
+    shape = likelihood.shape
+    axes = tuple(range(-len(shape), 0))
     right, diagonal = likelihood.right(), likelihood.spectrum
     for term in penalties:
         diagonal = diagonal + _typical(term.omega) * term.response.abs() ** 2
         if term.goal is not None:
-            right = right + term.response.conj() * torch.fft.rfft2(term.omega * term.goal)
+            right = right + term.response.conj() * torch.fft.rfftn(term.omega * term.goal, dim=axes)
     scale = float(diagonal.max())
     inverse = 1 / diagonal.clamp_min(1e-12 * scale if scale > 0 else 1.0)
 
@@ -155,41 +189,67 @@ def solve(
             if term.omega.ndim == 0:
                 out += term.omega * term.response.abs() ** 2 * spectrum
             else:
-                local = torch.fft.irfft2(term.response * spectrum, s=shape)
-                out += term.response.conj() * torch.fft.rfft2(term.omega * local)
+                local = torch.fft.irfftn(term.response * spectrum, s=shape, dim=axes)
+                out += term.response.conj() * torch.fft.rfftn(term.omega * local, dim=axes)
         return out
 
-    x = torch.zeros_like(right) if start is None else torch.fft.rfft2(start)
+    def dot(a: Tensor, b: Tensor) -> float:
+        return plane_mean((a * b.conj()).real, shape[-1])
+
+    x = torch.zeros_like(right) if start is None else torch.fft.rfftn(start, dim=axes)
     residual = right - hessian(x) if start is not None else right.clone()
-    x, done = _conjugate_gradients(hessian, x, residual, right, inverse, shape[1], iterations, tolerance)
-    return torch.fft.irfft2(x, s=shape), done
+    x, done = conjugate_gradients(
+        hessian, lambda r: inverse * r, dot, x, residual, right, iterations=iterations, tolerance=tolerance
+    )
+    return torch.fft.irfftn(x, s=shape, dim=axes), done
 
 
-def _conjugate_gradients(
-    hessian: object,
+def conjugate_gradients(
+    hessian: Callable[[Tensor], Tensor],
+    precondition: Callable[[Tensor], Tensor],
+    dot: Callable[[Tensor, Tensor], float],
     x: Tensor,
     residual: Tensor,
     right: Tensor,
-    inverse: Tensor,
-    columns: int,
-    most: int,
+    *,
+    iterations: int,
     tolerance: float,
 ) -> tuple[Tensor, Convergence]:
-    def dot(a: Tensor, b: Tensor) -> float:
-        return plane_mean((a * b.conj()).real, columns)
+    """Preconditioned conjugate gradients on whatever tensors and dot product one has.
 
-    whole = dot(right, inverse * right)
+    Parameters
+    ----------
+    hessian, precondition : callable
+        Symmetric and positive under `dot`; the second an approximate inverse of the first.
+    dot : callable
+        A real scalar product.
+    x : Tensor
+        To start from.
+    residual : Tensor
+        ``right - hessian(x)``.
+    right : Tensor
+    iterations : int
+        At most.
+    tolerance : float
+        As for :func:`solve`.
+
+    Returns
+    -------
+    x : Tensor
+    Convergence
+    """
+    whole = dot(right, precondition(right))
     if whole <= 0:
         return x, Convergence(0, 0.0)
-    z = inverse * residual
+    z = precondition(residual)
     direction, old = z.clone(), dot(residual, z)
     done = 0
-    while done < most and old > tolerance**2 * whole:
-        image = hessian(direction)  # type: ignore[operator]
+    while done < iterations and old > tolerance**2 * whole:
+        image = hessian(direction)
         step = old / dot(direction, image)
         x = x + step * direction
         residual = residual - step * image
-        z = inverse * residual
+        z = precondition(residual)
         new = dot(residual, z)
         direction = z + (new / old) * direction
         old = new
