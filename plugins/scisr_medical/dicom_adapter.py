@@ -1,7 +1,7 @@
 """The DICOM adapter: a series (a folder, or one file) in, a derived series out.
 
-Classic single-frame MR and CT images. World coordinates are DICOM patient coordinates (LPS, mm). Everything heavy
-is imported on first use. Research use only, not for diagnosis.
+Classic MR and CT images, and enhanced multi-frame ones of MR, CT and PET. World coordinates are DICOM patient
+coordinates (LPS, mm). Everything heavy is imported on first use. Research use only, not for diagnosis.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sciSR.errors import SciSRError, UsageError
 from sciSR.image import Image
 
 _SNIFFED_FILES = 200
+_DOMAINS = {"MR": "mr", "CT": "ct"}
 
 
 class DicomAdapter:
@@ -27,6 +28,7 @@ class DicomAdapter:
     options = (
         Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),
         Option("echo", "which echo of a multi-echo series: 1, 2, ... by echo time, or e.g. 4.92ms"),
+        Option("stack", "which stack of an enhanced multi-frame file: its StackID"),
         Option("image_type", "only images whose ImageType holds this value: M, P, W, ..."),
         Option(
             "irregular",
@@ -61,6 +63,7 @@ class DicomAdapter:
         series: str | int | None = None,
         echo: str | int | None = None,
         image_type: str | None = None,
+        stack: str | int | None = None,
         irregular: bool = False,
     ) -> list[Image]:
         """One series as one image with axes ``("z", "y", "x")`` or, for a time or diffusion series, ``(..., "t")``.
@@ -75,6 +78,8 @@ class DicomAdapter:
             Keep one echo: 1, 2, ... in the order of the echo times, or the time itself, ``"4.92ms"``.
         image_type : str, optional
             Keep the images whose ImageType holds this value, e.g. ``"M"`` of magnitude and phase.
+        stack : str or int, optional
+            Keep one stack of an enhanced multi-frame file, by its StackID.
         irregular : bool
             Take what is no regular volume as loose slices, axes ``("n", "y", "x")``; one image per matrix size.
 
@@ -83,7 +88,7 @@ class DicomAdapter:
         GeometryError
             Not a regular volume; names two files and what was found and expected.
         UnsupportedError
-            Multi-frame, colour, mosaic, other kinds of object; a codec that is not installed.
+            Colour, mosaic, other kinds of object; a codec that is not installed.
         UnreadableError
             Damaged or truncated; names the file.
         UsageError
@@ -93,7 +98,13 @@ class DicomAdapter:
 
         path = Path(path)
         return self._read(
-            list_files(path), path, series=series, echo=echo, image_type=image_type, irregular=irregular
+            list_files(path),
+            path,
+            series=series,
+            echo=echo,
+            image_type=image_type,
+            stack=None if stack is None else str(stack),
+            irregular=irregular,
         )
 
     def read_files(self, paths: Iterable[Path | str], **options: Any) -> list[Image]:
@@ -106,8 +117,9 @@ class DicomAdapter:
     def _read(
         self, files: list[Path], where: Path, *, series: Any = None, echo: Any = None, **choice: Any
     ) -> list[Image]:
+        from scisr_medical.dicom_choose import choose_series
         from scisr_medical.dicom_io import translate
-        from scisr_medical.dicom_series import build_stacks, choose_series, find_series
+        from scisr_medical.dicom_series import build_stacks, find_series
 
         with translate(where):
             found = find_series(files, where)
@@ -186,8 +198,8 @@ def _image(stack: Any, where: Path, *, several: bool) -> Image:
         axes=stack.axes,
         spatial=("y", "x"),
         grid=stack.grid,
-        domain="generic" if phase else first.modality.lower(),
-        unit=_unit(first.modality, first.rescale_type),
+        domain="generic" if phase else _DOMAINS.get(first.modality, "generic"),
+        unit=first.unit or _unit(first.modality, first.rescale_type),
         mask=mask,
         metadata=stack,
         source=where,

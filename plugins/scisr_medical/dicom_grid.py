@@ -159,7 +159,7 @@ def along_normal(slices: Sequence[Instance]) -> np.ndarray:
 def group_by_position(slices: Sequence[Instance]) -> list[list[Instance]]:
     """Slices sorted along the normal; those at one place together, in the order of their InstanceNumber."""
     distance = along_normal(slices)
-    order = sorted(range(len(slices)), key=lambda k: (distance[k], slices[k].number, slices[k].name))
+    order = sorted(range(len(slices)), key=lambda k: (distance[k], slices[k].order))
     groups: list[list[Instance]] = []
     start = -np.inf
     for k in order:
@@ -169,7 +169,7 @@ def group_by_position(slices: Sequence[Instance]) -> list[list[Instance]]:
             groups.append([slices[k]])
             start = distance[k]
     for group in groups:
-        group.sort(key=lambda s: (s.number, s.name))
+        group.sort(key=lambda s: s.order)
     return groups
 
 

@@ -10,24 +10,31 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import struct
+import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from sciSR.errors import ResourceError, SciSRError, UnreadableError
 from sciSR.files import check_regular_file
 
 INFLATED_LIMIT = 1 << 29
-"""Bytes that one gzipped or deflated file may grow to. A classic single-frame MR or CT file has well under 100 MB."""
+"""Bytes that one gzipped or deflated file may grow to. A classic single-frame MR or CT file has well under 100 MB,
+an enhanced one of 1000 frames of 512x512 just as much as this."""
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VR = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+_CHUNK = 1 << 20
+_SPOOLED = 1 << 25
+"""Bytes of an inflated file that are held in memory; what is larger goes into a temporary file without a name."""
 _PIXEL_TAGS = {
     (0x7FE0, 0x0010): "PixelData",
     (0x7FE0, 0x0008): "FloatPixelData",
@@ -74,9 +81,9 @@ def translate(
 class BoundedFile(io.BufferedReader):
     """A file whose ``read(n)`` never reserves more than the file still holds."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = path.stat().st_size
+    def __init__(self, file: Path | int) -> None:
+        super().__init__(io.FileIO(file))
+        self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -125,9 +132,12 @@ def open_dicom(path: Path) -> BinaryIO:
     path = Path(path)
     check_regular_file(path)
     try:
-        with open(path, "rb") as stream:
-            magic = stream.read(2)
-        stream = io.BytesIO(_gunzip(path)) if magic == b"\x1f\x8b" else BoundedFile(path)
+        with open(path, "rb") as packed:
+            if packed.read(2) == b"\x1f\x8b":
+                packed.seek(0)
+                stream = _inflate(zlib.decompressobj(31), packed, b"", path, "gzip")
+            else:
+                stream = BoundedFile(path)
     except OSError as error:
         raise UnreadableError(f"can't be read: {error.strerror or error}", where=path) from error
     try:
@@ -135,47 +145,42 @@ def open_dicom(path: Path) -> BinaryIO:
         stream.seek(0)
         if syntax != DEFLATED_LITTLE:
             return stream
-        if path.stat().st_size > INFLATED_LIMIT:
-            _refuse_bomb(path)
         with stream:
-            head, deflated = bytearray(stream.read(body_at)), stream.read()
-        # The two UIDs pad to the same length, so the meta information's group length stays right.
-        head[syntax_at : syntax_at + len(DEFLATED_LITTLE)] = EXPLICIT_LITTLE.encode().ljust(
-            len(DEFLATED_LITTLE), b"\0"
-        )
-        return io.BytesIO(
-            bytes(head) + _inflate(zlib.decompressobj(-zlib.MAX_WBITS), deflated, path, "deflated")
-        )
+            head = bytearray(stream.read(body_at))
+            # The two UIDs pad to the same length, so the meta information's group length stays right.
+            head[syntax_at : syntax_at + len(DEFLATED_LITTLE)] = EXPLICIT_LITTLE.encode().ljust(
+                len(DEFLATED_LITTLE), b"\0"
+            )
+            return _inflate(zlib.decompressobj(-zlib.MAX_WBITS), stream, bytes(head), path, "deflated")
     except BaseException:
         stream.close()
         raise
 
 
-def _gunzip(path: Path) -> bytes:
-    if path.stat().st_size > INFLATED_LIMIT:
-        _refuse_bomb(path)
-    data = path.read_bytes()
-    return _inflate(zlib.decompressobj(31), data, path, "gzip")
-
-
-def _refuse_bomb(path: Path) -> NoReturn:
-    raise UnreadableError(
-        f"grows beyond {INFLATED_LIMIT / 1e6:.0f} MB when decompressed",
-        where=path,
-        remedy="decompress it yourself if you trust it",
-    )
-
-
-def _inflate(engine: Any, data: bytes, path: Path, kind: str) -> bytes:
+def _inflate(engine: Any, packed: BinaryIO, head: bytes, path: Path, kind: str) -> BinaryIO:
+    """The inflated rest of a stream after `head`, chunk by chunk, so that memory stays bounded."""
     try:
-        out = engine.decompress(data, INFLATED_LIMIT + 1)
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOLED) as out:
+            size = out.write(head)
+            while not engine.eof:
+                chunk = engine.unconsumed_tail or packed.read(_CHUNK)
+                inflated = engine.decompress(chunk, _CHUNK)
+                if not chunk and not inflated:  # for gzip the end also means that CRC and length were checked
+                    raise UnreadableError(f"damaged {kind} data: it ends too early", where=path)
+                size += out.write(inflated)
+                if size > INFLATED_LIMIT:
+                    raise UnreadableError(
+                        f"grows beyond {INFLATED_LIMIT / 1e6:.0f} MB when decompressed",
+                        where=path,
+                        remedy="decompress it yourself if you trust it",
+                    )
+            out.seek(0)
+            if size <= _SPOOLED:
+                return io.BytesIO(out.read())
+            out.rollover()
+            return BoundedFile(os.dup(out.fileno()))
     except zlib.error as error:
         raise UnreadableError(f"damaged {kind} data: {error}", where=path) from error
-    if len(out) > INFLATED_LIMIT:
-        _refuse_bomb(path)
-    if not engine.eof:  # for gzip this also means that CRC and length were checked
-        raise UnreadableError(f"damaged {kind} data: it ends too early", where=path)
-    return out
 
 
 def read_meta(stream: BinaryIO) -> tuple[str, int, int]:
@@ -231,8 +236,9 @@ def read_header(path: Path, tags: list[str] | None = None) -> tuple[Any, dict[st
     dataset : pydicom.FileDataset
     pixels : dict
         ``keyword`` (None where there are no pixel data), ``length`` (None where undefined, i.e. encapsulated),
-        ``available``, the bytes that the file still holds after the element's header, and ``complete``, whether
-        encapsulated data reach their end.
+        ``available``, the bytes that the file still holds after the element's header, ``complete``, whether
+        encapsulated data reach their end, ``fragments``, how many there are after the offset table, ``offset`` of the
+        element's value, ``big_endian``, and ``words``, whether it is written as OW.
     """
     import pydicom
 
@@ -242,35 +248,71 @@ def read_header(path: Path, tags: list[str] | None = None) -> tuple[Any, dict[st
 
 
 def _locate_pixels(stream: BinaryIO, *, big_endian: bool) -> dict[str, Any]:
+    """Where the pixel data begin, and how much of them there is."""
     at = stream.tell()
     head = stream.read(12)
     order = ">" if big_endian else "<"
     if len(head) < 8 or (tag := struct.unpack(order + "HH", head[:4])) not in _PIXEL_TAGS:
-        return {"keyword": None, "length": None, "available": 0, "complete": True}
+        return {"keyword": None, "length": None, "available": 0, "complete": True, "fragments": 0}
     if head[4:6].isalpha() and head[4:6].isupper() and len(head) == 12:
         header, (length,) = 12, struct.unpack(order + "I", head[8:12])
     else:
         header, (length,) = 8, struct.unpack(order + "I", head[4:8])
     end = stream.seek(0, io.SEEK_END)
+    fragments, complete = 0, True
+    if length == _UNDEFINED:
+        for _, size in walk_fragments(stream, at + header, end):
+            fragments, complete = fragments + 1, size >= 0
     return {
         "keyword": _PIXEL_TAGS[tag],
         "length": None if length == _UNDEFINED else length,
         "available": end - at - header,
-        "complete": length != _UNDEFINED or _walk_fragments(stream, at + header, end),
+        "complete": complete,
+        "fragments": max(fragments - 2, 0),  # less the offset table and the delimiter
+        "offset": at + header,
+        "big_endian": big_endian,
+        "words": head[4:6] == b"OW",
     }
 
 
-def _walk_fragments(stream: BinaryIO, at: int, end: int) -> bool:
-    """Whether encapsulated pixel data run from item to item up to their delimiter, within the file (PS3.5 A.4).
+def walk_fragments(stream: BinaryIO, at: int, end: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each item of encapsulated pixel data (PS3.5 A.4), the offset table first.
 
-    The decoders of some codecs make up what is missing at the end of a truncated file.
+    Last comes the delimiter with length 0; or, where the file ends before it or is damaged, a length of -1. The
+    decoders of some codecs make up what is missing at the end of a truncated file.
     """
     while at + 8 <= end:
         stream.seek(at)
         group, element, length = struct.unpack("<HHI", stream.read(8))
         if (group, element) == (0xFFFE, 0xE0DD):
-            return True
+            yield at + 8, 0
+            return
         if (group, element) != (0xFFFE, 0xE000) or length == _UNDEFINED:
-            return False
+            break
+        yield at + 8, length
         at += 8 + length
-    return False
+    yield at, -1
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """Where the pixels of a multi-frame file lie, as :func:`read_header` found them.
+
+    Attributes
+    ----------
+    offset : int
+        Of the first byte, or of the first item where encapsulated, in what :func:`open_dicom` gives.
+    encapsulated, big_endian : bool
+    words : bool
+        Written as OW.
+    frames : int
+    table : bytes or None
+        ExtendedOffsetTable.
+    """
+
+    offset: int
+    encapsulated: bool
+    big_endian: bool
+    words: bool
+    frames: int
+    table: bytes | None = None

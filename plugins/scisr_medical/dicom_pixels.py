@@ -10,6 +10,7 @@ import numpy as np
 
 from sciSR.errors import UnreadableError
 from sciSR.views import full_index
+from scisr_medical.dicom_enhanced_pixels import FrameFiles
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, translate
 
@@ -18,27 +19,40 @@ _RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
 
 
-def decode(instance: Instance) -> np.ndarray:
-    """Stored values of one image, shape (rows, columns), int64-safe integers of the file's own width and sign.
+def decode(instance: Instance, files: FrameFiles | None = None) -> np.ndarray:
+    """Stored values of one image or frame, shape (rows, columns), int64-safe integers of the file's own width and sign.
 
     Bits outside [HighBit - BitsStored + 1, HighBit] are not part of the value (overlays lived there), so they are
     cut off and the sign is extended from HighBit, as PS3.5 section 8.1.1 defines.
 
+    Parameters
+    ----------
+    instance : Instance
+    files : FrameFiles, optional
+        Keeps multi-frame files open between frames.
+
     Raises
     ------
     UnreadableError
-        The pixel data can't be decoded; names the file.
+        The pixel data can't be decoded; names the file, and the frame.
     """
+    remedy = "decompress it first, e.g. with dcmdjpeg, if other viewers show it"
+    where = instance.path if instance.frame is None else f"{instance.path}[frame {instance.frame + 1}]"
+    with translate(where, "its pixel data can't be decoded", remedy=remedy if _is_jpeg(instance) else None):
+        stored = _decode_file(instance) if instance.frame is None else (files or FrameFiles()).read(instance)
+    if stored.shape != instance.shape:
+        raise UnreadableError(
+            f"its pixel data decode to shape {stored.shape}, the header says {instance.shape}", where=where
+        )
+    return _keep_padding(stored, _mask_bits(stored, instance), instance)
+
+
+def _decode_file(instance: Instance) -> np.ndarray:
+    """The one image of a classic file, as stored."""
     import pydicom
     from pydicom.pixels import pixel_array
 
-    remedy = "decompress it first, e.g. with dcmdjpeg, if other viewers show it"
-    with (
-        translate(
-            instance.path, "its pixel data can't be decoded", remedy=remedy if _is_jpeg(instance) else None
-        ),
-        open_dicom(instance.path) as stream,
-    ):
+    with open_dicom(instance.path) as stream:
         dataset = pydicom.dcmread(stream, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little = dataset.original_encoding
@@ -52,13 +66,7 @@ def decode(instance: Instance) -> np.ndarray:
         # pydicom would cut unused bits without looking at HighBit, and padding values with them.
         # Its own RLE decoder checks what it reads; pylibjpeg's takes damaged headers for good ones.
         plugin = "pydicom" if instance.syntax == _RLE else ""
-        stored = np.asarray(pixel_array(dataset, raw=True, correct_unused_bits=False, decoding_plugin=plugin))
-    if stored.shape != instance.shape:
-        raise UnreadableError(
-            f"its pixel data decode to shape {stored.shape}, the header says {instance.shape}",
-            where=instance.path,
-        )
-    return _keep_padding(stored, _mask_bits(stored, instance), instance)
+        return np.asarray(pixel_array(dataset, raw=True, correct_unused_bits=False, decoding_plugin=plugin))
 
 
 def _is_jpeg(instance: Instance) -> bool:
@@ -93,12 +101,12 @@ class SliceCache:
     """Decoded slices of a stack, the last few kept. Shared by the values and the mask of one image."""
 
     def __init__(self, slices: np.ndarray) -> None:
-        self.slices = slices
+        self.slices, self._files = slices, FrameFiles()
         self._kept: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
 
     def __getitem__(self, where: tuple[int, ...]) -> np.ndarray:
         if where not in self._kept:
-            self._kept[where] = decode(self.slices[where])
+            self._kept[where] = decode(self.slices[where], self._files)
             while len(self._kept) > _CACHED_SLICES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(where)

@@ -14,13 +14,18 @@ import numpy as np
 
 from sciSR.errors import (
     GeometryError,
-    SciSRError,
     SciSRWarning,
     UnreadableError,
-    UnsupportedError,
-    UsageError,
 )
 from scisr_medical.dicom_choose import choose_echo, choose_image_type, echo_times
+from scisr_medical.dicom_enhanced_choose import (
+    check_files,
+    choose_stack,
+    dimension_key,
+    explain,
+    file_key,
+    note_stacks,
+)
 from scisr_medical.dicom_grid import (
     IRREGULAR,
     along_normal,
@@ -120,11 +125,11 @@ def find_series(files: Iterable[Path], where: Path) -> Found:
         if len(files) > 1 and file.name.upper() == "DICOMDIR":
             strangers.append(file.name)
         elif looks_like_dicom(file) or len(files) == 1 or file.name.lower().endswith(_DICOM_NAMES):
-            instance = read_instance(file)
-            if instance.refusal is None:
-                series.setdefault(instance.series_uid, []).append(instance)
-            else:
-                refused.append(instance)
+            for instance in read_instances(file):
+                if instance.refusal is None:
+                    series.setdefault(instance.series_uid, []).append(instance)
+                else:
+                    refused.append(instance)
         else:
             strangers.append(file.name)
     notes = []
@@ -132,67 +137,12 @@ def find_series(files: Iterable[Path], where: Path) -> Found:
         names = ", ".join(strangers[:3]) + (", ..." if len(strangers) > 3 else "")
         notes.append(f"ignored {len(strangers)} file(s) that are not DICOM images: {names}")
     if refused:
-        kinds = "; ".join(f"{n} x {kind}" for kind, n in Counter(i.refusal for i in refused).items())
+        kinds = "; ".join(
+            f"{n} x {kind}" + ("" if number is None else f" of series {number}")
+            for (kind, number), n in Counter((i.refusal, i.series_number) for i in refused).items()
+        )
         notes.append(f"left out {len(refused)} DICOM object(s): {kinds}")
     return Found(where, series, refused, notes)
-
-
-def describe_series(instances: Sequence[Instance]) -> str:
-    """One line without patient data: ``series 5 (MR, 96 images of 128x128)``."""
-    first = instances[0]
-    shapes = Counter(i.shape for i in instances).most_common(1)[0][0]
-    return (
-        f"series {first.series_number} ({first.modality}, {len(instances)} images of {shapes[0]}x{shapes[1]})"
-    )
-
-
-def choose_series(found: Found, wanted: str | None) -> list[Instance]:
-    """The series asked for; without a wish the only one, or the only one that is a volume.
-
-    Raises
-    ------
-    UnsupportedError
-        No classic MR or CT images at all; says what there is.
-    UsageError
-        Several, or none that fits the wish; the known ones are listed.
-    """
-    if not found.series:
-        if found.refused:
-            kinds = "; ".join(dict.fromkeys(str(i.refusal) for i in found.refused))
-            raise UnsupportedError(
-                f"only classic single-frame MR and CT images are upscaled, this is: {kinds}",
-                where=found.where,
-                remedy="convert multi-frame images to classic ones or to NIfTI first"
-                if "multi-frame" in kinds
-                else None,
-            )
-        raise UnreadableError("holds no DICOM image", where=found.where)
-    listing = ", ".join(f"{describe_series(s)} UID {uid}" for uid, s in found.series.items())
-    if wanted is not None:
-        chosen = [s for uid, s in found.series.items() if wanted in (uid, str(s[0].series_number))]
-        if len(chosen) != 1:
-            how = "no" if not chosen else "more than one"
-            raise UsageError(f"{how} series is {wanted!r}; found {listing}", where=found.where)
-        return chosen[0]
-    if len(found.series) == 1:
-        return next(iter(found.series.values()))
-    volumes = [s for s in found.series.values() if len(s) > 1 and _is_volume(s, found.where)]
-    if len(volumes) == 1:
-        found.notes.append(f"took the only volume, {describe_series(volumes[0])}, of {listing}")
-        return volumes[0]
-    raise UsageError(
-        f"holds {len(found.series)} series: {listing}",
-        where=found.where,
-        remedy="choose one with --series NUMBER",
-    )
-
-
-def _is_volume(instances: list[Instance], where: Path) -> bool:
-    try:
-        _volume(instances, where)
-    except SciSRError:
-        return False
-    return True
 
 
 def build_stacks(
@@ -201,6 +151,7 @@ def build_stacks(
     *,
     echo: str | None = None,
     image_type: str | None = None,
+    stack: str | None = None,
     irregular: bool = False,
 ) -> list[Stack]:
     """The images of one series: one regular volume (3-D or 4-D), or with `irregular` loose slices by matrix size.
@@ -214,10 +165,17 @@ def build_stacks(
         instances = choose_image_type(instances, image_type, found.where)
     if echo is not None:
         instances = choose_echo(instances, echo, found.where)
+    if stack is not None:
+        instances = choose_stack(instances, stack, found.where)
     if irregular:
         stacks = _loose(instances)
     else:
-        grid, slices, split_by = _volume(instances, found.where)
+        check_files(instances, found.where)
+        try:
+            grid, slices, split_by = _volume(instances, found.where)
+        except GeometryError as error:
+            raise explain(error, instances, found.where) from None
+        found.notes.extend(note_stacks(instances))
         axes = ("z", "y", "x") if slices.ndim == 1 else ("z", "y", "x", "t")
         thickness, odd = common_thickness(list(slices.flat))
         found.notes.extend([odd] if odd else [])
@@ -241,7 +199,7 @@ def build_stacks(
 
 def _loose(instances: list[Instance]) -> list[Stack]:
     by_shape: dict[tuple[int, int], list[Instance]] = {}
-    for each in sorted(instances, key=lambda i: (i.number, i.name)):
+    for each in sorted(instances, key=lambda i: i.order):
         by_shape.setdefault(each.shape, []).append(each)
     return [Stack(_objects(s), False, slice_grid(s), ("n", "y", "x")) for s in by_shape.values()]
 
@@ -287,7 +245,7 @@ def _split(groups: list[list[Instance]], where: Path) -> str:
     """
     counts = {len(g) for g in groups}
     if len(counts) == 1:
-        for what, key, everywhere in _VOLUME_KEYS:
+        for what, key, everywhere in (*dimension_key(groups), *_VOLUME_KEYS, *file_key(groups)):
             keys = [[key(i) for i in g] for g in groups]
             if any(k is None for ks in keys for k in ks) or any(len(set(ks)) != len(ks) for ks in keys):
                 continue

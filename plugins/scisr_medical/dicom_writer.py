@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sciSR.errors import GeometryError, UsageError, VerificationError
+from sciSR.errors import GeometryError, UnsupportedError, UsageError, VerificationError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import NearestView, full_index
@@ -232,6 +232,12 @@ def _check_source(image: Image, path: Path) -> Stack:
     if not isinstance(stack, Stack):
         raise UsageError(
             "a derived DICOM series needs the series it is derived from, and this image was not read from one",
+            where=path,
+            remedy="write NIfTI instead, e.g. name the output .nii.gz",
+        )
+    if stack.enhanced:
+        raise UnsupportedError(
+            "enhanced multi-frame DICOM is read, but not written yet",
             where=path,
             remedy="write NIfTI instead, e.g. name the output .nii.gz",
         )

@@ -1,0 +1,60 @@
+"""Elements of a DICOM header as plain Python values, with errors that name the element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sciSR.errors import UnreadableError
+
+
+class Values:
+    """Elements of a header as plain Python values, with errors that name the element."""
+
+    def __init__(self, path: Path, header: Any) -> None:
+        self.path, self.header = path, header
+
+    def _raw(self, keyword: str) -> list[Any]:
+        try:
+            value = self.header.get(keyword)
+        except Exception as error:
+            raise UnreadableError(
+                f"{keyword} can't be decoded: {str(error)[:80]}", where=self.path
+            ) from error
+        if value is None or value == "" or value == b"":
+            return []
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+
+    def text(self, keyword: str) -> str:
+        raw = self._raw(keyword)
+        return str(raw[0]).strip() if raw else ""
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        return tuple(str(v).strip() for v in self._raw(keyword))
+
+    def number(self, keyword: str, default: float | None = None) -> Any:
+        raw = self._raw(keyword)
+        return default if not raw else self._float(keyword, raw[0])
+
+    def integer(self, keyword: str, default: int | None = None) -> Any:
+        number = self.number(keyword)
+        return default if number is None else int(number)
+
+    def floats(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        raw = self._raw(keyword)
+        if not raw:
+            return None
+        if len(raw) != count:
+            raise UnreadableError(f"{keyword} holds {len(raw)} numbers, not {count}", where=self.path)
+        return tuple(self._float(keyword, v) for v in raw)
+
+    def _float(self, keyword: str, raw: Any) -> float:
+        try:
+            number = float(raw)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UnreadableError(f"{keyword} is no number: {str(raw)[:32]!r}", where=self.path)
+        return number
