@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2: ``.nii``, ``.nii.gz`` and ``.hdr``/``.img`` pairs, 2-D to 4-D. Research use only."""
+"""NIfTI-1 and NIfTI-2: ``.nii``, ``.nii.gz`` and ``.hdr``/``.img`` pairs, 2-D to 7-D. Research use only."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from scisr_medical.nifti_header import (
     read_extensions,
     recognise,
 )
+from scisr_medical.nifti_intent import intent_notes
 
 _PARTS = {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
 _RECORD_KEY = "sciSR"
@@ -96,6 +97,7 @@ class NiftiAdapter:
 
     name = "nifti"
     suffixes = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img")
+    writes_volumes = True
     options = (
         Option("axes", "the two array axes to upscale: x,y or i,k; x is the first (default: the two finest)"),
         Option(
@@ -191,7 +193,7 @@ class NiftiAdapter:
             source=path,
             provenance=provenance,
         )
-        return image, geometry.notes
+        return image, (*geometry.notes, *intent_notes(header.fields, header.shape))
 
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None

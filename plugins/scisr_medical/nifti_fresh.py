@@ -12,7 +12,8 @@ import numpy as np
 
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
-from scisr_medical.nifti_header import INTENT_LABEL, Layout
+from scisr_medical.nifti_header import Layout
+from scisr_medical.nifti_intent import INTENT_LABEL
 
 _SCANNER, _ALIGNED = 1, 2  # nifti1.h: coordinates of the scanner; of some other image
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from sciSR.errors import UnreadableError, UnsupportedError
+from scisr_medical.nifti_intent import LABELS, refuse_intent
 
 AXES = ("x", "y", "z", "t", "u", "v", "w")
-INTENT_LABEL = 1002
 EXTENSION_COMMENT, EXTENSION_DICOM, EXTENSION_AFNI = 6, 2, 4
 UNITS: Mapping[int, str] = {0: "unknown", 1: "m", 2: "mm", 3: "um"}
 
@@ -34,10 +34,6 @@ _REFUSED = {
     2048: "complex256 voxels",
     2304: "RGBA32 colour voxels",
 }
-_MULTIVALUED = {
-    1004: "a matrix", 1005: "a symmetric matrix", 1006: "a displacement vector", 1007: "a vector",
-    1008: "a point set", 1009: "triangles", 1010: "a quaternion", 2003: "an RGB vector", 2004: "an RGBA vector",
-}  # fmt: skip
 # What a header may claim at most; more than any real volume, small enough for exact byte arithmetic.
 _LARGEST = 1 << 46
 
@@ -137,7 +133,7 @@ class NiftiHeader:
     fields : numpy.void
         All fields as they stand in the file.
     shape : tuple of int
-        Two to four axes (trailing axes of length 1 beyond the fourth are kept).
+        Two to seven axes; trailing axes of length 1 are kept.
     stored : numpy.dtype
         Of the voxels in the file, byte order included.
     offset : int
@@ -169,7 +165,7 @@ class NiftiHeader:
 
     @property
     def is_labels(self) -> bool:
-        return int(self.fields["intent_code"]) == INTENT_LABEL
+        return int(self.fields["intent_code"]) in LABELS
 
 
 def parse(head: bytes, where: Path) -> NiftiHeader:
@@ -185,7 +181,7 @@ def parse(head: bytes, where: Path) -> NiftiHeader:
     UnreadableError
         A field that no valid file can have.
     UnsupportedError
-        Colour, binary or vector voxels, refused by name.
+        Colour, binary or vector voxels and other things that are no image of scalars, refused by name.
     """
     layout = layout_of(head, where)
     fields = np.frombuffer(head[: layout.size], dtype=layout.dtype)[0]
@@ -193,7 +189,7 @@ def parse(head: bytes, where: Path) -> NiftiHeader:
     stored = _stored_dtype(fields, layout.order, where)
     slope, inter = _scaling(fields, where)
     offset = _offset(fields, layout, where)
-    _refuse_vectors(fields, shape, where)
+    refuse_intent(int(fields["intent_code"]), shape, where)
     return NiftiHeader(layout, fields, shape, stored, offset, slope, inter)
 
 
@@ -250,18 +246,6 @@ def _offset(fields: np.void, layout: Layout, where: Path) -> int:
             f"damaged header: vox_offset is {offset:g}, not a whole number of {least} or more", where=where
         )
     return int(offset)
-
-
-def _refuse_vectors(fields: np.void, shape: tuple[int, ...], where: Path) -> None:
-    intent = int(fields["intent_code"])
-    many = math.prod(shape[4:]) > 1
-    if many or (intent in _MULTIVALUED and len(shape) > 3 and math.prod(shape[3:]) > 1):
-        what = _MULTIVALUED.get(intent, "several values")
-        raise UnsupportedError(
-            f"holds {what} per voxel (shape {list(shape)}, intent {intent}); its values may depend on direction",
-            where=where,
-            remedy="split it into scalar volumes first",
-        )
 
 
 def read_extensions(chain: bytes, order: str, where: Path) -> tuple[tuple[int, bytes], ...]:
