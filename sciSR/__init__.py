@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from sciSR.api import degrade as degrade
     from sciSR.api import fuse as fuse
+    from sciSR.api import fuse_volumes as fuse_volumes
     from sciSR.api import read as read
     from sciSR.api import read_all as read_all
     from sciSR.api import read_sequence as read_sequence
@@ -32,6 +33,7 @@ _LAZY = {
     "evaluate": "sciSR.evaluation.evaluate",
     "degrade": "sciSR.api",
     "fuse": "sciSR.api",
+    "fuse_volumes": "sciSR.api",
     "read": "sciSR.api",
     "read_all": "sciSR.api",
     "read_sequence": "sciSR.api",

@@ -16,6 +16,7 @@ from sciSR.sequence import FrameSequence
 
 if TYPE_CHECKING:
     from sciSR.fusion.product import Fused
+    from sciSR.workflow.fused_stacks import FusedStacks
 
 
 def read_all(path: Path | str, **options: Any) -> list[Image]:
@@ -201,6 +202,8 @@ def write(
 def fuse(sequence: FrameSequence, scale: Any = 2, method: str = "map", **settings: Any) -> Fused:
     """Fuse a sequence of frames into one frame on finer pixels; see :func:`sciSR.fusion.fuse.fuse`.
 
+    Stacks of slices of one body are another matter: :func:`fuse_volumes`.
+
     Parameters
     ----------
     sequence : FrameSequence
@@ -219,6 +222,65 @@ def fuse(sequence: FrameSequence, scale: Any = 2, method: str = "map", **setting
     from sciSR.fusion.fuse import fuse as run  # torch is needed from here on only
 
     return run(sequence, scale, method, **settings)
+
+
+def fuse_volumes(
+    images: Sequence[Image],
+    *,
+    masks: Image | Sequence[Image | None] | None = None,
+    volume: int | Sequence[int] | None = None,
+    slice_thickness: float | Sequence[float] | None = None,
+    slice_profile: Any = "gaussian",
+    spacing: float | None = None,
+    **settings: Any,
+) -> FusedStacks:
+    """Fuse stacks of thick slices, best in several orientations, into one isotropic volume, corrected for motion.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Two or more, from :func:`read`: NIfTI, DICOM, or any volumes on an affine grid (RAS+ or LPS+; mm, m or um). The
+        first one's frame, field and intensities are the result's.
+    masks : Image, or sequence of Image or None, optional
+        What to use of each stack (not 0), on the stack's grid; in the order of the stacks, or one for the first.
+    volume : int or sequence of int, optional
+        Of images that hold several volumes, which one, from 0.
+    slice_thickness : float or sequence of float, optional
+        Full width of the slices at half maximum, mm; one or one each. By default what the header says, else the
+        distance of slices, with a warning.
+    slice_profile : {"gaussian", "rect", "sinc"}, path, or pair of sequences
+        Shape of the slices; a file or a pair holds distances in mm and weights.
+    spacing : float, optional
+        Voxel size of the result, mm; the finest in-plane spacing of the first stack by default.
+    **settings
+        ``register``, ``slice_motion`` (bool), ``prior``, ``seed``, ``device``, ``progress``; see
+        :func:`sciSR.stacks.fuse_stacks`.
+
+    Returns
+    -------
+    FusedStacks
+        ``.image`` with its uncertainty, ``.weight``, ``.stacks``; ``.write("iso.nii.gz")``.
+
+    Raises
+    ------
+    UsageError
+        One stack only, or settings that do not fit.
+    UnsupportedError
+        Label maps, phases, complex values, single slices, several volumes and none chosen.
+    GeometryError
+        A mask on another grid than its stack, or stacks that do not overlap.
+    """
+    from sciSR.workflow.fusing_stacks import fuse_images  # torch is needed from here on only
+
+    return fuse_images(
+        images,
+        masks=masks,
+        volume=volume,
+        slice_thickness=slice_thickness,
+        slice_profile=slice_profile,
+        spacing=spacing,
+        **settings,
+    )
 
 
 def write_fused(fused: Fused, path: Path | str, *, overwrite: bool = False) -> Path:

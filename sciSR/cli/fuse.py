@@ -1,14 +1,17 @@
-"""``scisr fuse``: many frames of one field in, one finer image out."""
+"""``scisr fuse``: many frames of one field, or several stacks of slices of one body, in; one finer image out."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from sciSR import __version__
 from sciSR.adapter import Adapter
+from sciSR.cli.fuse_stacks import OPTIONS as STACK_OPTIONS
+from sciSR.cli.fuse_stacks import check_given, run_stacks
 from sciSR.cli.options import (
     GroupedCommand,
     GroupedOption,
@@ -21,7 +24,7 @@ from sciSR.cli.progress import shown
 from sciSR.errors import UsageError
 from sciSR.plugins import adapters
 
-HELP = """Fuse many frames of one field, shifted by fractions of a pixel, into one finer image.
+HELP = """Fuse many frames of one field, or stacks of slices of one body, into one finer image.
 
 The result covers the reference frame's field, has the level of one frame of its exposure, and comes with its
 error, weight, coverage and a table of all frames. FRAMES are files, patterns, or folders; cubes and video hold
@@ -32,6 +35,13 @@ many frames each. Frames that can't be read or registered are named and left out
   scisr fuse jupiter.ser -o jupiter.fits --scale 1.5 --keep-best 30%   lucky imaging
   scisr fuse *.fits -o out.fits --method drizzle --pixfrac 0.6       the reference drizzle
   scisr fuse *.fits -o out.fits --report                             and how good it is: out.html
+
+Volumes of thick slices (NIfTI files, DICOM series) in several orientations become one isotropic volume in the
+frame of the first, corrected for motion. Research use only, not for diagnosis.
+
+\b
+  scisr fuse ax.nii.gz sag.nii.gz cor.nii.gz -o iso.nii.gz           and iso_std.nii.gz, iso.json, iso.png
+  scisr fuse export/ --series 4,5,6 -o iso.nii.gz --spacing 1        three series of one DICOM folder
 
 Exit code: 0 done (frames left out are warned of), 2 usage, 3 unreadable or refused input,
 with --strict also for a single frame, 5 out of memory or disk.
@@ -63,6 +73,12 @@ def run(ctx: click.Context, **given: Any) -> int:
     quiet, as_json = given["quiet"], given["json"]
     configure(-1 if quiet else given["verbose"])
     explain(ctx, given)
+    from sciSR.workflow.stack_inputs import find_stacks
+
+    stacks = find_stacks(given["frames"], given_format_options(given))
+    if stacks is not None:
+        return run_stacks(ctx, given, stacks)
+    check_given(ctx, stacks=False)
     settings = settings_of(given)
     from sciSR.inference.choose import parse_scale
     from sciSR.workflow.fusing import fuse_files
@@ -192,7 +208,7 @@ OPTIONS = [
             help="map: the likeliest scene, any warp; spectral: closed form for shifts; drizzle; mean and median: "
                  "shift-and-add; ibp, pocs: for study."),
     _option("Method", "--prior", type=choice("auto", "huber", "tikhonov", "tv", "none"),
-            help="What a likely scene is (map)."),
+            help="What a likely scene is (map; stacks)."),
     _option("Method", "--positive", is_flag=True, default=None, help="The scene is nowhere negative (map, pocs)."),
     _option("Method", "--pixfrac", type=click.FloatRange(0, 1, min_open=True), metavar="F",
             help="Side of a drop in native pixels (drizzle)."),
@@ -210,6 +226,7 @@ OPTIONS = [
     _option("Frames", "--bias", type=click.Path(), multiple=True, metavar="FILE", help="Bias frame, or several."),
     _option("Frames", "--bad-pixels", type=click.Path(), metavar="FILE", help="Map of the detector's bad pixels."),
     _option("Frames", "--strict", is_flag=True, help="Stop at the first frame that can't be used."),
+    *STACK_OPTIONS,
     _option("Output", "-o", "--output", type=click.Path(), required=True, help="Name of the result."),
     _option("Output", "--contact-sheet/--no-contact-sheet", default=True, is_flag=True,
             help="A picture beside it: NAME.png. [default: yes]"),
@@ -224,13 +241,19 @@ OPTIONS = [
 # fmt: on
 
 
-def build(name: str, callback: Any, options: list[GroupedOption], text: str) -> click.Command:
-    """A command over FRAMES with these options and those of the formats."""
+def build(
+    name: str,
+    callback: Any,
+    options: list[GroupedOption],
+    text: str,
+    formats: Mapping[str, Adapter] | None = None,
+) -> click.Command:
+    """A command over FRAMES with these options and those of the formats (of frames, if not given)."""
     frames = click.Argument(["frames"], nargs=-1, required=True, type=click.Path(), metavar="FRAMES...")
     command = GroupedCommand(
         name, params=[frames, *options], callback=click.pass_context(callback), help=text
     )
-    add_format_options(command, frame_formats(), reading_only=True)
+    add_format_options(command, frame_formats() if formats is None else formats, reading_only=True)
     return command
 
 
@@ -243,4 +266,4 @@ def frame_formats() -> dict[str, Adapter]:
     }
 
 
-command = build("fuse", run, OPTIONS, HELP)
+command = build("fuse", run, OPTIONS, HELP, adapters())

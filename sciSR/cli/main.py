@@ -24,7 +24,7 @@ from sciSR.cli.output import configure, print_error, print_json
 # name -> (module, one line for `scisr --help`); the module has an object `command`.
 COMMANDS = {
     "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
-    "fuse": ("sciSR.cli.fuse", "Fuse many frames of one field into one finer image."),
+    "fuse": ("sciSR.cli.fuse", "Fuse frames of one field, or stacks of slices, into one finer image."),
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
