@@ -167,7 +167,9 @@ def choose(image: Image, scale: tuple[Fraction, Fraction], wish: Wish) -> Choice
     if image.kind == "labels":
         if model not in ("auto", "nearest"):
             raise ModelError(
-                f"labels are only ever resampled by nearest neighbour, not by {model}", where=image.where
+                f"labels are only ever resampled by nearest neighbour, not by {model}",
+                where=image.where,
+                remedy="give --label-method argmax to interpolate each label's indicator",
             )
         return Choice("nearest", False, messages=("a label map: nearest neighbour",))
     if model in CLASSICAL:

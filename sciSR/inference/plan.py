@@ -16,6 +16,7 @@ from sciSR.inference.choose import Choice, Wish, choose, parse_scale, scale_text
 from sciSR.inference.conditions import conditions_of
 from sciSR.inference.device import choose_device
 from sciSR.inference.gate import check
+from sciSR.inference.kinds import is_other_kind, method_for, plan_kind, resample_labels
 from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
@@ -24,6 +25,7 @@ from sciSR.inference.whole_plane import GaussianSamples
 
 if TYPE_CHECKING:
     from sciSR.inference.colour import ColourPlan
+    from sciSR.inference.kinds import BoundedPlan, LabelPlan, PairPlan
 
 
 def plan_upscale(
@@ -38,7 +40,8 @@ def plan_upscale(
     forward: str = "auto",
     noise: float | None = None,
     psf_fwhm: float | None = None,
-) -> UpscalePlan | ColourPlan:
+    label_method: Literal["nearest", "argmax"] = "nearest",
+) -> UpscalePlan | ColourPlan | BoundedPlan | PairPlan | LabelPlan:
     """Decide how an image will be upscaled; reads it once for its statistics.
 
     Parameters
@@ -70,11 +73,15 @@ def plan_upscale(
     psf_fwhm : float, optional
         Full width at half maximum of the point spread function in input pixels, for networks that are told it and
         for the Gaussian consistency; there 1 by default.
+    label_method : {"nearest", "argmax"}
+        For label maps: the nearest label, or the one whose upscaled indicator is highest; see
+        :func:`sciSR.inference.kinds.resample_labels`. `model` is then the indicators' interpolation.
 
     Returns
     -------
-    UpscalePlan or ColourPlan
-        The second for an image with an axis ``"rgb"``: see :mod:`sciSR.inference.colour`.
+    UpscalePlan, ColourPlan, BoundedPlan, PairPlan or LabelPlan
+        The second for an image with an axis ``"rgb"``: see :mod:`sciSR.inference.colour`; the others for probabilities,
+        phases and complex voxels, and labels: see :mod:`sciSR.inference.kinds`.
 
     Raises
     ------
@@ -86,11 +93,21 @@ def plan_upscale(
             f"a {type(image).__name__} is no sciSR image",
             remedy="use sciSR.read, or sciSR.Image.from_array(array)",
         )
+    if label_method not in ("nearest", "argmax"):
+        raise UsageError(f"unknown label method {label_method!r}", remedy="use nearest or argmax")
+    settings = {"model": model, "consistency": consistency, "device": device, "precision": precision}
+    settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm}
+    if is_other_kind(image):
+        settings["model"] = method_for(image) if model == "auto" else model
+        plan = plan_kind(image, functools.partial(plan_upscale, scale=scale, **settings))
+        if model == "auto":
+            plan.messages.insert(0, f"networks have learned from intensities only: {settings['model']}")
+        return plan
+    if image.kind == "labels" and label_method == "argmax":
+        return _vote(image, scale, model)
     if rgb_axis(image) is not None:
         from sciSR.inference.colour import plan_colour
 
-        settings = {"model": model, "consistency": consistency, "device": device, "precision": precision}
-        settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm}
         return plan_colour(image, functools.partial(plan_upscale, scale=scale, **settings))
     if precision not in ("fp32", "bf16"):
         raise UsageError(f"unknown precision {precision!r}", remedy="use fp32 or bf16")
@@ -139,6 +156,14 @@ def plan_upscale(
         conditions,
         psf_fwhm,
     )
+
+
+def _vote(image: Image, scale: Any, kernel: str) -> LabelPlan:
+    """The plan of a label map whose labels are voted for."""
+    first, second = image.spatial_axes
+    factors = [Fraction(1)] * len(image.shape)
+    factors[first], factors[second] = spatial_factors(image, parse_scale(scale))
+    return resample_labels(image, factors, "argmax", kernel)
 
 
 def _check_range(image: Image, statistics: Sample, share: float) -> None:
@@ -230,7 +255,8 @@ def upscale(
     Returns
     -------
     Image
-        float32 (labels keep their dtype), on the refined grid, with the provenance of what was done.
+        float32 (labels keep their dtype, complex pixels are complex64), on the refined grid, with the provenance of
+        what was done.
     """
     plan = plan_upscale(image, scale, model, **options)
     data = np.empty(plan.output.shape, dtype=plan.output.dtype)

@@ -21,6 +21,7 @@ from sciSR.inference.conditions import Condition
 from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.device import tune_allocator
 from sciSR.inference.flags import put_flags_back
+from sciSR.inference.kinds_bounds import bounded_block_mean_step
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
 from sciSR.inference.runner import DEFAULT_TILE, Runner
@@ -75,6 +76,8 @@ class UpscalePlan:
         What the network is told besides the image.
     psf_fwhm : float, optional
         Of the Gaussian of that consistency, in input pixels; 1 by default.
+    bounds : (float, float), optional
+        Good pixels are kept within them.
     messages : list of str
         What was decided and why.
     """
@@ -92,6 +95,7 @@ class UpscalePlan:
     messages: list[str] = field(default_factory=list)
     conditions: tuple[Condition, ...] = ()
     psf_fwhm: float | None = None
+    bounds: tuple[float, float] | None = None
 
     @cached_property
     def all_factors(self) -> tuple[Fraction, ...]:
@@ -166,7 +170,9 @@ class UpscalePlan:
         if progress is not None:
             progress(1.0)
         unit = self._unit if self.consistency in WHOLE_PLANE else 1.0
-        report = agreement.report(unit, enforced=self.consistency != "none")
+        # Bounds have the last word; only whole blocks can have both.
+        spoiled = self.bounds is not None and not (self.consistency == "block" and self._whole)
+        report = agreement.report(unit, enforced=self.consistency != "none" and not spoiled)
         return self.output.replace(provenance=self._provenance(report))
 
     # -- one plane ------------------------------------------------------------------------------------------------
@@ -251,7 +257,10 @@ class UpscalePlan:
     def _as_written(self, values: torch.Tensor) -> torch.Tensor:
         """Values relative to the offset after their rounding in the image's unit."""
         share = float(self.share)
-        rounded = ((values * self._unit + self.normaliser.offset) * share).float().double() / share
+        exact = values * self._unit + self.normaliser.offset
+        if self.bounds is not None:
+            exact = exact.clamp(*self.bounds)
+        rounded = (exact * share).float().double() / share
         return (rounded - self.normaliser.offset) / self._unit
 
     def _finish(
@@ -294,7 +303,13 @@ class UpscalePlan:
             if bad is not None:  # their own values mean nothing; they are overwritten afterwards
                 y = torch.where(torch.from_numpy(bad), 0.0, y)
             columns = Span(0, measured.shape[1])
-            values = block_mean_step(values, y, self.factors, (coarse, columns))
+            if self.bounds is not None:
+                whole = int(self.factors[0]), int(self.factors[1])
+                values = bounded_block_mean_step(values, y, whole, self.bounds)
+            else:
+                values = block_mean_step(values, y, self.factors, (coarse, columns))
+        elif self.bounds is not None:
+            values = values.clamp(*self.bounds)
         values *= float(self.share)
         return values.float().numpy()
 
