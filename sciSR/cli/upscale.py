@@ -37,7 +37,17 @@ Research use only, not for diagnosis.
 """
 
 
-SETTINGS = ("model", "forward", "noise", "psf_fwhm", "consistency", "device", "precision", "tile")
+SETTINGS = (
+    "model",
+    "forward",
+    "noise",
+    "psf_fwhm",
+    "consistency",
+    "device",
+    "precision",
+    "tile",
+    "label_method",
+)
 """Options that go to :func:`sciSR.inference.plan_upscale` under their own names."""
 
 
@@ -120,6 +130,8 @@ OPTIONS = [
     _method("--consistency", type=click.Choice(["auto", "block", "kspace", "gaussian", "none"]), default="auto",
             help="What the result must reproduce: the mean of each original pixel, the acquired k-space, the samples "
                  "of a Gaussian blur, nothing."),
+    _method("--label-method", type=click.Choice(["nearest", "argmax"]), default="nearest",
+            help="Label maps: the nearest label, or the argmax of upscaled one-hot (smooth outlines)."),
     _method("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps."),
     _method("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),
