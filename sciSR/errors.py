@@ -74,5 +74,15 @@ class VerificationError(SciSRError):
     exit_code = 6
 
 
+class NothingToDo(SciSRError):
+    """What was asked for is there already: no failure, but nothing is written either."""
+
+    exit_code = 0
+
+
 class SciSRWarning(UserWarning):
     """Something a user should know that is no failure; printed as one line."""
+
+
+class PrivacyWarning(SciSRWarning):
+    """Something in the pixels may tell who a person is. The command line says each such thing once a run."""

@@ -16,6 +16,7 @@ from sciSR.cli.options import (
 )
 from sciSR.cli.output import configure, print_error, print_json, print_line
 from sciSR.cli.progress import shown
+from sciSR.errors import UsageError
 from sciSR.plugins import adapters
 
 HELP = """Upscale FITS, NIfTI or DICOM files: the same field on finer pixels.
@@ -28,6 +29,7 @@ of one folder are taken together.
   scisr upscale m51.fits                           writes m51_x2.fits
   scisr upscale T1w.nii.gz -o T1w_hr.nii.gz
   scisr upscale dicom_folder/ -o out_folder/       a series in, a derived series out
+  scisr upscale T2_axial.nii.gz --isotropic        thick slices in, an isotropic volume out
   scisr upscale *.fits --scale 4 --model cubic --out-dir hr/
 
 Exit code: 0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed,
@@ -58,14 +60,16 @@ def run(ctx: click.Context, **given: Any) -> int:
     explain(ctx, given)
     from sciSR.inference.choose import parse_scale
     from sciSR.workflow.outputs import plan_jobs
-    from sciSR.workflow.run import Outcome, exit_code, run_jobs
+    from sciSR.workflow.run import Outcome, Skipped, exit_code, run_jobs
 
+    isotropic = given["isotropic"] or given["spacing"] is not None
+    make_plan = isotropic_plan(ctx, given) if isotropic else _check_in_plane(ctx)
     scale = parse_scale(given["scale"])
     jobs = plan_jobs(
         given["inputs"],
         output=given["output"],
         out_dir=given["out_dir"],
-        scale=scale,
+        scale="iso" if isotropic else scale,
         overwrite=given["overwrite"],
         options=given_format_options(given),
     )
@@ -74,18 +78,76 @@ def run(ctx: click.Context, **given: Any) -> int:
     for result in run_jobs(
         jobs,
         scale=scale,
+        make_plan=make_plan,
         overwrite=given["overwrite"],
         progress=lambda job: shown(job.input.name, quiet=quiet),
         **settings,
     ):
         results.append(result)
-        if not isinstance(result, Outcome):
+        if isinstance(result, Skipped):
+            print_line(str(result.reason))
+        elif not isinstance(result, Outcome):
             print_error(result.error)
         elif not (quiet or as_json):
             _print_outcome(result)
     if as_json:
         print_json({"software": f"sciSR {__version__}", "results": [result.as_dict() for result in results]})
     return exit_code(results)
+
+
+ISOTROPIC = {
+    "self_training": "--self",
+    "slice_profile": "--slice-profile",
+    "slice_thickness": "--slice-thickness",
+    "seed": "--seed",
+}
+"""Options that mean something to isotropic volumes only."""
+IN_PLANE = {"scale": "--scale", "forward": "--forward", "noise": "--noise", "psf_fwhm": "--psf-fwhm"}
+"""Options that mean nothing to them."""
+
+
+def isotropic_plan(ctx: click.Context, given: dict[str, Any]) -> Any:
+    """What :func:`sciSR.throughplane.plan_isotropic` is told.
+
+    Raises
+    ------
+    UsageError
+        Options of the other way of upscaling.
+    """
+    from functools import partial
+
+    from sciSR.throughplane import plan_isotropic
+
+    for name, option in IN_PLANE.items():
+        if _was_given(ctx, name):
+            raise UsageError(
+                f"{option} means nothing to isotropic volumes", remedy="leave it out, or give --spacing"
+            )
+    return partial(
+        plan_isotropic,
+        spacing=given["spacing"],
+        model=given["model"],
+        self_training=given["self_training"],
+        profile=given["slice_profile"],
+        thickness=given["slice_thickness"],
+        consistency=given["consistency"],
+        label_method=given.get("label_method") or "nearest",
+        uncertainty=bool(given_format_options(given).get("uncertainty_map")),
+        device=given["device"],
+        precision=given["precision"],
+        tile=given["tile"],
+        seed=given["seed"],
+    )
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _check_in_plane(ctx: click.Context) -> None:
+    for name, option in ISOTROPIC.items():
+        if _was_given(ctx, name):
+            raise UsageError(f"{option} is for isotropic volumes", remedy="give --isotropic too")
 
 
 def _print_outcome(outcome: Any) -> None:
@@ -114,6 +176,12 @@ def _output(*names: str, **fields: Any) -> GroupedOption:
     return GroupedOption(list(names), group="Output", **fields)
 
 
+def _isotropic(*names: str, **fields: Any) -> GroupedOption:
+    return GroupedOption(
+        list(names), group="Isotropic volumes", show_default=fields.get("default") is not None, **fields
+    )
+
+
 # fmt: off
 OPTIONS = [
     _method("-s", "--scale", default="2", metavar="S",
@@ -137,6 +205,17 @@ OPTIONS = [
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),
     _method("--tile", type=click.IntRange(min=16), metavar="N",
             help="Tile size in input pixels; by default fitted to the memory at hand."),
+    _isotropic("--isotropic", is_flag=True,
+               help="Volumes of thick slices: thin slices, as far apart as the pixels of a slice."),
+    _isotropic("--spacing", type=float, metavar="MM", help="The same with this spacing along all three axes."),
+    _isotropic("--self", "self_training", type=click.Choice(["0", "fast", "full"]), default="fast",
+               help="How long the network learns from this very volume first: not, a minute or so, long."),
+    _isotropic("--slice-profile", default="gaussian", metavar="P",
+               help="gaussian, rect, sinc; estimate (from the volume's spectra); or a file of two columns, "
+                    "distance in mm and weight."),
+    _isotropic("--slice-thickness", type=float, metavar="MM",
+               help="Width of the slice profile at half its maximum; by default the header's, or the spacing."),
+    _isotropic("--seed", type=int, default=0, help="Of all that is random."),
     _output("-o", "--output", type=click.Path(), help="Name of the result (one input)."),
     _output("--out-dir", type=click.Path(), help="Folder for the results; made if missing."),
     _output("--overwrite", is_flag=True, help="Replace existing outputs."),

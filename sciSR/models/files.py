@@ -36,6 +36,7 @@ ARCHITECTURES = {
     "SRCNN": "sciSR.models.srcnn:SRCNN",
     "SRResNet": "sciSR.models.srresnet:SRResNet",
     "SparseCoding": "sciSR.models.sparse_coding:SparseCoding",
+    "ThroughPlane": "sciSR.models.through_plane:ThroughPlane",
     "VDSR": "sciSR.models.vdsr:VDSR",
 }
 """Our networks: name and where the class is; a module is imported when its network is wanted."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from sciSR.errors import ModelError
 
-FORWARD_MODELS = ("kspace", "gaussian", "detector", "bicubic")
+FORWARD_MODELS = ("kspace", "gaussian", "detector", "bicubic", "slice_profile")
 DOMAINS = ("mr", "astronomy", "natural")
 NORMALISATIONS = ("range", "sky", "unit")
 CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
@@ -34,8 +34,9 @@ class ModelSpec:
         Radius in input pixels: the halo that a tile needs.
     multiple : int
         The input's height and width must be a multiple of this.
-    forward_model : {"kspace", "gaussian", "detector", "bicubic"}
-        The degradation that the network was trained to undo.
+    forward_model : {"kspace", "gaussian", "detector", "bicubic", "slice_profile"}
+        The degradation that the network was trained to undo. "slice_profile": across the slices of a volume, by any
+        ratio; `scale` is then 1, what happens within a slice (see `sciSR.throughplane`).
     domain : {"mr", "astronomy", "natural"}
         The kind of images it was trained on.
     normalisation : {"range", "sky", "unit"}

@@ -45,7 +45,7 @@ def plan_jobs(
     *,
     output: Path | str | None = None,
     out_dir: Path | str | None = None,
-    scale: tuple[Fraction, Fraction],
+    scale: tuple[Fraction, Fraction] | str,
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> list[Job]:
@@ -61,8 +61,8 @@ def plan_jobs(
         Of the one input.
     out_dir : path, optional
         Folder for all outputs; made if it does not exist.
-    scale : pair of Fraction
-        For the default names.
+    scale : pair of Fraction, or str
+        For the default names: ``_x2``; ``_iso`` for the string "iso".
     overwrite : bool
     options : mapping, optional
         The formats' own options; each job keeps those that its adapter knows.
@@ -137,7 +137,7 @@ def _with_output(
     job: Job,
     output: Path | str | None,
     out_dir: Path | str | None,
-    scale: tuple[Fraction, Fraction],
+    scale: tuple[Fraction, Fraction] | str,
     overwrite: bool,
     options: Mapping[str, Any],
 ) -> Job:
@@ -145,7 +145,7 @@ def _with_output(
     if adapter is None:
         return job
     known = {option.name for option in adapter.options}
-    default = adapter.default_output(path, scale_text(scale))
+    default = _default_output(adapter, path, scale)
     target = default if out_dir is None else Path(out_dir) / default.name
     target = target if output is None else Path(output)
     job = replace(job, output=target, options={name: v for name, v in options.items() if name in known})
@@ -155,6 +155,13 @@ def _with_output(
     except SciSRError as problem:
         return replace(job, problem=problem)
     return job
+
+
+def _default_output(adapter: Adapter, path: Path, scale: tuple[Fraction, Fraction] | str) -> Path:
+    if not isinstance(scale, str):
+        return adapter.default_output(path, scale_text(scale))
+    named = adapter.default_output(path, scale)  # every adapter appends "_x" and the scale
+    return named.with_name(f"_{scale}".join(named.name.rsplit(f"_x{scale}", 1)))
 
 
 def check_format(adapter: Adapter, path: Path, target: Path, default: Path) -> None:

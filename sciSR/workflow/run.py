@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from sciSR import __version__
-from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnsupportedError
+from sciSR.errors import NothingToDo, ResourceError, SciSRError, SciSRWarning, UnsupportedError
 from sciSR.image import Image
 from sciSR.inference import plan_upscale
 from sciSR.inference.choose import parse_scale
@@ -113,6 +113,17 @@ class Failure:
 
     def as_dict(self) -> dict[str, Any]:
         return {"input": str(self.input), "ok": False, "error": str(self.error), "exit_code": self.exit_code}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One file that needed nothing done: nothing was written for it."""
+
+    input: Path
+    reason: NothingToDo
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"input": str(self.input), "output": None, "ok": True, "skipped": str(self.reason)}
 
 
 def upscale_file(
@@ -291,7 +302,7 @@ def run_jobs(
     overwrite: bool = False,
     progress: Callable[[Job], contextlib.AbstractContextManager[Progress | None]] | None = None,
     **settings: Any,
-) -> Iterator[Outcome | Failure]:
+) -> Iterator[Outcome | Failure | Skipped]:
     """Work through planned jobs one after another; one that fails does not stop the others.
 
     Parameters
@@ -311,7 +322,7 @@ def run_jobs(
 
     Yields
     ------
-    Outcome or Failure
+    Outcome, Failure or Skipped
         One per job, in order, as each is done.
     """
     if make_plan is None:
@@ -321,6 +332,8 @@ def run_jobs(
         try:
             with shown as report:
                 outcome = _run_job(job, make_plan, overwrite, report)
+        except NothingToDo as reason:
+            yield Skipped(job.input, reason)
         except SciSRError as error:
             yield Failure(job.input, error)
         except Exception as error:
@@ -347,14 +360,14 @@ def upscale_batch(
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
     **settings: Any,
-) -> list[Outcome | Failure]:
+) -> list[Outcome | Failure | Skipped]:
     """Upscale many files; :func:`upscale_file` has the settings, :func:`plan_jobs` what is refused."""
     factors = parse_scale(scale)
     jobs = plan_jobs(inputs, out_dir=out_dir, scale=factors, overwrite=overwrite, options=options)
     return list(run_jobs(jobs, scale=factors, overwrite=overwrite, **settings))
 
 
-def exit_code(results: Sequence[Outcome | Failure]) -> int:
+def exit_code(results: Sequence[Outcome | Failure | Skipped]) -> int:
     """0 if all went well; the error's own code for a single input; 4 if any of several failed."""
     failures = [result for result in results if isinstance(result, Failure)]
     if not failures:

@@ -1,0 +1,310 @@
+"""An isotropic plan at work: in-plane step, learning, then tile by tile; memory does not grow with the volume."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciSR.forward.slice_sampling import along
+from sciSR.image import Image
+from sciSR.inference.fill import fill_bad
+from sciSR.inference.flags import touches
+from sciSR.inference.statistics import bad_pixels
+from sciSR.inference.tiles import Span
+from sciSR.inference.upscaling import Progress, Put, out_of_float32
+from sciSR.throughplane.apply import Tile, as_tensor, detail, enlarged, tiles
+from sciSR.throughplane.method import matrix_of
+from sciSR.views import NearestView
+
+if TYPE_CHECKING:
+    from sciSR.throughplane.plan import IsotropicPlan
+
+_LEARNING_COST = 3.3
+"""Of a pixel in training, forward, backward and the optimiser, relative to one that is only run."""
+
+
+def run(plan: IsotropicPlan, put: Put, progress: Progress) -> Image:
+    """See `IsotropicPlan.run`."""
+    with contextlib.ExitStack() as opening:
+        shares = _shares(plan)
+        staged = in_plane(plan, opening, _part(progress, 0.0, shares[0]))
+        network = learned(plan, staged, _part(progress, shares[0], shares[1]))
+        work = _Run(plan, staged, network, put, opening)
+        work.all(_part(progress, shares[0] + shares[1], shares[2]))
+        progress(1.0)
+        image = plan.output
+        steps = [*image.provenance.steps, *staged.provenance.steps[len(image.provenance.steps) :]]
+        step = plan.record(agreement=work.agreement(), spread=work.spread())
+        record = replace(image.provenance, steps=tuple(steps)).add(**step)
+        return image.replace(
+            provenance=record, uncertainty=image.uncertainty if work.deviation is None else work.deviation
+        )
+
+
+def _part(progress: Progress, start: float, share: float) -> Progress:
+    return lambda fraction: progress(start + share * fraction)
+
+
+def _shares(plan: IsotropicPlan) -> tuple[float, float, float]:
+    """Of the time: in-plane step, learning, applying."""
+    pixels = math.prod(plan.image.shape)
+    network = pixels * len(plan.views) if plan.method.network else pixels * 0.05
+    learning = plan.method.steps * 16 * 48 * 24 * _LEARNING_COST
+    enlarging = [f for f in plan.target.in_plane if f > 1]
+    first = pixels * 0.5 * float(math.prod(enlarging)) if enlarging else 0.0
+    total = first + learning + network
+    return first / total, learning / total, network / total
+
+
+# -- the in-plane step ------------------------------------------------------------------------------------------------
+
+
+def in_plane(plan: IsotropicPlan, opening: contextlib.ExitStack, progress: Progress) -> Image:
+    """The volume with its slices' pixels at the target's spacing; the volume itself where they are already."""
+    image = plan.image
+    if all(f == 1 for f in plan.target.in_plane):
+        return image
+    from sciSR.throughplane.in_plane import coarser, finer
+
+    larger = tuple(min(f, Fraction(1)) for f in plan.target.in_plane)
+    smaller = tuple(max(f, Fraction(1)) for f in plan.target.in_plane)
+
+    def scratch(shape: tuple[int, ...]) -> np.ndarray:
+        return scratch_array(shape, opening)
+
+    if larger != (1, 1):
+        image = coarser(image, larger, scratch)
+    if smaller != (1, 1):
+        image = finer(image, smaller, scratch, str(plan.device), progress)
+    return image
+
+
+def scratch_array(shape: tuple[int, ...], opening: contextlib.ExitStack) -> np.ndarray:
+    """A float32 array on disk, in a file without a name: nothing is left however the process ends."""
+    file = opening.enter_context(tempfile.TemporaryFile(prefix=".scisr-"))  # noqa: SIM115
+    file.truncate(4 * math.prod(shape))
+    return np.memmap(file, np.float32, "r+", 0, shape)
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------
+
+
+def learned(plan: IsotropicPlan, image: Image, progress: Progress) -> Any:
+    """The network, after it has learned from the volume."""
+    method = plan.method
+    if not method.network:
+        return None
+    if method.model is None:
+        from sciSR.models.through_plane import ThroughPlane
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            network: Any = ThroughPlane()
+    else:
+        network = copy.deepcopy(method.model)
+    network = network.to(plan.device)
+    if method.steps:
+        from sciSR.throughplane.learning import Schedule, Task, fit
+        from sciSR.throughplane.sharp import VolumeSlices
+
+        first = Volume(plan, image, next(volumes(image)))
+        whole = Tile((0, first.shape[0]), (0, first.shape[1]))
+        slices = np.moveaxis(first.normalised(first.read(whole)[0]), 2, 0)
+        schedule = Schedule(method.steps, lr=method.lr, seed=plan.seed, bf16=plan.bf16)
+        network = fit(
+            network,
+            VolumeSlices(np.ascontiguousarray(slices)),
+            Task.of(plan.operator),
+            schedule,
+            lambda step, loss, _: progress(step / method.steps),
+        )
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+# -- volumes and tiles ------------------------------------------------------------------------------------------------
+
+
+def volumes(image: Image) -> Iterator[tuple[Any, ...]]:
+    """One index per volume: slices along the three axes of space, numbers along all others."""
+    space = {*image.spatial_axes, image.slice_axis}
+    outer = tuple(1 if axis in space else n for axis, n in enumerate(image.shape))
+    for index in np.ndindex(*outer):
+        yield tuple(slice(None) if axis in space else int(i) for axis, i in enumerate(index))
+
+
+class Volume:
+    """One volume of an image: thick slices by tiles, ``[X, Y, slices]``."""
+
+    def __init__(self, plan: IsotropicPlan, image: Image, index: tuple[Any, ...]) -> None:
+        self.plan, self.image, self.index = plan, image, index
+        first, second = image.spatial_axes
+        assert image.slice_axis is not None
+        self.axes = (first, second, image.slice_axis)
+        self.shape = (image.shape[first], image.shape[second])
+
+    def place(self, tile: Tile) -> tuple[Any, ...]:
+        """Index of a tile, all slices, into the image's data."""
+        told = {
+            self.axes[0]: slice(*tile.rows),
+            self.axes[1]: slice(*tile.columns),
+            self.axes[2]: slice(None),
+        }
+        return tuple(told.get(axis, entry) for axis, entry in enumerate(self.index))
+
+    def ordered(self, block: np.ndarray) -> np.ndarray:
+        """A block as it lies in the data -> ``[X, Y, slices]``."""
+        return block.transpose(self._kept())
+
+    def restored(self, block: np.ndarray) -> np.ndarray:
+        """The inverse of :meth:`ordered`."""
+        return block.transpose(np.argsort(self._kept()))
+
+    def _kept(self) -> tuple[int, ...]:
+        return tuple(sorted(self.axes).index(axis) for axis in self.axes)
+
+    def read(self, tile: Tile) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Values (float64, bad ones filled), where they are bad (None: nowhere), and the values as they stand."""
+        index = self.place(tile)
+        raw = self.ordered(np.asarray(self.image.data[index]))
+        if not self.plan.has_bad:
+            return raw.astype(np.float64), None, raw
+        mask = None if self.image.mask is None else self.ordered(np.asarray(self.image.mask[index]))
+        bad = bad_pixels(raw, mask)
+        values = raw.astype(np.float64)
+        if bad.any():
+            for k in np.flatnonzero(bad.any((0, 1))):
+                level = self.plan.normaliser.offset
+                values[..., k] = fill_bad(np.where(bad[..., k], level, values[..., k]), bad[..., k], level)
+        return values, bad if bad.any() else None, raw
+
+    def normalised(self, values: np.ndarray) -> np.ndarray:
+        return self.plan.normaliser.forward(values)
+
+
+class _Run:
+    """All volumes, tile by tile."""
+
+    def __init__(
+        self, plan: IsotropicPlan, image: Image, network: Any, put: Put, opening: contextlib.ExitStack
+    ) -> None:
+        self.plan, self.image, self.network, self.put = plan, image, network, put
+        self.matrix = matrix_of(plan.method, plan.operator)
+        self.halo = network.receptive_field() if network is not None else 0
+        self.largest = self.squares = self.count = 0.0
+        self.low, self.high = math.inf, -math.inf
+        self.variance = self.voxels = 0.0
+        self.deviation: np.ndarray | None = None
+        if plan.keep_spread and network is not None:
+            # Read after the run: its file must outlive it, and goes with the array.
+            self.deviation = scratch_array(plan.output.shape, contextlib.ExitStack())
+
+    def all(self, progress: Progress) -> None:
+        done, every = 0, list(volumes(self.image))
+        for index in every:
+            volume = Volume(self.plan, self.image, index)
+            parts = tiles(volume.shape, self.plan.operator.fine, self.halo, self.plan.tile)
+            for part in parts:
+                self._tile(volume, part)
+                done += 1
+                progress(done / (len(every) * len(parts)))
+
+    def _tile(self, volume: Volume, core: Tile) -> None:
+        plan, operator = self.plan, self.plan.operator
+        around = enlarged(core, volume.shape, self.halo)
+        values, bad, raw = volume.read(around)
+        inner = _inside(core, around)
+        cut = (slice(*inner.rows), slice(*inner.columns))
+        offset, scale = plan.normaliser.offset, plan.normaliser.scale
+        y = torch.from_numpy(np.ascontiguousarray(values[cut])).to(_wide(plan.device)) - offset
+        x = along(self.matrix, y, 2)
+        if self.network is not None and scale > 0:
+            block = as_tensor(volume.normalised(values), plan.device)
+            add, variance = detail(self.network, block, operator, inner, plan.views, bf16=plan.bf16)
+            x += add.to(x) * scale
+            self._note_spread(volume, core, variance, scale)
+        if plan.enforced:
+            x = operator.project(x, y, 2)
+        final = (x + offset).float()
+        if not bool(torch.isfinite(final).all()):
+            raise out_of_float32(plan.image, float(x.abs().max()))
+        self._measure(final, y + offset, None if bad is None else bad[cut])
+        out = final.cpu().numpy()
+        if bad is not None:
+            _flag(out, raw[cut], bad[cut], plan.target.across)
+        self.put(volume.place(core), volume.restored(out))
+
+    def _note_spread(self, volume: Volume, core: Tile, variance: Tensor, scale: float) -> None:
+        self.variance += float(variance.double().sum()) * scale**2
+        self.voxels += variance.numel()
+        if self.deviation is not None:
+            # The mean over the views varies less than a single one.
+            block = (variance / len(self.plan.views)).sqrt().mul_(scale).cpu().numpy()
+            self.deviation[volume.place(core)] = volume.restored(block)
+
+    def _measure(self, final: Tensor, y: Tensor, bad: np.ndarray | None) -> None:
+        """How well the written values agree with the slices."""
+        miss = (self.plan.operator.apply(final.double(), 2) - y).abs()
+        good = (
+            torch.ones_like(miss, dtype=torch.bool) if bad is None else torch.from_numpy(~bad).to(miss.device)
+        )
+        if bad is not None:  # a thick slice that saw a bad neighbour's fill
+            near = torch.from_numpy(bad).to(miss.device)
+            near = near.any(2, keepdim=True).expand_as(near)
+            good = good & ~near
+        if not bool(good.any()):
+            return
+        chosen = miss[good]
+        self.largest = max(self.largest, float(chosen.max()))
+        self.squares += float(chosen.square().sum())
+        self.count += chosen.numel()
+        self.low, self.high = min(self.low, float(y[good].min())), max(self.high, float(y[good].max()))
+
+    def agreement(self) -> dict[str, Any] | None:
+        """Largest and root-mean-square difference between the measured slices and the result seen as them."""
+        if not self.count:
+            return None
+        span = self.high - self.low or abs(self.high) or 1.0
+        return {
+            "operator": "slice profile",
+            "enforced": self.plan.enforced,
+            "max_abs": float(f"{self.largest:.3g}"),
+            "max_relative_to_range": float(f"{self.largest / span:.3g}"),
+            "rms": float(f"{math.sqrt(self.squares / self.count):.3g}"),
+        }
+
+    def spread(self) -> float | None:
+        """Root mean square difference between the views of the network, in the image's unit."""
+        return float(f"{math.sqrt(self.variance / self.voxels):.3g}") if self.voxels else None
+
+
+def _wide(device: torch.device) -> torch.device:
+    return torch.device("cpu") if device.type == "mps" else device  # no float64 there
+
+
+def _inside(core: Tile, around: Tile) -> Tile:
+    rows, columns = (
+        (a - b[0], c - b[0])
+        for (a, c), b in zip((core.rows, core.columns), (around.rows, around.columns), strict=True)
+    )
+    return Tile(rows, columns)
+
+
+def _flag(out: np.ndarray, raw: np.ndarray, bad: np.ndarray, factor: Fraction) -> None:
+    """Bad voxels come back over the same piece of the body, with the input's own values; in place."""
+    n, fine = bad.shape[2], out.shape[2]
+    footprint = touches(bad, Span(0, n), Span(0, fine), factor, axis=2)
+    nearest = (Fraction(1), Fraction(1), factor)
+    value = NearestView(raw.astype(np.float64), nearest)[:, :, :]
+    own = NearestView(bad, nearest)[:, :, :]
+    value[footprint & ~own] = np.nan
+    out[footprint] = value[footprint]
