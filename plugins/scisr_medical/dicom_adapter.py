@@ -119,13 +119,17 @@ class DicomAdapter:
     ) -> list[Image]:
         from scisr_medical.dicom_choose import choose_series
         from scisr_medical.dicom_io import translate
+        from scisr_medical.dicom_privacy import warn_of_pixels
         from scisr_medical.dicom_series import build_stacks, find_series
 
         with translate(where):
             found = find_series(files, where)
             chosen = choose_series(found, None if series is None else str(series))
             stacks = build_stacks(found, chosen, echo=None if echo is None else str(echo), **choice)
-            return [_image(stack, where, several=len(stacks) > 1) for stack in stacks]
+            images = [_image(stack, where, several=len(stacks) > 1) for stack in stacks]
+            for image in images:
+                warn_of_pixels(image)
+        return images
 
     def open_writer(
         self,
@@ -174,17 +178,22 @@ class DicomAdapter:
             return describe(Path(path))
 
     def default_output(self, path: Path, scale: str) -> Path:
-        """``study/`` -> ``study_x2/``, ``slice.dcm`` -> ``slice_x2.dcm``."""
+        """``study/`` -> ``study_x2/``, ``slice.dcm`` -> ``slice_x2.dcm``.
+
+        Where the input is named after its patient, as the header has it, the result is not: ``series-1f2e3d4c_x2``.
+        """
+        from scisr_medical.dicom_privacy import neutral_stem
+
         path = Path(path)
         if path.name in ("", "..", "."):  # a folder named by where it is
             path = path.absolute().resolve()
         if path.is_dir():
-            return path.with_name(f"{path.name}_x{scale}")
+            return path.with_name(f"{neutral_stem(path, path.name)}_x{scale}")
         stem = path.name
         for suffix in (".gz", ".dcm", ".ima", ".dicom"):
             if stem.lower().endswith(suffix):
                 stem = stem[: -len(suffix)]
-        return path.with_name(f"{stem}_x{scale}.dcm")
+        return path.with_name(f"{neutral_stem(path, stem)}_x{scale}.dcm")
 
 
 def _image(stack: Any, where: Path, *, several: bool) -> Image:

@@ -59,6 +59,8 @@ def _print_labelled(label: str, colour: str, problem: object) -> None:
 def configure(verbosity: int) -> None:
     """Set up logging and warnings for this process: only the command line does so, never the library.
 
+    A :class:`sciSR.errors.PrivacyWarning` is printed once, however many files it holds for.
+
     Parameters
     ----------
     verbosity : int
@@ -75,7 +77,11 @@ def configure(verbosity: int) -> None:
     if verbosity < 2:
         warnings.simplefilter("ignore")
     warnings.simplefilter("always", SciSRWarning)
+    _said_once.clear()
     warnings.showwarning = _show_warning
+
+
+_said_once: set[str] = set()
 
 
 def _show_warning(
@@ -86,6 +92,12 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
+    from sciSR.errors import PrivacyWarning
+
+    if issubclass(category, PrivacyWarning):
+        if str(message) in _said_once:
+            return
+        _said_once.add(str(message))
     print_warning(message)
 
 
