@@ -13,15 +13,20 @@ from sciSR.errors import UnreadableError
 class Values:
     """Elements of a header as plain Python values, with errors that name the element."""
 
-    def __init__(self, path: Path, header: Any) -> None:
+    def __init__(self, path: Any, header: Any) -> None:
         self.path, self.header = path, header
+
+    @property
+    def where(self) -> Path | str:
+        """What errors name."""
+        return self.path
 
     def _raw(self, keyword: str) -> list[Any]:
         try:
             value = self.header.get(keyword)
         except Exception as error:
             raise UnreadableError(
-                f"{keyword} can't be decoded: {str(error)[:80]}", where=self.path
+                f"{keyword} can't be decoded: {str(error)[:80]}", where=self.where
             ) from error
         if value is None or value == "" or value == b"":
             return []
@@ -47,7 +52,7 @@ class Values:
         if not raw:
             return None
         if len(raw) != count:
-            raise UnreadableError(f"{keyword} holds {len(raw)} numbers, not {count}", where=self.path)
+            raise UnreadableError(f"{keyword} holds {len(raw)} numbers, not {count}", where=self.where)
         return tuple(self._float(keyword, v) for v in raw)
 
     def _float(self, keyword: str, raw: Any) -> float:
@@ -56,5 +61,5 @@ class Values:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise UnreadableError(f"{keyword} is no number: {str(raw)[:32]!r}", where=self.path)
+            raise UnreadableError(f"{keyword} is no number: {str(raw)[:32]!r}", where=self.where)
         return number

@@ -7,6 +7,7 @@ groups out or write the classic elements instead; these are taken where no group
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sciSR.errors import UnreadableError
@@ -62,14 +63,14 @@ class FrameValues(Values):
     def _raw(self, keyword: str) -> list[Any]:
         for name in (*_GROUPS.get(keyword, ()), _CONVERTED.format("PerFrame"), _CONVERTED.format("Shared")):
             for item in self.groups(name)[:1]:
-                if found := Values(self._where, item)._raw(keyword):
+                if found := Values(self.where, item)._raw(keyword):
                     return found
         if keyword == "ImagePositionPatient" and self.frames > 1:
             return []  # one position can't be that of all frames
         return super()._raw(keyword)
 
     @property
-    def _where(self) -> Any:
+    def where(self) -> Path | str:
         return f"{self.path}[frame {self.frame + 1}]"
 
 
@@ -146,9 +147,9 @@ def _frame(value: FrameValues, shared: dict[str, Any]) -> Instance:
         dimensions=tuple(int(v) for v in value._raw("DimensionIndexValues")),
     )
     if instance.slope == 0:
-        raise UnreadableError("RescaleSlope is 0", where=value._where)
+        raise UnreadableError("RescaleSlope is 0", where=value.where)
     if instance.spacing is not None and min(instance.spacing) <= 0:
-        raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=value._where)
+        raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=value.where)
     return instance
 
 
@@ -158,7 +159,7 @@ def _diffusion(value: FrameValues) -> tuple[float, ...] | None:
     if b_value is None:
         return (0.0,) if value.text("DiffusionDirectionality") == "NONE" else None
     for item in value._raw("DiffusionGradientDirectionSequence")[:1]:
-        direction = Values(value._where, item).floats("DiffusionGradientOrientation", 3)  # type: ignore[arg-type]
+        direction = Values(value.where, item).floats("DiffusionGradientOrientation", 3)  # type: ignore[arg-type]
         return (b_value, *(direction or ()))
     return (b_value,)
 
@@ -167,12 +168,12 @@ def _unit(value: FrameValues) -> str:
     """UCUM unit of a real world value mapping that maps as the rescale does; its values are then the ones read."""
     pair = value.number("RescaleSlope", 1.0), value.number("RescaleIntercept", 0.0)
     for item in value.groups("RealWorldValueMappingSequence"):
-        mapping = Values(value._where, item)
+        mapping = Values(value.where, item)
         same = mapping.number("RealWorldValueSlope"), mapping.number("RealWorldValueIntercept")
         if None in same or any(abs(a - b) > 1e-6 * max(1.0, abs(b)) for a, b in zip(same, pair, strict=True)):
             continue
         for code in item.get("MeasurementUnitsCodeSequence") or []:
-            unit = Values(value._where, code).text("CodeValue")
+            unit = Values(value.where, code).text("CodeValue")
             return "" if unit in ("1", "no units") else unit
     return ""
 

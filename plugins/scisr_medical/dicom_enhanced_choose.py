@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sciSR.errors import GeometryError, UsageError
-from scisr_medical.dicom_choose import echo_times
 from scisr_medical.dicom_grid import IRREGULAR
 from scisr_medical.dicom_instance import Instance
+from scisr_medical.dicom_listing import echo_times
 
 _LISTED = 8
 
@@ -43,7 +44,8 @@ def check_files(instances: Sequence[Instance], where: Path) -> None:
     Raises
     ------
     GeometryError
-        Classic and enhanced images in one series; a concatenation without all of its files.
+        Classic and enhanced images in one series; one enhanced file given twice; a concatenation without all of its
+        files.
     """
     classic = [i for i in instances if i.frame is None]
     if classic and len(classic) < len(instances):
@@ -53,6 +55,15 @@ def check_files(instances: Sequence[Instance], where: Path) -> None:
             where=where,
             remedy=f"give the files of one kind, or {IRREGULAR}",
         )
+    seen: dict[str, Path] = {}
+    for each in instances:
+        if each.frame is not None and seen.setdefault(each.sop_uid, each.path) != each.path:
+            one, two = (os.path.relpath(p, where) for p in (seen[each.sop_uid], each.path))
+            raise GeometryError(
+                f"{one} and {two} are the same image (one SOPInstanceUID)",
+                where=where,
+                remedy="leave one out",
+            )
     parts: dict[str, dict[int, Instance]] = {}
     for each in instances:
         if each.concatenation is not None:
