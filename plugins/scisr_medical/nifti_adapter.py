@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sciSR.adapter import Option, Writer
-from sciSR.errors import ResourceError, SciSRError, UnreadableError, UnsupportedError, UsageError
+from sciSR.errors import ResourceError, SciSRError, UnreadableError, UsageError
 from sciSR.files import check_regular_file
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
@@ -28,8 +26,8 @@ from scisr_medical.nifti_header import (
     recognise,
 )
 from scisr_medical.nifti_intent import intent_notes
+from scisr_medical.nifti_kinds import COMPLEX, KIND_OPTIONS, Asked, asked, kind_fields
 
-_PARTS = {"magnitude": np.abs, "real": np.real, "imaginary": np.imag}
 _RECORD_KEY = "sciSR"
 _PAIR = re.compile(r"(.*)(\.hdr|\.img)((?:\.gz)?)", re.IGNORECASE)
 
@@ -106,8 +104,8 @@ class NiftiAdapter:
             "choice",
             ("mr", "ct", "generic"),
         ),
-        Option("labels", "treat as a label map: nearest neighbour only", "flag"),
-        Option("complex", "make complex voxels real", "choice", tuple(_PARTS)),
+        *KIND_OPTIONS,
+        Option("complex", "of complex voxels: both parts (default), or made real", "choice", tuple(COMPLEX)),
         Option(
             "dtype", "float32 (default), or keep the stored type", "choice", ("float32", "keep"), writes=True
         ),
@@ -129,8 +127,8 @@ class NiftiAdapter:
         *,
         axes: str | Sequence[str] | None = None,
         domain: str | None = None,
-        labels: bool | None = None,
         complex: str | None = None,
+        **kind: Any,
     ) -> list[Image]:
         """One image, in nibabel's array order (``x, y, z, t``); its grid is the world the file declares.
 
@@ -140,10 +138,11 @@ class NiftiAdapter:
         axes : str or sequence of str, optional
             The two axes to upscale, e.g. ``"x,y"``; the two finest by voxel size if not given.
         domain : {"mr", "ct", "generic"}, optional
-        labels : bool, optional
-            Treat as a label map even if the header's intent does not say so.
-        complex : {"magnitude", "real", "imaginary"}, optional
-            How to make complex voxels real; they are refused without.
+        complex : {"both", "magnitude", "real", "imaginary"}, optional
+            Complex voxels as they are, by default, or made real.
+        **kind
+            What the voxels are, whatever the header, the name and the sidecar say: ``labels=True``, `probability`,
+            `phase` or `intensity`, and ``phase_range=(low, high)``, the ends of one turn.
 
         Raises
         ------
@@ -152,14 +151,14 @@ class NiftiAdapter:
         """
         path = Path(path)
         with refusals(path):
-            image, notes = self._read(path, axes, domain, labels, complex)
+            image, notes = self._read(path, axes, domain, asked(path, **kind), complex)
             from scisr_medical.nifti_geometry import warn
 
         warn(notes, path)
         return [image]
 
     def _read(
-        self, path: Path, axes: Any, domain: str | None, labels: bool | None, complex_part: str | None
+        self, path: Path, axes: Any, domain: str | None, kind: Asked, complex_part: str | None
     ) -> tuple[Image, tuple[str, ...]]:
         from scisr_medical.nifti_geometry import choose_axes, geometry_of
         from scisr_medical.nifti_sidecars import sidecars_of
@@ -181,13 +180,14 @@ class NiftiAdapter:
         spatial = choose_axes(header, geometry, axes, path)
         content = open_content(data_path, header.offset + header.voxel_bytes)
         extensions, provenance = _split_record(_extensions(header, head_path))
+        data = Voxels(content, header, part=COMPLEX.get(part))
         image = Image(
-            data=Voxels(content, header, part=_PARTS.get(part)),
+            data=data,
             axes=AXES[: len(header.shape)],
             spatial=spatial,
             grid=AffineGrid(header.shape, geometry.affine, header.unit),
             quantity="density",
-            kind="labels" if labels or header.is_labels else "intensity",
+            **kind_fields(kind, header, data, path),
             domain=domain or "mr",
             metadata=NiftiMetadata(header, geometry, extensions, sidecars_of(path), part),
             source=path,
@@ -207,7 +207,7 @@ class NiftiAdapter:
         """Parts, header and warnings of a file, JSON-ready; free text of the header is left out."""
         path = Path(path)
         with refusals(path):
-            image, notes = self._read(path, None, None, None, None)
+            image, notes = self._read(path, None, None, Asked(), None)
             metadata: NiftiMetadata = image.metadata
             return {
                 "format": f"NIfTI-{metadata.header.layout.version}",
@@ -229,17 +229,10 @@ class NiftiAdapter:
 
 
 def _complex_part(header: NiftiHeader, wish: str | None, where: Path) -> str:
-    if wish is not None and wish not in _PARTS:
-        raise UsageError(f"complex must be one of {', '.join(_PARTS)}, not {wish!r}", where=where)
-    if header.stored.kind != "c":
-        return ""
-    if wish is None:
-        raise UnsupportedError(
-            f"holds complex voxels ({header.stored.name})",
-            where=where,
-            remedy="give --complex magnitude (or real, or imaginary)",
-        )
-    return wish
+    """How complex voxels are made real; empty where they are not."""
+    if wish is not None and wish not in COMPLEX:
+        raise UsageError(f"complex must be one of {', '.join(COMPLEX)}, not {wish!r}", where=where)
+    return wish if header.stored.kind == "c" and wish not in (None, "both") else ""
 
 
 def _extensions(header: NiftiHeader, head_path: Path) -> tuple[tuple[int, bytes], ...]:

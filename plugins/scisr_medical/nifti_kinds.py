@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from sciSR.adapter import Option
 from sciSR.errors import UsageError
 from scisr_medical.nifti_header import NiftiHeader
-from scisr_medical.nifti_sidecars import stem
+from scisr_medical.nifti_sidecars import sidecars_of, stem
 
 KIND_OPTIONS = (
     Option("labels", "treat as a label map: labels are never mixed", "flag"),
@@ -46,7 +47,15 @@ class Asked:
     turn: tuple[float, float] | None = None
 
 
-def asked(where: Path, *, phase_range: Any = None, **flags: Any) -> Asked:
+def asked(
+    where: Path,
+    *,
+    labels: bool | None = None,
+    probability: bool | None = None,
+    phase: bool | None = None,
+    intensity: bool | None = None,
+    phase_range: Any = None,
+) -> Asked:
     """Check the options that name a kind.
 
     Raises
@@ -54,7 +63,8 @@ def asked(where: Path, *, phase_range: Any = None, **flags: Any) -> Asked:
     UsageError
         More than one kind, or a range that is none.
     """
-    kinds = [name for name in KINDS if flags.get(name)]
+    flags = zip(KINDS, (labels, probability, phase, intensity), strict=True)
+    kinds = [name for name, given in flags if given]
     turn = None if phase_range is None else _ends(phase_range, where)
     if turn is not None and "phase" not in kinds:
         kinds.append("phase")
@@ -75,9 +85,7 @@ def _ends(given: Any, where: Path) -> tuple[float, float]:
     return low, high
 
 
-def kind_fields(
-    given: Asked, header: NiftiHeader, voxels: Any, path: Path, record: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def kind_fields(given: Asked, header: NiftiHeader, voxels: Any, path: Path) -> dict[str, Any]:
     """Fields of the image: `kind`, and for a phase `unit` and `value_range` where they are known.
 
     Parameters
@@ -87,16 +95,28 @@ def kind_fields(
     voxels : LazyArray
         Read only where the name says labels and the stored type does not.
     path : Path
-    record : mapping, optional
-        The JSON sidecar.
+        Of the image; its JSON sidecar is looked at.
     """
     if np.dtype(voxels.dtype).kind == "c":
         return {"kind": "intensity"}
-    kind = given.kind or _told(header, voxels, path, record or {})
+    record = _record(path)
+    kind = given.kind or _told(header, voxels, path, record)
     if kind != "phase":
         return {"kind": kind}
-    unit = "rad" if str((record or {}).get("Units", "")).lower() in ("rad", "radian", "radians") else None
+    unit = "rad" if str(record.get("Units", "")).lower() in ("rad", "radian", "radians") else None
     return {"kind": kind, "unit": unit, "value_range": given.turn}
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    """The JSON sidecar; empty if there is none that can be read."""
+    file = sidecars_of(path).get(".json")
+    if file is None:
+        return {}
+    try:
+        record = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, Mapping) else {}
 
 
 def _told(header: NiftiHeader, voxels: Any, path: Path, record: Mapping[str, Any]) -> str:

@@ -130,7 +130,9 @@ def _like_input(image: Image, single: bool, dtype: str, path: Path) -> OutputPla
     if keep:
         stored, slope, inter = header.stored, header.slope, header.inter
     else:
-        stored, slope, inter = np.dtype(layout.order + "f4"), 1.0, 0.0
+        stored, slope, inter = _plain_type(image, layout), 1.0, 0.0
+        if dtype == "keep" and image.dtype.kind == "c":
+            stored = header.stored
         fields["scl_slope"], fields["scl_inter"] = 1, 0
     if metadata.part:  # the display range was that of something else
         fields["cal_min"] = fields["cal_max"] = 0
@@ -167,10 +169,10 @@ def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPl
         raise UsageError(f"NIfTI holds two to seven axes, not {len(image.shape)}", where=path)
     layout = Layout(2 if max(image.shape) > _LARGEST_NIFTI1 else 1, single, "<")
     keep = dtype == "keep" or image.kind == "labels"
-    stored = np.dtype("<f4")
+    stored = _plain_type(image, layout)
     if keep:
         stored = image.dtype.newbyteorder("<")
-        if stored.str[1:] not in CODES or stored.kind == "c":
+        if stored.str[1:] not in CODES:
             raise UsageError(
                 f"NIfTI can't keep voxels of type {image.dtype}", where=path, remedy="use --dtype float32"
             )
@@ -178,6 +180,11 @@ def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPl
     _set_type(fresh.fields, layout, stored)
     shape = tuple(image.shape[axis] for axis in fresh.order)
     return OutputPlan(layout, fresh.fields, shape, stored, 1.0, 0.0, order=fresh.order)
+
+
+def _plain_type(image: Image, layout: Layout) -> np.dtype:
+    """Floats of 32 bits, complex or not."""
+    return np.dtype(layout.order + ("c8" if image.dtype.kind == "c" else "f4"))
 
 
 def _set_type(fields: np.void, layout: Layout, stored: np.dtype) -> None:
@@ -198,7 +205,7 @@ def encode(block: np.ndarray, plan: OutputPlan, where: Path) -> np.ndarray:
     scaled = (plan.slope, plan.inter) != (1.0, 0.0)
     if scaled:
         block = (block.astype(np.float64) - plan.inter) / plan.slope
-    if plan.stored.kind == "f" or (not scaled and block.dtype == plan.stored.newbyteorder("=")):
+    if plan.stored.kind in "fc" or (not scaled and block.dtype == plan.stored.newbyteorder("=")):
         return block
     if block.dtype.kind == "f":
         if np.isnan(block).any():

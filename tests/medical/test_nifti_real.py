@@ -19,7 +19,6 @@ pytestmark = pytest.mark.realdata
 REFUSED = {
     "odd/analyze.hdr": "ANALYZE 7.5",
     "odd/vol.mgz": "MGH/MGZ",
-    "odd/dtype_complex64.nii.gz": "complex voxels",
     "odd/dtype_rgb24.nii.gz": "RGB24",
     "odd/empty.nii.gz": "0 bytes",
     "odd/header_only.nii": "truncated",
