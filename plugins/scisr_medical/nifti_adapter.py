@@ -27,6 +27,7 @@ from scisr_medical.nifti_header import (
 )
 from scisr_medical.nifti_intent import intent_notes
 from scisr_medical.nifti_kinds import COMPLEX, KIND_OPTIONS, Asked, asked, kind_fields
+from scisr_medical.nifti_slices import Slices, slices_of
 
 _RECORD_KEY = "sciSR"
 _PAIR = re.compile(r"(.*)(\.hdr|\.img)((?:\.gz)?)", re.IGNORECASE)
@@ -46,6 +47,8 @@ class NiftiMetadata:
         bval, bvec and JSON files beside the image, by their ending.
     part : str
         How complex voxels were made real, or empty.
+    slices : tuple of int
+        Axes along which slices may have been acquired.
     """
 
     header: NiftiHeader
@@ -53,6 +56,7 @@ class NiftiMetadata:
     extensions: tuple[tuple[int, bytes], ...]
     sidecars: Mapping[str, Path]
     part: str = ""
+    slices: tuple[int, ...] = (2,)
 
 
 @contextlib.contextmanager
@@ -180,20 +184,23 @@ class NiftiAdapter:
         spatial = choose_axes(header, geometry, axes, path)
         content = open_content(data_path, header.offset + header.voxel_bytes)
         extensions, provenance = _split_record(_extensions(header, head_path))
+        grid, sidecars = AffineGrid(header.shape, geometry.affine, header.unit), sidecars_of(path)
+        slices = _slices(header, grid, spatial, sidecars)
         data = Voxels(content, header, part=COMPLEX.get(part))
         image = Image(
             data=data,
             axes=AXES[: len(header.shape)],
             spatial=spatial,
-            grid=AffineGrid(header.shape, geometry.affine, header.unit),
+            grid=grid,
             quantity="density",
             **kind_fields(kind, header, data, path),
             domain=domain or "mr",
-            metadata=NiftiMetadata(header, geometry, extensions, sidecars_of(path), part),
+            metadata=NiftiMetadata(header, geometry, extensions, sidecars, part, slices.axes),
             source=path,
             provenance=provenance,
+            slice_thickness=slices.thickness,
         )
-        return image, (*geometry.notes, *intent_notes(header.fields, header.shape))
+        return image, (*geometry.notes, *slices.notes, *intent_notes(header.fields, header.shape))
 
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None
@@ -226,6 +233,16 @@ class NiftiAdapter:
         path = header_and_data_paths(Path(path))[0]
         base = stem(path)
         return path.with_name(f"{base}_x{scale}{path.name[len(base) :] or '.nii'}")
+
+
+def _slices(
+    header: NiftiHeader, grid: AffineGrid, spatial: Sequence[str], sidecars: Mapping[str, Path]
+) -> Slices:
+    from scisr_medical.nifti_sidecars import json_record
+
+    across = [axis for axis, name in enumerate(AXES[: min(3, len(header.shape))]) if name not in spatial]
+    record = json_record(sidecars[".json"]) if ".json" in sidecars else None
+    return slices_of(int(header.fields["dim_info"]), grid, across[0] if across else None, record)
 
 
 def _complex_part(header: NiftiHeader, wish: str | None, where: Path) -> str:

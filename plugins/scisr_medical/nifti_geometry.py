@@ -237,12 +237,17 @@ def choose_axes(
 
 
 def refined_fields(
-    header: NiftiHeader, geometry: Geometry, factors: Sequence[Fraction], *, wide: bool = False
+    header: NiftiHeader,
+    geometry: Geometry,
+    factors: Sequence[Fraction],
+    slices: Sequence[int],
+    *,
+    wide: bool = False,
 ) -> np.void:
     """A copy of the header's fields for the finer grid; only what geometry touches is changed.
 
     ``dim``, ``pixdim``, ``srow_*``, ``qoffset_*`` follow; codes, quaternion, units and TR stay. ``slice_*`` is
-    zeroed if the slice axis itself is refined: the acquired slices are no longer there. `wide` gives the fields of
+    zeroed if one of the axes `slices` is refined: the acquired slices are no longer there. `wide` gives the fields of
     NIfTI-2, whose sizes are not limited to 32767.
     """
     fields = _widened(header) if wide else header.fields.copy()
@@ -265,7 +270,7 @@ def refined_fields(
         fields["pixdim"][0] = geometry.qfac if float(fields["pixdim"][0]) != 0 else 0
         for value, name in zip((geometry.qform @ local)[:3, 3], "xyz", strict=True):
             fields[f"qoffset_{name}"] = value
-    if spatial[slice_axis(header)] != 1:
+    if any(spatial[axis] != 1 for axis in slices):
         for name in ("slice_start", "slice_end", "slice_duration", "slice_code"):
             fields[name] = 0
     return fields
@@ -279,9 +284,3 @@ def _widened(header: NiftiHeader) -> np.void:
         if name not in ("magic", "sizeof_hdr"):
             wide[name] = header.fields[name]
     return wide
-
-
-def slice_axis(header: NiftiHeader) -> int:
-    """The axis along which slices were acquired (0, 1, 2): from ``dim_info``, the third if that does not say."""
-    axis = (int(header.fields["dim_info"]) >> 4) & 0x03
-    return axis - 1 if axis else 2

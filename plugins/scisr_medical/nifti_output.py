@@ -17,7 +17,7 @@ from sciSR.image import Image
 from sciSR.provenance import Provenance
 from scisr_medical.nifti_adapter import NiftiMetadata, record_extension
 from scisr_medical.nifti_fresh import fresh_header
-from scisr_medical.nifti_geometry import refined_fields, slice_axis
+from scisr_medical.nifti_geometry import refined_fields
 from scisr_medical.nifti_header import (
     CODES,
     EXTENSION_AFNI,
@@ -25,6 +25,7 @@ from scisr_medical.nifti_header import (
     Layout,
     pack_extensions,
 )
+from scisr_medical.nifti_slices import new_spacing
 
 _LARGEST_NIFTI1 = 32767
 _DESCRIP_BYTES = 80
@@ -34,7 +35,6 @@ _MAGIC = {
     (2, True): b"n+2\0\r\n\x1a\n",
     (2, False): b"ni2\0\r\n\x1a\n",
 }
-SPATIAL_FACTORS = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class OutputPlan:
         Those kept from the input.
     metadata : NiftiMetadata or None
         None for an image made in memory.
-    slices_refined : bool
-        Whether the acquired slices are no longer there.
+    slice_spacing : float or None
+        mm between the slices if they are no longer those that were acquired.
     order : tuple of int
         For each axis of the file, the image's axis; empty where they are the same.
     """
@@ -69,7 +69,7 @@ class OutputPlan:
     inter: float
     extensions: tuple[tuple[int, bytes], ...] = ()
     metadata: NiftiMetadata | None = None
-    slices_refined: bool = False
+    slice_spacing: float | None = None
     order: tuple[int, ...] = ()
 
     def in_image_order(self, voxels: np.ndarray) -> np.ndarray:
@@ -124,7 +124,9 @@ def _like_input(image: Image, single: bool, dtype: str, path: Path) -> OutputPla
     expected = tuple(int(n * f) for n, f in zip(header.shape, factors, strict=True))
     if tuple(image.shape) != expected:
         raise UsageError(f"the image has shape {image.shape}, its grid says {expected}", where=path)
-    fields = refined_fields(header, metadata.geometry, factors, wide=max(expected) > _LARGEST_NIFTI1)
+    fields = refined_fields(
+        header, metadata.geometry, factors, metadata.slices, wide=max(expected) > _LARGEST_NIFTI1
+    )
     layout = Layout(2 if fields.dtype.itemsize == 540 else 1, single, header.layout.order)
     keep = (dtype == "keep" or image.kind == "labels") and header.stored.kind != "c"
     if keep:
@@ -139,9 +141,9 @@ def _like_input(image: Image, single: bool, dtype: str, path: Path) -> OutputPla
     if image.kind == "labels":
         fields["intent_code"] = header.fields["intent_code"] or 1002
     _set_type(fields, layout, stored)
-    refined = (factors + (Fraction(1),) * SPATIAL_FACTORS)[slice_axis(header)] != 1
+    spacing = new_spacing(image.grid, metadata.slices)
     extensions = _kept_extensions(metadata.extensions, any(f != 1 for f in factors), path)
-    return OutputPlan(layout, fields, expected, stored, slope, inter, extensions, metadata, refined)
+    return OutputPlan(layout, fields, expected, stored, slope, inter, extensions, metadata, spacing)
 
 
 def _kept_extensions(

@@ -1,8 +1,8 @@
 """Files that lie beside a NIfTI image and carry its name: diffusion gradients and BIDS metadata.
 
 Gradient tables are copied byte for byte: FSL's bvecs are in voxel axes, and neither the axes nor the handedness
-change. A BIDS JSON keeps every key and value and gains a ``SciSR`` block with the provenance; ``SliceTiming`` is
-dropped if the slice axis itself was refined, since the acquired slices are no longer there.
+change. A BIDS JSON keeps every key and value and gains a ``SciSR`` block with the provenance; where the slice axis
+itself was refined the acquired slices are no longer there, see :func:`scisr_medical.nifti_slices.refined_record`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sciSR.errors import SciSRWarning
 from sciSR.provenance import Provenance
+from scisr_medical.nifti_slices import refined_record
 
 ENDINGS = (".bval", ".bvec", ".bvals", ".bvecs", "_bvals.txt", "_bvecs.txt", ".json")
 _IMAGE_SUFFIX = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
@@ -35,20 +37,43 @@ def sidecars_of(path: Path) -> dict[str, Path]:
     }
 
 
-def sidecar_content(file: Path, content: bytes, provenance: Provenance, *, slices_refined: bool) -> bytes:
-    """What to write beside the output for one sidecar of the input, `file`, that held `content`."""
+def json_record(file: Path, content: bytes | None = None) -> dict[str, Any] | None:
+    """The object in a JSON sidecar; None if it holds anything else or can't be read."""
+    try:
+        record = json.loads(file.read_bytes() if content is None else content)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return dict(record) if isinstance(record, Mapping) else None
+
+
+def sidecar_content(
+    file: Path, content: bytes, provenance: Provenance, *, slice_spacing: float | None
+) -> bytes:
+    """What to write beside the output for one sidecar of the input.
+
+    Parameters
+    ----------
+    file : Path
+        The input's sidecar.
+    content : bytes
+        What it held.
+    provenance : Provenance
+    slice_spacing : float or None
+        mm between the slices if they are no longer those that were acquired.
+    """
     if file.suffix != ".json":
         return content
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, Mapping):
+    record = json_record(file, content)
+    if record is None:
         warnings.warn(f"{file}: is no JSON object; copied as it is", SciSRWarning, stacklevel=3)
         return content
-    record = dict(record)
-    if slices_refined:
-        record.pop("SliceTiming", None)
-    record["SciSR"] = {"Steps": list(provenance.steps), "Warning": "Research use only, not for diagnosis"}
+    own = record.get("SciSR")
+    original = {"Original": own["Original"]} if isinstance(own, Mapping) and "Original" in own else {}
+    if slice_spacing is not None:
+        record = refined_record(record, slice_spacing)
+        original = record["SciSR"]
+    record["SciSR"] = {
+        "Steps": list(provenance.steps), **original, "Warning": "Research use only, not for diagnosis"
+    }  # fmt: skip
     indent = "\t" if b"\n\t" in content else 2
     return (json.dumps(record, indent=indent, ensure_ascii=False) + "\n").encode()

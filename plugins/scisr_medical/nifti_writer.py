@@ -124,8 +124,8 @@ class NiftiWriter:
                     _write(data, self.data_path, b"", self._scratch)
                 for target, (file, content) in self._sidecars.items():
                     beside = stack.enter_context(atomic_output(target, overwrite=self.overwrite))
-                    refined = self.plan.slices_refined
-                    beside.write_bytes(sidecar_content(file, content, provenance, slices_refined=refined))
+                    spacing = self.plan.slice_spacing
+                    beside.write_bytes(sidecar_content(file, content, provenance, slice_spacing=spacing))
         finally:
             self._close()
         return self.path
