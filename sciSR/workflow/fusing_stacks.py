@@ -85,13 +85,14 @@ def fuse_images(
     """Fuse volumes of thick slices into one isotropic volume; see :func:`sciSR.fuse_volumes`."""
     if spacing is not None and not (math.isfinite(spacing) and spacing > 0):
         raise UsageError(f"a spacing of {spacing:g} mm", remedy="give a length above 0")
+    from sciSR.inference.device import choose_device
+
+    chosen = choose_device(device)
     wanted = [masks] if isinstance(masks, Image) else list(masks or ())
     profile = read_profile(slice_profile)
     stacks = build_stacks(images, masks=wanted, volume=volume, thickness=slice_thickness, profile=profile)
-    from sciSR.inference.device import choose_device
     from sciSR.stacks import fuse_stacks
 
-    chosen = choose_device(device)
     result = fuse_stacks(
         stacks,
         spacing=spacing,
