@@ -197,6 +197,7 @@ class DicomAdapter:
 
 
 def _image(stack: Any, where: Path, *, several: bool) -> Image:
+    from scisr_medical.dicom_phase import phase_range
     from scisr_medical.dicom_pixels import stack_arrays
 
     first = stack.first
@@ -213,6 +214,8 @@ def _image(stack: Any, where: Path, *, several: bool) -> Image:
         metadata=stack,
         source=where,
         slice_thickness=stack.thickness,
+        kind="phase" if phase else "intensity",
+        value_range=phase_range(stack.slices) if phase else None,
         part=f"{first.shape[0]}x{first.shape[1]}" if several else "",
     )
 

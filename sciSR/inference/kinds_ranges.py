@@ -137,11 +137,7 @@ def turn_of(image: Image, low: float, high: float) -> Turn:
         start, stop = (float(v) for v in image.value_range)
         if not (math.isfinite(start) and math.isfinite(stop) and start < stop):
             raise UsageError(f"a phase can't run from {start:g} to {stop:g}", where=image.where)
-        return next(
-            (t for t in (*_RADIANS, *_DEGREES, *_OTHERS) if math.isclose(t.low, start, abs_tol=1e-3 * t.period)
-             and math.isclose(t.high, stop, abs_tol=1e-3 * t.period)),
-            Turn(start, stop, closed=False),
-        )  # fmt: skip
+        return turn_with_ends(start, stop) or Turn(start, stop, closed=False)
     found = known_turn(low, high, whole=image.dtype.kind in "iub", unit=image.unit)
     if found is None:
         raise UnsupportedError(
@@ -150,6 +146,19 @@ def turn_of(image: Image, low: float, high: float) -> Turn:
             remedy="give --phase-range LOW,HIGH, the ends of one turn; or --intensity for an unwrapped phase",
         )
     return found
+
+
+def turn_with_ends(low: float, high: float) -> Turn | None:
+    """The known turn from `low` to `high`, which a file's own slope may have rounded; or None."""
+    every = (*_RADIANS, *_DEGREES, *_OTHERS)
+    return next(
+        (
+            turn
+            for turn in every
+            if max(abs(turn.low - low), abs(turn.high - high)) <= _TOLERANCE * turn.period
+        ),
+        None,
+    )
 
 
 def known_turn(low: float, high: float, *, whole: bool = False, unit: str | None = None) -> Turn | None:
