@@ -182,7 +182,7 @@ def build_stacks(
         stacks = [Stack(slices, True, grid, axes, split_by, thickness)]
     if any(i.component == "phase" for i in instances):
         found.notes.append(
-            "phase images: values that wrap around are not interpolated as phases; classical methods only"
+            "phase images: upscaled as real and imaginary part of exp(i phase), by classical methods"
         )
     if split_by := stacks[0].split_by:
         found.notes.append(f"{stacks[0].slices.shape[1]} volumes, told apart by {split_by}")
