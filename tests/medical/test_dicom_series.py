@@ -292,7 +292,7 @@ def test_objects_that_are_no_images_are_left_out_by_name(tmp_path):
         ("mosaic", {"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}),
         ("colour image (RGB)", {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}),
         ("Secondary Capture", {"SOPClassUID": pydicom.uid.SecondaryCaptureImageStorage}),
-        ("Enhanced MR", {"SOPClassUID": pydicom.uid.EnhancedMRImageStorage}),
+        ("Enhanced MR Color", {"SOPClassUID": pydicom.uid.EnhancedMRColorImageStorage}),
         ("Positron", {"SOPClassUID": pydicom.uid.PositronEmissionTomographyImageStorage}),
         ("multi-frame image (7 frames)", {"NumberOfFrames": 7}),
         (
