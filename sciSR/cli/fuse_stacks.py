@@ -151,9 +151,10 @@ def settings_of_stacks(given: Mapping[str, Any]) -> dict[str, Any]:
 def print_outcome(outcome: StackOutcome) -> None:
     """One line for the volume on stdout, one line a stack on stderr."""
     shape = "x".join(map(str, outcome.shape))
+    spacing = "x".join(f"{d:.4g}" for d in outcome.spacing_mm)
     print_line(
         f"{len(outcome.stacks)} stacks -> {outcome.outputs.product}  ({shape}, "
-        f"{outcome.spacing_mm:.4g} mm, {outcome.seconds:.1f} s)"
+        f"{spacing} mm, {outcome.seconds:.1f} s)"
     )
     for number, record in enumerate(outcome.stacks):
         click.echo(f"  {line_of(record, reference=number == 0)}", err=True)

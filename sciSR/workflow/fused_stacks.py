@@ -97,13 +97,15 @@ def fused_stacks(
     weight = np.asarray(volume.weight, np.float32)
     lost = ~np.isfinite(data) | ~(weight > 0)
     records = tuple(stack_record(volume, stacks, k) for k in range(len(stacks)))
+    grid = AffineGrid(data.shape, volume.affine, "mm", world_axes="RAS+")
+    settings = {**settings, "spacing_mm": [round(float(d), 6) for d in grid.spacing]}
     step = {"software": f"sciSR {__version__}", "step": "fuse", "method": "map", **settings}
     units = {image.unit for image in images}
     image = Image(
         data=np.where(lost, np.float32(0), data),
         axes=("x", "y", "z"),
         spatial=("x", "y"),
-        grid=AffineGrid(data.shape, volume.affine, "mm", world_axes="RAS+"),
+        grid=grid,
         domain=images[0].domain,
         unit=units.pop() if len(units) == 1 else None,
         uncertainty=np.where(lost, np.float32("nan"), std),
@@ -128,9 +130,9 @@ def write_fused_stacks(fused: FusedStacks, outputs: StackOutputs, *, overwrite: 
 
     def beside(data: Any, what: str) -> Image:
         told = Provenance((*image.provenance.steps[:-1], {**step, "step": f"fuse, {what}"}))
-        return image.replace(data=np.asarray(data), uncertainty=None, mask=None, provenance=told)
+        return image.replace(data=np.asarray(data), uncertainty=None, mask=None, part=what, provenance=told)
 
-    images = [image, beside(image.uncertainty, "standard deviation")]
+    images = [image, beside(image.uncertainty, "std deviation")]
     if outputs.weight is not None:
         images.append(beside(fused.weight, "weight"))
     others: dict[Path, Callable[[Path], Any]] = {
@@ -150,12 +152,12 @@ def write_fused_stacks(fused: FusedStacks, outputs: StackOutputs, *, overwrite: 
 
 def sidecar(fused: FusedStacks) -> dict[str, Any]:
     """The JSON beside the volume: keys of BIDS where it has them, the rest under ``SciSR``."""
-    spacing = ", ".join(f"{d:.6g}" for d in fused.image.grid.spacing)  # type: ignore[attr-defined]
+    spacing = " x ".join(f"{d:.5g}" for d in fused.settings["spacing_mm"])
     return {
         "Description": f"{len(fused.stacks)} stacks of slices fused into one isotropic volume",
         "Sources": list(fused.sources),
         "SpatialReference": fused.sources[0],
-        "Resolution": f"isotropic, {spacing.split(', ')[0]} mm",
+        "Resolution": f"{spacing} mm",
         **({"Units": fused.image.unit} if fused.image.unit else {}),
         "SciSR": {
             "Software": f"sciSR {__version__}",

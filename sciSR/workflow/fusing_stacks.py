@@ -33,7 +33,8 @@ class StackOutcome:
     outputs : StackOutputs
     shape : tuple of int
         Of the volume.
-    spacing_mm : float
+    spacing_mm : tuple of float
+        Of its voxels.
     stacks : tuple of mapping
         See :func:`sciSR.workflow.stack_records.stack_record`.
     settings, report : mapping
@@ -43,7 +44,7 @@ class StackOutcome:
 
     outputs: StackOutputs
     shape: tuple[int, ...]
-    spacing_mm: float
+    spacing_mm: tuple[float, ...]
     stacks: tuple[Mapping[str, Any], ...]
     settings: Mapping[str, Any]
     report: Mapping[str, Any]
@@ -56,7 +57,7 @@ class StackOutcome:
             **self.outputs.as_dict(),
             "output": str(self.outputs.product),
             "shape_out": list(self.shape),
-            "spacing_mm": self.spacing_mm,
+            "spacing_mm": list(self.spacing_mm),
             "stacks": [dict(record) for record in self.stacks],
             "settings": dict(self.settings),
             "measured": dict(self.report),
@@ -105,7 +106,6 @@ def fuse_images(
     )
     settings = {
         "stacks": len(stacks),
-        "spacing_mm": None if spacing is None else float(spacing),
         "register": register,
         "slice_motion": slice_motion,
         "profile": profile if isinstance(profile, str) else "measured",
@@ -233,7 +233,7 @@ def fuse_stack_files(
     return StackOutcome(
         outputs,
         fused.image.shape,
-        float(fused.image.grid.spacing[0]),  # type: ignore[attr-defined]
+        tuple(fused.settings["spacing_mm"]),
         fused.stacks,
         fused.settings,
         fused.report,
