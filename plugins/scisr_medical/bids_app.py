@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from sciSR.cli.options import (
 from sciSR.cli.output import configure, print_error, print_json, print_line
 from sciSR.cli.progress import shown
 from sciSR.cli.upscale import OPTIONS as UPSCALE_OPTIONS
-from sciSR.cli.upscale import SETTINGS
+from sciSR.cli.upscale import SETTINGS, check_in_plane, isotropic_plan
 from scisr_medical.nifti_adapter import adapter as nifti
 
 HELP = """Upscale the images of a BIDS dataset into a BIDS derivative.
@@ -31,6 +32,7 @@ Subjects that are finished are skipped on a rerun.
 
 \b
   scisr-bids data/ out/ participant --suffix T2w --scale 2
+  scisr-bids data/ out/ participant --suffix T2w FLAIR --isotropic
   scisr-bids data/ out/ participant --participant-label 01 02 --suffix dwi
 
 Exit code: 0 all good, 2 usage, 3 the one image asked for was refused, 4 some of several failed,
@@ -43,8 +45,10 @@ SUFFIXES = ("T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2")
 """What is upscaled if no suffix was given: anatomical contrasts."""
 LISTS = ("--participant-label", "--session-label", "--suffix", "--datatype")
 """Options that take several words, as BIDS apps have it: ``--participant-label 01 02``."""
-NO_MATTER = ("device", "tile")
-"""Settings that change where and how fast, not what."""
+METHOD = [option for option in UPSCALE_OPTIONS if option.group != "Output"]
+"""Those of ``scisr upscale``: the same words mean the same."""
+NO_MATTER = ("device", "tile", "scale", "isotropic")
+"""Options that change where and how fast, not what; and the two that are remembered anyway."""
 
 
 class BidsCommand(GroupedCommand):
@@ -87,7 +91,7 @@ def run(ctx: click.Context, **given: Any) -> int:
     dataset = BidsDataset(Path(given["bids_dir"]))
     out_dir = Path(given["output_dir"])
     check_out_dir(dataset, out_dir)
-    request = plan(dataset, out_dir, given)
+    request = plan(ctx, dataset, out_dir, given)
     images = choose(dataset, given)
     for own in images.values():
         check_collisions(own, request.resolution)
@@ -109,42 +113,42 @@ def run(ctx: click.Context, **given: Any) -> int:
     return exit_code(results)
 
 
-def plan(dataset: Any, out_dir: Path, given: Mapping[str, Any]) -> Any:
+def plan(ctx: click.Context, dataset: Any, out_dir: Path, given: dict[str, Any]) -> Any:
     """The request: which plan each image gets, and what of it has to be remembered.
 
     Raises
     ------
     UsageError
-        A setting that makes no sense.
+        Settings that make no sense, alone or together.
     """
     from sciSR.inference import plan_upscale
     from sciSR.inference.choose import parse_scale, scale_text
     from scisr_medical.bids_derivative import resolution_label
     from scisr_medical.bids_run import Request
 
-    scale = parse_scale(given["scale"])
-    settings = {name: given[name] for name in SETTINGS}
-    written = scale_text(scale)
     options = given_format_options(given)
-    return Request(
-        dataset,
-        out_dir,
-        partial(plan_upscale, scale=scale, **settings),
-        {"scale": written, **remembered(settings), **options},
-        resolution_label(written),
-        options,
-        given["overwrite"],
-    )
+    settings: dict[str, Any]
+    if given["isotropic"] or given["spacing"] is not None:
+        make_plan = isotropic_plan(ctx, given)
+        settings, label = {"isotropic": True}, resolution_label(None, given["spacing"])
+    else:
+        check_in_plane(ctx)
+        scale = parse_scale(given["scale"])
+        make_plan = partial(plan_upscale, scale=scale, **{name: given[name] for name in SETTINGS})
+        settings, label = {"scale": scale_text(scale)}, resolution_label(scale_text(scale))
+    settings = json.loads(json.dumps(settings | remembered(given) | options))  # as it is read back: no tuples
+    return Request(dataset, out_dir, make_plan, settings, label, options, given["overwrite"])
 
 
-def remembered(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that were given and decide what comes out; a file stands for its content."""
+def remembered(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the method that were given and decide what comes out; a file stands for its content."""
     from sciSR.provenance import file_sha256
 
-    defaults = {option.name: option.default for option in UPSCALE_OPTIONS}
     kept = {}
-    for name, value in settings.items():
-        if name in NO_MATTER or value is None or value == defaults.get(name):
+    for option in METHOD:
+        name = str(option.name)
+        value = given[name]
+        if name in NO_MATTER or value is None or value == option.default:
             continue
         is_file = isinstance(value, str) and Path(value).is_file()
         kept[name] = f"sha256 {file_sha256(value)}" if is_file else value
@@ -197,7 +201,7 @@ OPTIONS = [
     _which("--datatype", multiple=True, metavar="TYPE...", help="anat, func, dwi, fmap or perf; all by default."),
     _which("--skip-bids-validation", "--skip_bids_validation", is_flag=True,
            help="Don't run the bids-validator on BIDS_DIR first (it is run if it is installed)."),
-    *(option for option in UPSCALE_OPTIONS if option.group == "Method"),
+    *METHOD,
     _output("--overwrite", is_flag=True,
             help="Redo results of another input, other settings or another version; what is up to date stays."),
     _output("--json", is_flag=True, help="One JSON document on stdout, all else on stderr."),

@@ -42,6 +42,7 @@ IDENTIFYING = _words(
 )
 """Keys that converters write when they are told not to anonymise; they say nothing of the image."""
 _AXES = {"i": 0, "j": 1, "k": 2}
+MILLIMETRES = {"mm": 1.0, "m": 1e3, "um": 1e-3}
 
 
 def resolution_label(scale: str | None, spacing: float | None = None) -> str:
@@ -91,8 +92,8 @@ def sidecar(
     Returns
     -------
     sidecar, changes : dict
-        `changes` holds the input's values of keys that are no longer those of the acquisition, and names what was left
-        out.
+        `changes` holds the acquisition's values of keys that changed (``Original``), and names what was left out
+        (``Dropped``).
     """
     record = {key: value for key, value in metadata.items() if key not in IDENTIFYING}
     dropped = sorted(set(metadata) - set(record))
@@ -101,7 +102,10 @@ def sidecar(
     adapted.pop("RawSources", None)
     _adapt_slices(adapted, before, after)
     _adapt_readout(adapted, before, after)
-    changed = {key: value for key, value in record.items() if key in adapted and adapted[key] != value}
+    original = {key: value for key, value in record.items() if key in adapted and adapted[key] != value}
+    earlier = record.get("SciSR")
+    if isinstance(earlier, Mapping) and isinstance(earlier.get("Original"), Mapping):
+        original |= earlier["Original"]  # what the scanner acquired, not what an earlier run made of it
     # RawSources is superseded, and SciSR is the record of an earlier run: neither is acquisition.
     dropped += sorted(set(record) - set(adapted) - {"SciSR", "RawSources"})
     _refer_to_source(adapted, image)
@@ -112,7 +116,7 @@ def sidecar(
         adapted.setdefault("SkullStripped", False)  # BIDS demands it; raw images are whole
     if "SpatialReference" not in adapted and image.name.get("space") not in STANDARD_SPACES:
         adapted["SpatialReference"] = "orig"
-    return adapted, {"Changed": changed, "Dropped": dropped}
+    return adapted, {"Original": original, "Dropped": dropped}
 
 
 def uri(relative: PurePosixPath | str) -> str:
@@ -133,10 +137,8 @@ def _adapt_slices(record: dict[str, Any], before: Image, after: Image) -> None:
     across = before.slice_axis
     if across is None or _factor(after, across) == 1:
         return
-    spacing = round(_spacing(after)[across], 6)
-    for key in ("SliceThickness", "SpacingBetweenSlices"):
-        if key in record:
-            record[key] = spacing
+    spacing = round(_spacing(after)[across] * MILLIMETRES.get(getattr(after.grid, "unit", "mm"), 1.0), 6)
+    record["SliceThickness"] = record["SpacingBetweenSlices"] = spacing  # in mm, as in DICOM
 
 
 def _adapt_readout(record: dict[str, Any], before: Image, after: Image) -> None:
@@ -204,7 +206,7 @@ def _spacing(image: Image) -> list[float]:
 def _resolution(before: Image, after: Image) -> str:
     unit = getattr(after.grid, "unit", "mm")
     old, new = (" x ".join(f"{each:.4g}" for each in _spacing(image)) for image in (before, after))
-    return f"{new} {unit} voxels, upscaled from {old} {unit}; the same field of view"
+    return f"{new} {unit} voxels, from {old} {unit}; the same field of view"
 
 
 def _description(old: object, before: Image, after: Image) -> str:
@@ -268,6 +270,4 @@ source, inherited ones included. Detail that was not measured is estimated: do n
 `.bval` and `.bvec` files carry the name of their image, as the tools of diffusion MRI expect. BIDS has no such names
 for derivatives yet, which is why `.bidsignore` lists them.
 """
-BIDSIGNORE = "".join(
-    f"*_desc-*_{suffix}.{ending}\n" for suffix in ("dwi", "epi") for ending in ("bval", "bvec")
-)
+BIDSIGNORE = "".join(f"*_{suffix}.{ending}\n" for suffix in ("dwi", "epi") for ending in ("bval", "bvec"))

@@ -22,7 +22,7 @@ DATATYPES = ("anat", "dwi", "fmap", "func", "perf")
 """Folders that hold MR images."""
 IMAGE_ENDINGS = (".nii.gz", ".nii")
 _LABEL = re.compile(r"[0-9a-zA-Z+]+")
-_NAME = re.compile(r"(?P<stem>[^.]+)(?P<ending>\..+)")
+_NAME = re.compile(r"(?P<stem>[^.]+)(?P<ending>(\.[0-9a-zA-Z]+)+)")
 _LARGEST_JSON = 64 << 20
 _LISTED = 20  # labels that a refusal names
 

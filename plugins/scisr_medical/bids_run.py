@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR import __version__
-from sciSR.errors import SciSRError, UnreadableError, UsageError
+from sciSR.errors import NothingToDo, SciSRError, UnreadableError, UsageError
 from sciSR.files import atomic_output
 from sciSR.image import Image
 from sciSR.provenance import file_sha256
@@ -114,9 +114,11 @@ class SubjectResult:
         return "  ".join([f"sub-{self.label}", self.status, ", ".join(counts)])
 
     def _counts(self) -> dict[str, int]:
-        statuses = [image.status for image in self.images]
-        words = {"ok": "written", "skipped": "finished before", "failed": "failed"}
-        return {word: statuses.count(status) for status, word in words.items()}
+        """How many images met which end, in words."""
+        ends = ["written" if each.status == "ok" else each.reason for each in self.images]
+        failed = sum(each.status == "failed" for each in self.images)
+        kept = [end for end, each in zip(ends, self.images, strict=True) if each.status != "failed"]
+        return {end: kept.count(end) for end in dict.fromkeys(kept)} | {"failed": failed}
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -226,6 +228,8 @@ def _run_image(request: Request, image: BidsImage, progress: Any) -> ImageResult
         if _is_finished(request, task):
             return ImageResult(str(image.relative), str(output), "skipped", "finished before")
         outcome = _work(request, task, progress)
+    except NothingToDo as reason:
+        return ImageResult(str(image.relative), str(output), "skipped", _reason(reason))
     except SciSRError as error:
         return ImageResult(str(image.relative), str(output), "failed", _reason(error), error)
     except OSError as problem:
@@ -316,7 +320,7 @@ def _in_words(settings: Any) -> str:
 def _work(request: Request, task: Task, progress: Any) -> dict[str, Any]:
     """Make one result; its folder goes again if it stays empty."""
     from sciSR.workflow.outputs import Job
-    from sciSR.workflow.run import Failure, run_jobs
+    from sciSR.workflow.run import Failure, Skipped, run_jobs
 
     prepare(request)
     made = _make_folders(task.output.parent)
@@ -330,6 +334,8 @@ def _work(request: Request, task: Task, progress: Any) -> dict[str, Any]:
                 folder.rmdir()
     if isinstance(result, Failure):
         raise result.error
+    if isinstance(result, Skipped):
+        raise result.reason
     return result.as_dict()
 
 

@@ -16,10 +16,9 @@ from sciSR import __version__
 from sciSR.adapter import Writer
 from sciSR.errors import UnreadableError
 from sciSR.files import atomic_output
-from sciSR.image import Image, Kind
+from sciSR.image import Image
 from sciSR.provenance import file_sha256
-from scisr_medical.bids_derivative import WARNING, sidecar
-from scisr_medical.bids_layout import BidsName
+from scisr_medical.bids_derivative import MILLIMETRES, WARNING, sidecar
 from scisr_medical.nifti_adapter import NiftiAdapter, NiftiMetadata
 
 if TYPE_CHECKING:
@@ -39,17 +38,21 @@ class DerivativeAdapter(NiftiAdapter):
         self._before: Image | None = None
 
     def read(self, path: Path, **options: Any) -> list[Image]:
-        """As the plain adapter, with what the name and the inherited metadata say of the image."""
+        """As the plain adapter, with what the inherited metadata say of the image."""
+        record = self.task.metadata
+        if self.task.image.name.suffix == "defacemask":
+            options.setdefault("labels", True)
         [image] = super().read(path, **options)
         changes: dict[str, Any] = {}
         if isinstance(image.metadata, NiftiMetadata):
             # Tables are found by inheritance, and the sidecar is this module's work.
             changes["metadata"] = replace(image.metadata, sidecars=dict(self.task.companions))
-        if kind := kind_of(self.task.image.name):
-            changes["kind"] = kind
-        thickness = self.task.metadata.get("SliceThickness")
+        if image.kind == "phase" and record.get("Units") == "rad":
+            changes["unit"] = "rad"
+        thickness = record.get("SliceThickness")
         if isinstance(thickness, int | float) and thickness > 0 and image.slice_axis is not None:
-            changes["slice_thickness"] = float(thickness)
+            # In mm, as in DICOM, whatever the unit of the file.
+            changes["slice_thickness"] = thickness / MILLIMETRES.get(getattr(image.grid, "unit", "mm"), 1.0)
         self._before = image.replace(**changes)
         return [self._before]
 
@@ -122,14 +125,3 @@ def digest_of(file: Path) -> str:
         return file_sha256(file)
     except OSError as error:
         raise UnreadableError(f"can't be read: {error.strerror or error}", where=file) from error
-
-
-def kind_of(name: BidsName) -> Kind | None:
-    """What a name says of the values; None where it says nothing."""
-    if name.suffix in ("dseg", "mask", "defacemask"):
-        return "labels"
-    if name.suffix == "probseg":
-        return "probability"
-    if name.get("part") == "phase" or name.suffix in ("phase", "phase1", "phase2", "phasediff"):
-        return "phase"
-    return None

@@ -63,7 +63,7 @@ def run(ctx: click.Context, **given: Any) -> int:
     from sciSR.workflow.run import Outcome, Skipped, exit_code, run_jobs
 
     isotropic = given["isotropic"] or given["spacing"] is not None
-    make_plan = isotropic_plan(ctx, given) if isotropic else _check_in_plane(ctx)
+    make_plan = isotropic_plan(ctx, given) if isotropic else check_in_plane(ctx)
     scale = parse_scale(given["scale"])
     jobs = plan_jobs(
         given["inputs"],
@@ -144,7 +144,13 @@ def _was_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def _check_in_plane(ctx: click.Context) -> None:
+def check_in_plane(ctx: click.Context) -> None:
+    """Refuse options of isotropic volumes where none is asked for.
+
+    Raises
+    ------
+    UsageError
+    """
     for name, option in ISOTROPIC.items():
         if _was_given(ctx, name):
             raise UsageError(f"{option} is for isotropic volumes", remedy="give --isotropic too")
