@@ -47,6 +47,8 @@ def resolve_profile(
         from sciSR.throughplane.estimate import estimate_width
 
         found = estimate_width(image, target)
+        if not found.reliable:
+            return "gaussian", width, [f"{found.message()}: not reliable, not used"]
         return "gaussian", found.width, [found.message()]
     path = Path(profile)
     if not path.is_file():
