@@ -161,11 +161,12 @@ class DicomAdapter:
 
     def subject(self, image: Image) -> str | None:
         """Hash of the patient's identifier, with its issuer; of the study's where there is none. No name, no date."""
-        from scisr_medical.dicom_io import read_header
+        from scisr_medical.dicom_io import read_header, translate
 
-        tags = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID"]
-        header, _ = read_header(image.metadata.first.path, tags)
-        patient, issuer, study = (str(header.get(tag, "") or "").strip() for tag in tags)
+        path, tags = image.metadata.first.path, ["PatientID", "IssuerOfPatientID", "StudyInstanceUID"]
+        with translate(path, quote=False):
+            header, _ = read_header(path, tags)
+            patient, issuer, study = (str(header.get(tag, "") or "").strip() for tag in tags)
         known = f"{issuer}\0{patient}" if patient else study
         return f"patient-{sha256(known.encode()).hexdigest()[:16]}" if known else None
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sciSR.errors import UnreadableError
+
+_NUMERIC = re.compile(r"[-+.,0-9eE ]{0,20}|[-+]?(nan|inf)", re.IGNORECASE)
+
+
+def _quoted(raw: Any) -> str:
+    """A value as messages show it: only what looks like a number, since a shifted header has anything anywhere."""
+    text = str(raw)
+    return f": {text!r}" if _NUMERIC.fullmatch(text) and sum(map(str.isdigit, text)) < 6 else ""
 
 
 class Values:
@@ -26,7 +35,7 @@ class Values:
             value = self.header.get(keyword)
         except Exception as error:
             raise UnreadableError(
-                f"{keyword} can't be decoded: {str(error)[:80]}", where=self.where
+                f"{keyword} can't be decoded ({type(error).__name__})", where=self.where
             ) from error
         if value is None or value == "" or value == b"":
             return []
@@ -61,5 +70,5 @@ class Values:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise UnreadableError(f"{keyword} is no number: {str(raw)[:32]!r}", where=self.where)
+            raise UnreadableError(f"{keyword} is no number{_quoted(raw)}", where=self.where)
         return number

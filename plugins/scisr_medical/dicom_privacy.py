@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -107,15 +107,23 @@ def neutral_stem(path: Path, name: str) -> str:
     str
         `name`, or ``"series-1f2e3d4c"``, made of the SeriesInstanceUID: the same in every run.
     """
-    for header in _some_headers(path):
-        if str(header.get("PatientIdentityRemoved") or "").strip().upper() != "YES" and _tells(name, header):
-            uid = str(header.get("SeriesInstanceUID") or "")
-            return f"series-{sha256(uid.encode()).hexdigest()[:8]}"
+    from scisr_medical.dicom_io import read_header, translate
+
+    for file in _one_of_each_folder(path):
+        try:
+            with translate(file, quote=False):
+                header = read_header(file, list(_IDENTIFIERS))[0]
+                removed = str(header.get("PatientIdentityRemoved") or "").strip().upper() == "YES"
+                if not removed and _tells(name, header):
+                    uid = str(header.get("SeriesInstanceUID") or "")
+                    return f"series-{sha256(uid.encode()).hexdigest()[:8]}"
+        except (OSError, SciSRError):  # said where the file is read
+            continue
     return name
 
 
-def _some_headers(path: Path) -> Iterable[Any]:
-    from scisr_medical.dicom_io import looks_like_dicom, read_header
+def _one_of_each_folder(path: Path) -> list[Path]:
+    from scisr_medical.dicom_io import looks_like_dicom
     from scisr_medical.dicom_series import walk_files
 
     first_of: dict[Path, Path] = {}
@@ -124,11 +132,7 @@ def _some_headers(path: Path) -> Iterable[Any]:
             break
         if file.parent not in first_of and file.name.upper() != "DICOMDIR" and looks_like_dicom(file):
             first_of[file.parent] = file
-    for file in first_of.values():
-        try:
-            yield read_header(file, list(_IDENTIFIERS))[0]
-        except (OSError, SciSRError):  # said where the file is read
-            continue
+    return list(first_of.values())
 
 
 def _tells(name: str, header: Any) -> bool:

@@ -23,7 +23,7 @@ _PLANES, _STEP = 24, 4.0
 """Planes looked at along the slice axis, and mm between the pixels looked at within them."""
 _DULL = 0.1
 """Of the range from the least to the 99th percentile: what is darker is air."""
-_SIDES = ((105.0, 185.0), (130.0, 210.0), (155.0, 290.0))
+_SIDES = ((105.0, 175.0), (130.0, 200.0), (155.0, 265.0))
 """mm; sides, shortest first, of the box around a head: breadth, length and height, the neck included.
 
 Measured: 12 whole heads have 115-147, 132-177 and 164-229 mm; two skull-stripped brains 101, 112 and 138; a knee 88,
