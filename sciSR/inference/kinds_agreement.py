@@ -82,7 +82,8 @@ def _means(
                 place = tuple(slice(span.start, span.stop) if a == first else e for a, e in enumerate(place))
                 values = np.asarray(fine[place])
                 for number, part in enumerate(parts):
-                    sums[number] = sums[number] + weight * part(values).astype(np.float64)
+                    with np.errstate(invalid="ignore"):  # bad voxels, which are left out
+                        sums[number] = sums[number] + weight * part(values).astype(np.float64)
             where = tuple(slice(rows.start, rows.stop) if a == first else e for a, e in enumerate(index))
             measured = read_rows(image, index, slice(rows.start, rows.stop)).astype(np.float64)
             yield measured, ~bad[where], [block_means(each, pair, rows) for each in sums]

@@ -214,7 +214,8 @@ def scale_of(image: Image, low: float, high: float) -> tuple[float, float]:
         return start, stop
     slack = 0.0 if image.dtype.kind in "iub" else _OVERSHOOT
     for end in (1.0, 100.0, 255.0):
-        if math.isnan(low) or (low >= -slack * end and high <= (1 + slack) * end):
+        below = slack * min(end, max(high, 1.0))  # small maps of both signs are no percentages
+        if math.isnan(low) or (low >= -below and high <= (1 + slack) * end):
             return 0.0, end
     raise UnsupportedError(
         f"values from {low:.6g} to {high:.6g} are no probabilities (0 to 1, 100 or 255)",
