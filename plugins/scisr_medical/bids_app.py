@@ -85,8 +85,9 @@ def run(ctx: click.Context, **given: Any) -> int:
     configure(-1 if quiet else given["verbose"])
     explain(ctx, given)
     from scisr_medical.bids_check import validate
+    from scisr_medical.bids_folder import check_out_dir
     from scisr_medical.bids_layout import BidsDataset
-    from scisr_medical.bids_run import check_collisions, check_out_dir, exit_code, run_subjects
+    from scisr_medical.bids_run import check_collisions, exit_code, run_subjects
 
     dataset = BidsDataset(Path(given["bids_dir"]))
     out_dir = Path(given["output_dir"])

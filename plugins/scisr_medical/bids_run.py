@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 
 from sciSR import __version__
 from sciSR.errors import NothingToDo, SciSRError, UnreadableError, UsageError
-from sciSR.files import atomic_output
 from sciSR.image import Image
 from sciSR.provenance import file_sha256
-from scisr_medical.bids_derivative import BIDSIGNORE, README, derived_name, is_ours, output_path
-from scisr_medical.bids_derivative import dataset_description as described
+from scisr_medical.bids_derivative import output_path
+from scisr_medical.bids_folder import make_folders, prepare
 from scisr_medical.bids_layout import BidsDataset, BidsImage, read_json
 from scisr_medical.bids_writer import DerivativeAdapter, digest_of
 
-BIDS_VERSION = "1.11.0"
 COMPANIONS = {"dwi": (".bval", ".bvec"), "epi": (".bval", ".bvec"), "dseg": (".tsv",)}
 """Tables that belong to images of a suffix and stay as they are."""
 
@@ -66,6 +63,7 @@ class ImageResult:
         Relative to the two datasets.
     status, reason : str
     error : SciSRError or None
+        Of a failed one.
     outcome : mapping
         Of a finished run: what :meth:`sciSR.workflow.run.Outcome.as_dict` says, paths left out.
     """
@@ -99,26 +97,20 @@ class SubjectResult:
 
     @property
     def line(self) -> str:
-        """One line: the label, what happened, and the reason; nothing else of the subject."""
-        counts = [f"{n} {word}" for word, n in self._counts().items() if n]
-        if self.status == "failed":
-            failed = [image for image in self.images if image.status == "failed"]
+        """One line: the label, what happened, how often, and why; nothing else of the subject."""
+        words = [f"sub-{self.label}", self.status]
+        if not self.images:
+            return "  ".join([*words, "no such image"])
+        failed = [image for image in self.images if image.status == "failed"]
+        ends = [
+            "written" if image.status == "ok" else image.reason for image in self.images if not image.error
+        ]
+        counts = [f"{ends.count(end)} {end}" for end in dict.fromkeys(ends)]
+        if failed:
+            counts += [f"{len(failed)} failed"] if len(self.images) > 1 else []
             others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             reason = f"{failed[0].input.rpartition('/')[2]}: {failed[0].reason}{others}"
-            counts = counts if len(self.images) > 1 else []
-            return "  ".join(
-                [f"sub-{self.label}", "failed", *([", ".join(counts)] if counts else []), reason]
-            )
-        if not self.images:
-            return f"sub-{self.label}  skipped  no such image"
-        return "  ".join([f"sub-{self.label}", self.status, ", ".join(counts)])
-
-    def _counts(self) -> dict[str, int]:
-        """How many images met which end, in words."""
-        ends = ["written" if each.status == "ok" else each.reason for each in self.images]
-        failed = sum(each.status == "failed" for each in self.images)
-        kept = [end for end, each in zip(ends, self.images, strict=True) if each.status != "failed"]
-        return {end: kept.count(end) for end in dict.fromkeys(kept)} | {"failed": failed}
+        return "  ".join([*words, *([", ".join(counts)] if counts else []), *([reason] if failed else [])])
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -137,46 +129,6 @@ class Task:
     metadata: Mapping[str, Any]
     companions: Mapping[str, Path]
     record: Mapping[str, Any]
-
-
-def check_out_dir(dataset: BidsDataset, out_dir: Path) -> None:
-    """Refuse an output folder that is the input, lies within it, or holds something else.
-
-    ``derivatives/`` of the input is the one place in it that BIDS keeps for results.
-
-    Raises
-    ------
-    UsageError
-    """
-    source, target = dataset.root.resolve(), out_dir.resolve()
-    if target == source:
-        raise UsageError("the output folder is the input dataset", where=out_dir, remedy="name another")
-    if source in target.parents and source / "derivatives" not in target.parents:
-        raise UsageError(
-            "the output folder lies within the input dataset",
-            where=out_dir,
-            remedy="name one outside, or one of its own in its derivatives/",
-        )
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UsageError("is no folder", where=out_dir)
-    file = out_dir / "dataset_description.json"
-    if not file.is_file():
-        if out_dir.is_dir() and any(out_dir.glob("sub-*")):
-            raise UsageError(
-                "holds subjects, but no dataset_description.json",
-                where=out_dir,
-                remedy="name an empty folder",
-            )
-        return
-    found = read_json(file)
-    if not is_ours(found):
-        raise UsageError("holds another dataset", where=out_dir, remedy="name an empty folder")
-    if found.get("Name") != derived_name(dataset.description):
-        raise UsageError(
-            f"holds results of another dataset ({found.get('Name')})",
-            where=out_dir,
-            remedy="name a folder for each dataset",
-        )
 
 
 def check_collisions(images: Sequence[BidsImage], resolution: str) -> None:
@@ -322,8 +274,8 @@ def _work(request: Request, task: Task, progress: Any) -> dict[str, Any]:
     from sciSR.workflow.outputs import Job
     from sciSR.workflow.run import Failure, Skipped, run_jobs
 
-    prepare(request)
-    made = _make_folders(task.output.parent)
+    prepare(request.dataset, request.out_dir)
+    made = make_folders(task.output.parent)
     _remove_leftovers(task.output)
     job = Job(task.image.path, task.output, DerivativeAdapter(task), request.options)
     try:
@@ -348,67 +300,10 @@ def _remove_leftovers(output: Path) -> None:
                 file.unlink()
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    missing = [each for each in (folder, *folder.parents) if not each.exists()][::-1]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"can't make the output folder: {error.strerror}", where=folder) from error
-    return missing
-
-
-def prepare(request: Request) -> None:
-    """Write what makes the output folder a BIDS derivative, as far as it is not there yet.
-
-    Raises
-    ------
-    UsageError
-        The folder can't be made or written.
-    """
-    _make_folders(request.out_dir)
-    where = Path(os.path.relpath(request.dataset.root.resolve(), request.out_dir.resolve())).as_posix()
-    description = described(request.dataset.description, where, __version__, BIDS_VERSION, _code_url())
-    contents = {
-        "dataset_description.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
-        "README.md": README,
-        ".bidsignore": BIDSIGNORE,
-    }
-    for name, content in contents.items():
-        target = request.out_dir / name
-        if target.is_file() and (name != "dataset_description.json" or _same(target, content)):
-            continue  # a README that somebody wrote on is theirs
-        with atomic_output(target, overwrite=True) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-
-
-def _same(file: Path, content: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return file.read_text(encoding="utf-8") == content
-    return False
-
-
-def _code_url() -> str | None:
-    """The project's address, if the installed package says it."""
-    from importlib.metadata import PackageNotFoundError, metadata
-
-    try:
-        urls = metadata("sciSR").get_all("Project-URL") or []
-    except PackageNotFoundError:
-        return None
-    known = dict(url.split(", ", 1) for url in urls if ", " in url)
-    return next((known[name] for name in ("Repository", "Source", "Homepage") if name in known), None)
-
-
-def single(results: Sequence[SubjectResult]) -> ImageResult | None:
-    """The one image that was asked for, if it was only one."""
-    images = [image for result in results for image in result.images]
-    return images[0] if len(images) == 1 else None
-
-
 def exit_code(results: Sequence[SubjectResult]) -> int:
     """0 if all went well; the error's own code for a single image; 4 if any of several failed."""
-    failed = [image for result in results for image in result.images if image.status == "failed"]
-    if not failed:
+    images = [image for result in results for image in result.images]
+    errors = [image.error for image in images if image.error is not None]
+    if not errors:
         return 0
-    only = single(results)
-    return only.error.exit_code if only is not None and only.error is not None else 4
+    return errors[0].exit_code if len(images) == 1 else 4

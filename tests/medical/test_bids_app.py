@@ -25,6 +25,7 @@ from bids_samples import (
 
 from sciSR import __version__
 from sciSR.provenance import file_sha256
+from sciSR.workflow.run import upscale_file
 from scisr_medical.bids_app import spread
 from scisr_medical.bids_check import find_validator
 
@@ -79,6 +80,15 @@ def test_the_field_of_view_is_kept(raw: Path, tmp_path: Path) -> None:
             for image in (before, after)
         ]
         np.testing.assert_allclose(corners[0], corners[1], atol=1e-4)
+
+
+def test_a_dataset_gets_the_voxels_that_scisr_upscale_makes(raw: Path, tmp_path: Path) -> None:
+    assert run(raw, tmp_path / "out", "participant", "--model", "auto", "--skip-bids-validation") == 0
+    alone = tmp_path / "alone.nii.gz"
+    upscale_file(raw / "sub-01/anat/sub-01_T2w.nii.gz", alone)
+    one, other = (nib.load(file) for file in (alone, tmp_path / "out" / NAME))
+    np.testing.assert_array_equal(one.get_fdata(), other.get_fdata())
+    np.testing.assert_array_equal(one.affine, other.affine)
 
 
 def test_isotropic_volumes_have_slices_of_their_own(tmp_path: Path) -> None:
@@ -172,94 +182,6 @@ def test_masks_and_labels_are_only_touched_when_asked_and_stay_labels(raw: Path,
     assert mask.name == "sub-01_res-x2_desc-brainSciSR_mask.nii.gz"
     assert nib.load(mask).get_data_dtype() == np.uint8
     assert set(np.unique(nib.load(mask).dataobj)) == {0, 1}
-
-
-def test_a_changed_input_is_said_and_redone_only_when_asked(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, words = tmp_path / "out", ("participant", "--participant-label", "01", *QUICK)
-    assert run(raw, out, *words) == 0
-    before = snapshot(out)
-    volume(raw / "sub-01/anat/sub-01_T2w.nii.gz", (12, 10, 5))
-    capsys.readouterr()
-    assert run(raw, out, *words) == 2
-    assert "the input has changed" in capsys.readouterr().out
-    assert snapshot(out) == before
-    assert run(raw, out, *words, "--overwrite") == 0
-    assert nib.load(out / NAME).shape == (24, 20, 5)
-    assert run(raw, out, *words) == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (("--model", "cubic"), "a result with other settings is there (scale 2, model linear)"),
-        (("--dtype", "keep"), "other settings"),
-    ],
-)
-def test_other_settings_are_said(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, ...], said: str
-) -> None:
-    out = tmp_path / "out"
-    assert run(raw, out, "participant", *QUICK) == 0
-    capsys.readouterr()
-    assert run(raw, out, "participant", *QUICK, *change) == 4
-    assert said in capsys.readouterr().out
-    assert run(raw, out, "participant", *QUICK, *change, "--overwrite") == 0
-    assert run(raw, out, "participant", *QUICK, *change) == 0
-
-
-def test_settings_that_change_nothing_are_no_other_settings(raw: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert run(raw, out, "participant", *QUICK) == 0
-    before = snapshot(out)
-    words = ("--device", "cpu", "--tile", "64", "--consistency", "auto", "--scale", "2.0")
-    assert run(raw, out, "participant", *QUICK, *words) == 0
-    assert snapshot(out) == before
-
-
-def test_changed_metadata_and_tables_count_as_a_changed_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw, out = rich_dataset(tmp_path / "raw"), tmp_path / "out"
-    words = ("participant", "--suffix", "dwi", "--participant-label", "01", *QUICK)
-    assert run(raw, out, *words) == 0
-    write_json(raw / "dwi.json", EchoTime=0.08)
-    assert run(raw, out, *words) == 2
-    assert "metadata have changed" in capsys.readouterr().out
-    (raw / "dwi.json").unlink()
-    (raw / "dwi.bval").write_text(BVAL.replace("1000", "900"))
-    assert run(raw, out, *words) == 2
-    assert "the .bval file" in capsys.readouterr().out
-    assert run(raw, out, *words, "--overwrite") == 0
-
-
-@pytest.mark.parametrize("how", ["cut", "flipped", "other sidecar"])
-def test_a_damaged_result_is_found_out(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
-) -> None:
-    out, words = tmp_path / "out", ("participant", "--participant-label", "01", *QUICK)
-    assert run(raw, out, *words) == 0
-    image = out / NAME
-    content = bytearray(image.read_bytes())
-    if how == "cut":
-        image.write_bytes(content[:-7])
-    elif how == "flipped":
-        content[len(content) // 2] ^= 1
-        image.write_bytes(content)
-    else:
-        image.with_name(image.name.replace(".nii.gz", ".json")).write_text("{}")
-    assert run(raw, out, *words) == 2
-    assert "not what its record says" in capsys.readouterr().out
-    assert run(raw, out, *words, "--overwrite") == 0
-
-
-def test_what_is_up_to_date_stays_even_with_overwrite(raw: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert run(raw, out, "participant", *QUICK) == 0
-    before = snapshot(out)
-    assert run(raw, out, "participant", *QUICK, "--overwrite") == 0
-    assert snapshot(out) == before
 
 
 def test_one_bad_subject_does_not_stop_the_others(
