@@ -176,6 +176,8 @@ def read_instances(path: Path) -> list[Instance]:
         if not sop_class and value.text("Modality") in ("MR", "CT") and pixels["keyword"]:
             # ACR-NEMA and early DICOM have no SOP class; the modality says which one a derived image gets.
             sop_class = {"MR": MR_IMAGE, "CT": CT_IMAGE}[value.text("Modality")]
+        if str(header.file_meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY:
+            sop_class = _DIRECTORY  # a DICOMDIR says it in the file meta information alone
         _check_complete(value, sop_class, pixels)
         shared = _shared(value, sop_class)
         refusal = _refusal(value, sop_class, header, pixels)

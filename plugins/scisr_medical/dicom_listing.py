@@ -119,7 +119,7 @@ def listed(instances: Sequence[Instance]) -> Listed:
         matrices=tuple(shape for shape, _ in Counter(i.shape for i in instances).most_common()),
         slices=len(groups) if groups else len(placed) or None,
         spacing=next((i.spacing for i in placed), None),
-        between=round(float(np.median(between)), 4) if len(between) else None,
+        between=float(f"{np.median(between):.4g}") if len(between) else None,
         thickness=common_thickness(instances)[0],
         echoes=echoes,
         types=types,
