@@ -33,7 +33,18 @@ DELETED = (
     "ImageBoxContentSequence", "LossyImageCompressionRetired",
 )  # fmt: skip
 
-MEANING_OF_STORED_VALUES = ("VOILUTSequence", "RealWorldValueMappingSequence")
+MULTI_FRAME = (
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
+    "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
+    "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
+    "SOPInstanceUIDOfConcatenationSource", "SourceImageEvidenceSequence", "ConversionSourceAttributesSequence",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "PaletteColorLookupTableUID", "ICCProfile", "ColorSpace",
+)  # fmt: skip
+"""Of an enhanced image: written anew, or without meaning in a classic one."""
+
+MEANING_OF_STORED_VALUES = ("VOILUTSequence",)
 """Kept only where a stored number still means what it meant."""
 
 DELETED_GROUPS = range(0x5000, 0x6100)
@@ -170,12 +181,14 @@ def contributing_equipment(version: str, description: str, now: datetime) -> Any
     return item
 
 
-def source_image(sop_class: str, sop_uid: str) -> Any:
-    """Item of SourceImageSequence."""
+def source_image(sop_class: str, sop_uid: str, frames: Iterable[int] = ()) -> Any:
+    """Item of SourceImageSequence; `frames` (from 1) of a multi-frame image."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_uid
+    if numbers := list(frames):
+        item.ReferencedFrameNumber = numbers if len(numbers) > 1 else numbers[0]
     item.PurposeOfReferenceCodeSequence = [code(SOURCE_FOR_PROCESSING)]
     return item
 

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sciSR import __version__
-from sciSR.errors import UnreadableError
 from sciSR.provenance import Provenance, parameters
 from sciSR.views import nearest_index
 from scisr_medical import dicom_attributes as rules
+from scisr_medical.dicom_carried import Headers, carried_over, is_big_endian, text
+from scisr_medical.dicom_classic_header import classic_header
 from scisr_medical.dicom_encoding import Encoding, ds_string
-from scisr_medical.dicom_instance import Instance
-from scisr_medical.dicom_io import read_header, translate
+from scisr_medical.dicom_instance import CT_IMAGE, MR_IMAGE, Instance
+from scisr_medical.dicom_io import translate
+from scisr_medical.dicom_real_world import remapped
 from scisr_medical.dicom_series import Stack
+
+CLASSIC_CLASS = {"MR": MR_IMAGE, "CT": CT_IMAGE}
+COMPONENT_LETTERS = {"phase": "P", "real": "R", "imaginary": "I"}
+HISTORY = ("DerivationDescription", "SeriesDescription", "ImageComments")
+"""What earlier hands said; the new text is put before it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,13 @@ class Derivation:
     now: datetime
     keep_private: tuple[int, ...] = ()
     synthetic: bool = False
+    headers: Headers = field(default_factory=Headers)
+
+    def nearest(self, at: tuple[int, ...]) -> Instance:
+        """The source slice in which the centre of an output slice lies."""
+        k = int(nearest_index(np.asarray(at[0]), self.factors[0]))
+        found: Instance = self.stack.slices[(k, *at[1:])]
+        return found
 
     @property
     def scale(self) -> str:
@@ -93,18 +106,18 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     number : int
         InstanceNumber, from 1.
     """
-    stack, across = derivation.stack, derivation.factors[0]
-    source: Instance = stack.slices[(int(nearest_index(np.asarray(at[0]), across)), *at[1:])]
-    header, _ = read_header(source.path)
+    source = derivation.nearest(at)
+    header = derivation.headers[source.path]
     with translate(source.path, "its header can't be carried over", quote=False):
-        dataset = _carried_over(
-            header, source.path, derivation.keep_private, big_endian=header.original_encoding[1] is False
-        )
-        old = {k: _text(header, k) for k in ("DerivationDescription", "SeriesDescription", "ImageComments")}
-        meaning_kept = _meaning_kept(source, derivation.encoding)
-        for keyword in () if meaning_kept else rules.MEANING_OF_STORED_VALUES:
-            if keyword in dataset:
+        dataset = _carried(derivation, source, header)
+        old = {k: text(header, k) for k in HISTORY}
+        if not meaning_kept(source, derivation.encoding):
+            for keyword in (k for k in rules.MEANING_OF_STORED_VALUES if k in dataset):
                 delattr(dataset, keyword)
+            if mappings := remapped(
+                dataset.pop("RealWorldValueMappingSequence", None), source, derivation.encoding
+            ):
+                dataset.RealWorldValueMappingSequence = mappings
         rules.fill_required(dataset, source.modality)
         rules.normalise(dataset)
         _identity(dataset, derivation, source, at, number)
@@ -114,49 +127,20 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
     return dataset
 
 
-_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-"""Bytes of one word, by VR; pydicom hands these over as they lie in the file."""
-_NEEDED_GROUPS = (0x0020, 0x0028)
+def _carried(derivation: Derivation, source: Instance, header: Any) -> Any:
+    """The source's header; of a frame, as that of a classic image."""
+    big_endian = is_big_endian(header)
+    if source.frame is not None:
+        header = classic_header(header, source.frame)
+    dataset = carried_over(header, source.path, derivation.keep_private, big_endian=big_endian)
+    for keyword in rules.MULTI_FRAME if source.frame is not None else ():
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    return dataset
 
 
-def _carried_over(
-    source: Any, path: Path, keep_private: tuple[int, ...], *, big_endian: bool, nested: bool = False
-) -> Any:
-    """A new dataset with what is to be kept, every element decoded and so free of the source's encoding.
-
-    Elements that can't be decoded are left out, unless they say where the image lies or what its values mean.
-    """
-    from pydicom.dataset import Dataset
-
-    target = Dataset()
-    for tag in [t for t in source.keys() if not rules.is_dropped(t, keep_private, nested=nested)]:  # noqa: SIM118
-        try:
-            element = source[tag]
-            if element.VR == "SQ":
-                element.value = [
-                    _carried_over(item, path, keep_private, big_endian=big_endian, nested=True)
-                    for item in element.value
-                ]
-            elif big_endian and element.VR in _WORDS and isinstance(element.value, bytes):
-                words = np.frombuffer(element.value, dtype=f">u{_WORDS[element.VR]}")
-                element.value = words.astype(words.dtype.newbyteorder("<")).tobytes()
-            target.add(element)
-        except Exception as error:
-            if tag.group in _NEEDED_GROUPS:
-                raise UnreadableError(
-                    f"element {tag} can't be decoded: {str(error)[:80]}", where=path
-                ) from error
-    return target
-
-
-def _text(header: Any, keyword: str) -> str:
-    try:
-        return str(header.get(keyword) or "")
-    except Exception:  # undecodable text is no reason to refuse an image
-        return ""
-
-
-def _meaning_kept(source: Instance, encoding: Encoding) -> bool:
+def meaning_kept(source: Instance, encoding: Encoding) -> bool:
+    """Whether a stored number still means what it meant in the source."""
     return (source.slope, source.intercept, source.signed) == (
         encoding.slope,
         encoding.intercept,
@@ -167,15 +151,28 @@ def _meaning_kept(source: Instance, encoding: Encoding) -> bool:
 def _identity(
     dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...], number: int
 ) -> None:
+    sop_class = source.sop_class if source.frame is None else CLASSIC_CLASS[source.modality]
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = rules.derived_uid("image", derivation.series_uid, source.sop_uid, number)
+    dataset.InstanceNumber = number
+    kinds = source.image_type
+    if source.frame is not None and source.component in COMPONENT_LETTERS:
+        kinds = (*kinds, COMPONENT_LETTERS[source.component])
+    dataset.ImageType = rules.derived_image_type(kinds, source.modality)
+    identify(dataset, derivation, source)
+
+
+def identify(dataset: Any, derivation: Derivation, source: Instance) -> None:
+    """What all images of the derived series share, and the file meta information.
+
+    `dataset` has its SOPClassUID and SOPInstanceUID.
+    """
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     first = derivation.stack.first
-    dataset.SOPClassUID = source.sop_class
-    dataset.SOPInstanceUID = rules.derived_uid("image", derivation.series_uid, source.sop_uid, number)
     dataset.SeriesInstanceUID = derivation.series_uid
     dataset.SeriesNumber = derivation.series_number
-    dataset.InstanceNumber = number
     dataset.Modality = source.modality
     if not source.study_uid:
         dataset.StudyInstanceUID = rules.derived_uid("study", first.series_uid, derivation.digest)
@@ -184,10 +181,10 @@ def _identity(
         dataset.FrameOfReferenceUID = rules.derived_uid(
             "frame", first.study_uid, first.series_uid, first.sop_uid
         )
-    dataset.ImageType = rules.derived_image_type(source.image_type, source.modality)
     rules.stamp(dataset, derivation.now)
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = source.sop_class, dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = rules.derived_uid("sciSR")
     meta.ImplementationVersionName = f"SCISR_{__version__.replace('.', '_')}"[:16]
@@ -284,14 +281,17 @@ def _pixels(dataset: Any, derivation: Derivation, source: Instance, stored: np.n
 def _history(
     dataset: Any, derivation: Derivation, source: Instance, at: tuple[int, ...], old: dict[str, str]
 ) -> None:
-    text = _derivation_text(derivation, source)
-    dataset.DerivationDescription = rules.derivation_description(text, old["DerivationDescription"])
+    words = derivation_text(derivation, source)
+    dataset.DerivationDescription = rules.derivation_description(words, old["DerivationDescription"])
     dataset.DerivationCodeSequence = [rules.code(rules.SPATIAL_RESAMPLING)]
-    dataset.SourceImageSequence = [
-        rules.source_image(s.sop_class, s.sop_uid) for s in _sources(derivation, at) if s.sop_uid
-    ]
+    dataset.SourceImageSequence = source_images(derivation, at)
     if not dataset.SourceImageSequence:
         del dataset.SourceImageSequence
+    series_history(dataset, derivation, words, old)
+
+
+def series_history(dataset: Any, derivation: Derivation, words: str, old: dict[str, str]) -> None:
+    """What is said of the whole image: the warning, the software, how the series is called."""
     dataset.SeriesDescription = rules.series_description(
         old["SeriesDescription"], f"sciSR {derivation.scale}"
     )
@@ -300,8 +300,18 @@ def _history(
     if derivation.synthetic:
         dataset.SyntheticData = "YES"
     equipment = list(dataset.get("ContributingEquipmentSequence") or [])
-    equipment.append(rules.contributing_equipment(__version__, text, derivation.now))
+    equipment.append(rules.contributing_equipment(__version__, words, derivation.now))
     dataset.ContributingEquipmentSequence = equipment
+
+
+def source_images(derivation: Derivation, at: tuple[int, ...]) -> list[Any]:
+    """Items of SourceImageSequence: one for each file, with the numbers of its frames if it has several."""
+    files: dict[tuple[str, str], list[int]] = {}
+    for each in _sources(derivation, at):
+        if each.sop_uid:
+            frames = files.setdefault((each.sop_class, each.sop_uid), [])
+            frames.extend([] if each.frame is None else [each.frame + 1])
+    return [rules.source_image(*file, frames) for file, frames in files.items()]
 
 
 def source_range(derivation: Derivation, k: int) -> range:
@@ -329,7 +339,8 @@ def _sources(derivation: Derivation, at: tuple[int, ...]) -> list[Instance]:
     return [derivation.stack.slices[(k, *at[1:])] for k in source_range(derivation, at[0])]
 
 
-def _derivation_text(derivation: Derivation, source: Instance) -> str:
+def derivation_text(derivation: Derivation, source: Instance) -> str:
+    """What was done, for DerivationDescription."""
     across, rows, columns = (f"{float(f):.6g}" for f in derivation.factors[:3])
     parts = [_step_text(step) for step in derivation.provenance.steps] or [f"sciSR {__version__}"]
     parts.append(f"factors rows {rows}, columns {columns}, slices {across}")
