@@ -19,11 +19,11 @@ from sciSR.image import Image
 DEFAULT = "throughplane-mr"
 """The pre-trained network."""
 CLASSICAL = ("smoothest", "nearest", *METHODS)
-STEPS = {"0": 0, "fast": 150, "full": 1500}
+STEPS = {"0": 0, "fast": 200, "full": 1500}
 """Of training on the volume itself, from the pre-trained network on."""
 SCRATCH_STEPS = {"fast": 400, "full": 4000}
 """The same from nothing."""
-RATES = {"0": 0.0, "fast": 2e-4, "full": 3e-4}
+RATES = {"0": 0.0, "fast": 3e-4, "full": 3e-4}
 """Peak learning rate from the pre-trained network on."""
 SCRATCH_RATE = 1e-3
 LEAST_RATIO = 1.2

@@ -203,19 +203,21 @@ class IsotropicPlan:
         image = self.image
         grid = image.grid.refine(self.factors)
         error = image.uncertainty
-        thin = None if image.slice_thickness is None else image.slice_thickness
+        thin = image.slice_thickness
+        if thin is not None and self.target.across != 1:
+            thin = self._new_spacing()
         return image.replace(
             data=Promise(tuple(grid.shape), np.dtype(np.float32)),
             grid=grid,
             uncertainty=None if error is None else NearestView(error, self.factors),
             mask=None if image.mask is None else NearestView(image.mask, self.factors),
-            slice_thickness=thin if self.target.across == 1 else float(self._new_spacing()),
+            slice_thickness=thin,
         )
 
     def _new_spacing(self) -> float:
         """Distance of thin slices in the grid's unit."""
         spacing = self.image.grid.spacing[self.image.slice_axis]  # type: ignore[attr-defined]
-        return spacing / float(self.target.across)
+        return float(spacing) / float(self.target.across)
 
     @property
     def views(self) -> Any:

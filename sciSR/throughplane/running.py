@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -35,20 +33,17 @@ _LEARNING_COST = 3.3
 
 def run(plan: IsotropicPlan, put: Put, progress: Progress) -> Image:
     """See `IsotropicPlan.run`."""
-    with contextlib.ExitStack() as opening:
-        shares = _shares(plan)
-        staged = in_plane(plan, opening, _part(progress, 0.0, shares[0]))
-        network = learned(plan, staged, _part(progress, shares[0], shares[1]))
-        work = _Run(plan, staged, network, put, opening)
-        work.all(_part(progress, shares[0] + shares[1], shares[2]))
-        progress(1.0)
-        image = plan.output
-        steps = [*image.provenance.steps, *staged.provenance.steps[len(image.provenance.steps) :]]
-        step = plan.record(agreement=work.agreement(), spread=work.spread())
-        record = replace(image.provenance, steps=tuple(steps)).add(**step)
-        return image.replace(
-            provenance=record, uncertainty=image.uncertainty if work.deviation is None else work.deviation
-        )
+    shares = _shares(plan)
+    staged = in_plane(plan, _part(progress, 0.0, shares[0]))
+    network = learned(plan, staged, _part(progress, shares[0], shares[1]))
+    work = _Run(plan, staged, network, put)
+    work.all(_part(progress, shares[0] + shares[1], shares[2]))
+    progress(1.0)
+    step = plan.record(agreement=work.agreement(), spread=work.spread())
+    return plan.output.replace(
+        provenance=staged.provenance.add(**step),
+        uncertainty=plan.output.uncertainty if work.deviation is None else work.deviation,
+    )
 
 
 def _part(progress: Progress, start: float, share: float) -> Progress:
@@ -69,7 +64,7 @@ def _shares(plan: IsotropicPlan) -> tuple[float, float, float]:
 # -- the in-plane step ------------------------------------------------------------------------------------------------
 
 
-def in_plane(plan: IsotropicPlan, opening: contextlib.ExitStack, progress: Progress) -> Image:
+def in_plane(plan: IsotropicPlan, progress: Progress) -> Image:
     """The volume with its slices' pixels at the target's spacing; the volume itself where they are already."""
     image = plan.image
     if all(f == 1 for f in plan.target.in_plane):
@@ -78,22 +73,18 @@ def in_plane(plan: IsotropicPlan, opening: contextlib.ExitStack, progress: Progr
 
     larger = tuple(min(f, Fraction(1)) for f in plan.target.in_plane)
     smaller = tuple(max(f, Fraction(1)) for f in plan.target.in_plane)
-
-    def scratch(shape: tuple[int, ...]) -> np.ndarray:
-        return scratch_array(shape, opening)
-
     if larger != (1, 1):
-        image = coarser(image, larger, scratch)
+        image = coarser(image, larger, scratch_array)
     if smaller != (1, 1):
-        image = finer(image, smaller, scratch, str(plan.device), progress)
+        image = finer(image, smaller, scratch_array, str(plan.device), progress)
     return image
 
 
-def scratch_array(shape: tuple[int, ...], opening: contextlib.ExitStack) -> np.ndarray:
+def scratch_array(shape: tuple[int, ...]) -> np.ndarray:
     """A float32 array on disk, in a file without a name: nothing is left however the process ends."""
-    file = opening.enter_context(tempfile.TemporaryFile(prefix=".scisr-"))  # noqa: SIM115
-    file.truncate(4 * math.prod(shape))
-    return np.memmap(file, np.float32, "r+", 0, shape)
+    with tempfile.TemporaryFile(prefix=".scisr-") as file:  # the map keeps it alive
+        file.truncate(4 * math.prod(shape))
+        return np.memmap(file, np.float32, "r+", 0, shape)
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------
@@ -194,9 +185,7 @@ class Volume:
 class _Run:
     """All volumes, tile by tile."""
 
-    def __init__(
-        self, plan: IsotropicPlan, image: Image, network: Any, put: Put, opening: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, plan: IsotropicPlan, image: Image, network: Any, put: Put) -> None:
         self.plan, self.image, self.network, self.put = plan, image, network, put
         self.matrix = matrix_of(plan.method, plan.operator)
         self.halo = network.receptive_field() if network is not None else 0
@@ -205,8 +194,7 @@ class _Run:
         self.variance = self.voxels = 0.0
         self.deviation: np.ndarray | None = None
         if plan.keep_spread and network is not None:
-            # Read after the run: its file must outlive it, and goes with the array.
-            self.deviation = scratch_array(plan.output.shape, contextlib.ExitStack())
+            self.deviation = scratch_array(plan.output.shape)
 
     def all(self, progress: Progress) -> None:
         done, every = 0, list(volumes(self.image))
