@@ -31,6 +31,8 @@ Measured: 12 whole heads have 115-147, 132-177 and 164-229 mm; two skull-strippe
 """
 _VOLUME = (1750.0, 7000.0)
 """cm3 that are not air. Measured: those heads 2016-3963, the brains 1100, the knee 1263."""
+_MILLIMETRES = {"m": 1000.0, "um": 0.001}
+"""Any other unit, and none, is taken for mm."""
 _COARSEST = 4.0
 """mm; with larger pixels in the plane no face is recognised."""
 
@@ -52,6 +54,17 @@ def warn_of_face(image: Image, *, body_part: str = "", removed: bool | None = No
         warnings.warn(MESSAGE, PrivacyWarning, stacklevel=3)
 
 
+def warn_of_face_in_nifti(image: Image) -> None:
+    """As :func:`warn_of_face`, with what the name and the JSON sidecar of a NIfTI image say."""
+    from scisr_medical.nifti_sidecars import json_record
+
+    sidecar = image.metadata.sidecars.get(".json")
+    record = (json_record(sidecar) if sidecar is not None else None) or {}
+    name = "" if image.source is None else image.source.name
+    removed = record.get("SkullStripped") is True or "defaced" in name.lower()
+    warn_of_face(image, body_part=str(record.get("BodyPartExamined") or ""), removed=removed or None)
+
+
 def may_show_face(image: Image) -> bool:
     """Whether a volume has the size and shape of a whole head with its skin.
 
@@ -66,9 +79,10 @@ def may_show_face(image: Image) -> bool:
         False also for what is no volume in mm, no intensity, or can't be read.
     """
     axis = image.slice_axis
-    if axis is None or image.kind != "intensity" or getattr(image.grid, "unit", None) != "mm":
+    if axis is None or image.kind != "intensity":
         return False
-    spacing = np.abs(np.asarray(image.grid.spacing, dtype=float))[:3]  # type: ignore[attr-defined]
+    mm = _MILLIMETRES.get(image.grid.unit, 1.0)  # type: ignore[attr-defined]  # an axis across slices has a grid in space
+    spacing = mm * np.abs(np.asarray(image.grid.spacing, dtype=float))[:3]  # type: ignore[attr-defined]
     extent = spacing * image.shape[:3]
     if np.any(np.sort(extent) < [low for low, _ in _SIDES]) or max(np.delete(spacing, axis)) > _COARSEST:
         return False

@@ -156,9 +156,11 @@ class NiftiAdapter:
         path = Path(path)
         with refusals(path):
             image, notes = self._read(path, axes, domain, asked(path, **kind), complex)
+            from scisr_medical.faces import warn_of_face_in_nifti
             from scisr_medical.nifti_geometry import warn
 
         warn(notes, path)
+        warn_of_face_in_nifti(image)
         return [image]
 
     def _read(

@@ -168,6 +168,31 @@ def test_a_codec_that_differs_from_slice_to_slice_gives_the_voxels_all_the_same(
     assert np.array_equal(np.asarray(adapter.read(tmp_path / "in")[0]), stored)
 
 
+@pytest.mark.realdata
+def test_four_codecs_of_one_real_series_give_the_same_voxels(shared_data, tmp_path):
+    voxels = []
+    for codec in ("j2k", "jpeg", "jpegls", "rle"):
+        name = f"d2n_generic_compressed_{codec}_001"
+        with tarfile.open(shared_data / "dicom" / f"{name}.tar.xz") as archive:
+            archive.extractall(tmp_path / name, filter="data")
+        voxels.append(np.asarray(adapter.read(tmp_path / name)[0]))
+    assert voxels[0].std() > 50
+    assert all(np.array_equal(each, voxels[0]) for each in voxels[1:])
+
+
+def test_slices_of_a_volume_are_needed_to_make_it_isotropic(tmp_path):
+    from sciSR.throughplane import plan_isotropic
+
+    make_series(tmp_path / "one", stored=phantom((1, 16, 16)))
+    make_series(tmp_path / "two", stored=phantom((2, 16, 16)))
+    with pytest.raises(GeometryError, match="one slice"):
+        plan_isotropic(adapter.read(tmp_path / "one")[0], device="cpu")
+    plan = plan_isotropic(adapter.read(tmp_path / "two")[0], model="linear", device="cpu")
+    assert plan.output.shape[0] == 10, "3 mm between slices, pixels of 0.6 mm"
+    with pytest.raises(GeometryError, match="leave --isotropic out"):
+        plan_isotropic(adapter.read(tmp_path / "two", irregular=True)[0], device="cpu")
+
+
 def test_a_file_that_only_looks_like_dicom_is_refused_in_one_line(tmp_path, capfd):
     (tmp_path / "no.dcm").write_bytes(bytes(128) + b"DICM" + b"%PDF-1.7 not DICOM at all" * 40)
     (tmp_path / "empty.dcm").write_bytes(b"")

@@ -324,6 +324,31 @@ def test_faces_are_warned_of_where_one_may_be(tmp_path, what, volume, change, wa
     assert (["face" in line for line in heard(tmp_path / "in")] == [True]) == warned
 
 
+@pytest.mark.parametrize(
+    ("name", "record", "warned"),
+    [
+        ("T1w", None, True),
+        ("T1w", {"BodyPartExamined": "BRAIN"}, True),
+        ("T1w", {"SkullStripped": True}, False),
+        ("T1w", {"BodyPartExamined": "KNEE"}, False),
+        ("T1w_defaced", None, False),
+    ],
+)
+def test_faces_in_nifti_are_warned_of_unless_name_or_sidecar_say_that_there_is_none(
+    tmp_path, name, record, warned
+):
+    import nibabel as nib
+
+    file = tmp_path / f"{name}.nii.gz"
+    nib.save(nib.Nifti1Image(head().astype(np.int16), np.diag([4, 4, 4, 1])), file)
+    if record is not None:
+        file.with_name(f"{name}.json").write_text(json.dumps(record))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        nifti.read(file)
+    assert any(issubclass(w.category, PrivacyWarning) for w in said) == warned
+
+
 def test_such_a_warning_is_printed_once_a_run_and_recorded_for_each_file(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
