@@ -103,9 +103,13 @@ def run(ctx: click.Context, **given: Any) -> int:
         results.append(result)
         if not (quiet or as_json):
             print_line(result.line)
+        failed = sum(image.error is not None for image in result.images)
+        # The line above tells the only failure of a subject; it is not said twice.
+        in_full = quiet or as_json or given["verbose"] or failed > 1
         for image in result.images:
             if image.error is not None:
-                print_error(image.error)
+                if in_full:
+                    print_error(image.error)
             elif given["verbose"]:
                 click.echo(f"  {image.input}: {image.status} {image.reason}".rstrip(), err=True)
     if as_json:
@@ -127,6 +131,7 @@ def plan(ctx: click.Context, dataset: Any, out_dir: Path, given: dict[str, Any])
     from scisr_medical.bids_derivative import resolution_label
     from scisr_medical.bids_run import Request
 
+    check_model(given["model"])
     options = given_format_options(given)
     settings: dict[str, Any]
     if given["isotropic"] or given["spacing"] is not None:
@@ -139,6 +144,21 @@ def plan(ctx: click.Context, dataset: Any, out_dir: Path, given: dict[str, Any])
         settings, label = {"scale": scale_text(scale)}, resolution_label(scale_text(scale))
     settings = json.loads(json.dumps(settings | remembered(given) | options))  # as it is read back: no tuples
     return Request(dataset, out_dir, make_plan, settings, label, options, given["overwrite"])
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that there is not once, and not for every image.
+
+    Raises
+    ------
+    ModelError
+    """
+    from sciSR.inference.choose import CLASSICAL
+    from sciSR.models.files import load_model
+    from sciSR.throughplane.method import CLASSICAL as ACROSS
+
+    if name not in ("auto", "scratch", *CLASSICAL, *ACROSS):
+        load_model(name)
 
 
 def remembered(given: Mapping[str, Any]) -> dict[str, Any]:

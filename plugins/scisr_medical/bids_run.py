@@ -234,7 +234,8 @@ def _is_finished(request: Request, task: Task) -> bool:
         It is there and not this one, and may not be overwritten.
     """
     sidecar = task.output.with_name(task.output.name.removesuffix(".nii.gz") + ".json")
-    if not task.output.exists() or not sidecar.exists():
+    tables = [task.output.with_name(sidecar.stem + ending) for ending in task.companions]
+    if not all(file.exists() for file in (task.output, sidecar, *tables)):
         return False  # the sidecar is written last: without it, a run was interrupted
     difference = _difference(task, sidecar, any_version=not request.overwrite)
     if difference and not request.overwrite:

@@ -120,8 +120,10 @@ def test_what_is_isotropic_already_is_skipped_by_name(
     assert not (tmp_path / "out" / "sub-01").exists()
 
 
-@pytest.mark.parametrize("words", [("--isotropic", "--scale", "2"), ("--self", "full"), ("--scale", "0.5")])
-def test_settings_that_contradict_each_other_are_refused_before_any_work(
+@pytest.mark.parametrize(
+    "words", [("--isotropic", "--scale", "2"), ("--self", "full"), ("--scale", "0.5"), ("--model", "no-such")]
+)
+def test_settings_that_make_no_sense_are_refused_before_any_work(
     raw: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     assert run(raw, tmp_path / "out", "participant", *QUICK, *words) == 2
@@ -191,7 +193,9 @@ def test_one_bad_subject_does_not_stop_the_others(
     bad.write_bytes(bad.read_bytes()[:-500])
     out = tmp_path / "out"
     assert run(raw, out, "participant", *QUICK) == 4
-    first, second = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()
+    assert said.err == ""  # not twice
     assert first.startswith("sub-01  failed  sub-01_T2w.nii.gz: ")
     assert str(tmp_path) not in first
     assert second == "sub-02  ok  1 written"

@@ -76,6 +76,16 @@ def test_changed_metadata_and_tables_count_as_a_changed_input(
     assert run(raw, out, *words, "--overwrite") == 0
 
 
+def test_a_result_that_lost_its_tables_is_completed(tmp_path: Path) -> None:
+    raw, out = rich_dataset(tmp_path / "raw"), tmp_path / "out"
+    words = ("participant", "--suffix", "dwi", "--participant-label", "01", *QUICK)
+    assert run(raw, out, *words) == 0
+    [table] = out.rglob("*.bval")
+    table.unlink()
+    assert run(raw, out, *words) == 0
+    assert table.read_text() == BVAL
+
+
 @pytest.mark.parametrize("how", ["cut", "flipped", "other sidecar"])
 def test_a_damaged_result_is_found_out(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
