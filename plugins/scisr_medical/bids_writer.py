@@ -50,7 +50,8 @@ class DerivativeAdapter(NiftiAdapter):
         if image.kind == "phase" and record.get("Units") == "rad":
             changes["unit"] = "rad"
         thickness = record.get("SliceThickness")
-        if isinstance(thickness, int | float) and thickness > 0 and image.slice_axis is not None:
+        across = getattr(image.metadata, "slices", ())
+        if isinstance(thickness, int | float) and thickness > 0 and image.slice_axis in across:
             # In mm, as in DICOM, whatever the unit of the file.
             changes["slice_thickness"] = thickness / MILLIMETRES.get(getattr(image.grid, "unit", "mm"), 1.0)
         self._before = image.replace(**changes)
