@@ -64,7 +64,12 @@ def words(name: str) -> str:
 
 
 def protocols_of(spec: ModelSpec) -> tuple[str, ...]:
-    """The protocols that measure a network: those of its own domain and forward models, with noise if it is told."""
+    """The protocols that measure a network: those of its own domain and forward models, with noise if it is told.
+
+    None for one that works across slices: ``benchmarks/mri.py`` measures it.
+    """
+    if spec.forward_model == "slice_profile":
+        return ()
     if spec.domain == "mr":
         plain = tuple(f"mr-{forward}" for forward in spec.forward_models)
         return plain + (tuple(f"{name}-noisy" for name in plain) if "noise" in spec.conditions else ())
