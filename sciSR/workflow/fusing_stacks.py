@@ -88,7 +88,9 @@ def fuse_images(
         raise UsageError(f"a spacing of {spacing:g} mm", remedy="give a length above 0")
     from sciSR.inference.device import choose_device
 
-    chosen = choose_device(device)
+    chosen = str(choose_device(device))
+    if device == "auto" and chosen == "mps":
+        chosen = "cpu"  # double precision is needed, which mps does not have
     wanted = [masks] if isinstance(masks, Image) else list(masks or ())
     profile = read_profile(slice_profile)
     stacks = build_stacks(images, masks=wanted, volume=volume, thickness=slice_thickness, profile=profile)
@@ -101,8 +103,8 @@ def fuse_images(
         register=register,
         prior=prior,
         seed=seed,
-        device=str(chosen),
-        progress=progress,
+        device=chosen,
+        progress=None if progress is None else lambda _step, share: progress(share),
     )
     settings = {
         "stacks": len(stacks),
@@ -113,7 +115,7 @@ def fuse_images(
         "masks": sum(mask is not None for mask in wanted),
         "prior": prior,
         "seed": seed,
-        "device": chosen.type,
+        "device": chosen,
     }
     return fused_stacks(result, stacks, list(images), settings, tuple(result.report.get("notes", ())))
 
