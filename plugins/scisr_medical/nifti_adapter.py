@@ -1,4 +1,7 @@
-"""NIfTI-1 and NIfTI-2: ``.nii``, ``.nii.gz`` and ``.hdr``/``.img`` pairs, 2-D to 7-D. Research use only."""
+"""NIfTI-1 and NIfTI-2: ``.nii``, ``.nii.gz`` and ``.hdr``/``.img`` pairs, 2-D to 7-D; MGH and ANALYZE 7.5 are read.
+
+Whatever was read is written as NIfTI. Research use only, not for diagnosis.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,13 @@ from scisr_medical.nifti_header import (
     EXTENSION_COMMENT,
     HEADER_SIZE,
     NiftiHeader,
-    field_dict,
-    parse,
     read_extensions,
     recognise,
 )
 from scisr_medical.nifti_intent import intent_notes
 from scisr_medical.nifti_kinds import COMPLEX, KIND_OPTIONS, Asked, asked, kind_fields
 from scisr_medical.nifti_slices import Slices, slices_of
+from scisr_medical.volume_header import NIFTI, VolumeHeader, output_suffix, parse_header
 
 _RECORD_KEY = "sciSR"
 _PAIR = re.compile(r"(.*)(\.hdr|\.img)((?:\.gz)?)", re.IGNORECASE)
@@ -116,7 +118,7 @@ class NiftiAdapter:
     )
 
     def sniff(self, path: Path) -> bool:
-        """By content: a NIfTI, ANALYZE or MGH header, gzip or not (the last two to be refused by name)."""
+        """By content: a NIfTI, ANALYZE or MGH header, gzip or not."""
         try:
             from scisr_medical.nifti_voxels import inflated_head
 
@@ -155,7 +157,7 @@ class NiftiAdapter:
         """
         path = Path(path)
         with refusals(path):
-            image, notes = self._read(path, axes, domain, asked(path, **kind), complex)
+            image, _, notes = self._read(path, axes, domain, asked(path, **kind), complex)
             from scisr_medical.faces import warn_of_face_in_nifti
             from scisr_medical.nifti_geometry import warn
 
@@ -165,7 +167,7 @@ class NiftiAdapter:
 
     def _read(
         self, path: Path, axes: Any, domain: str | None, kind: Asked, complex_part: str | None
-    ) -> tuple[Image, tuple[str, ...]]:
+    ) -> tuple[Image, VolumeHeader, tuple[str, ...]]:
         from scisr_medical.nifti_geometry import choose_axes, geometry_of
         from scisr_medical.nifti_sidecars import sidecars_of
         from scisr_medical.nifti_voxels import Voxels, inflated_head, open_content
@@ -174,7 +176,8 @@ class NiftiAdapter:
             raise UsageError(f"domain must be mr, ct or generic, not {domain!r}", where=path)
         head_path, data_path = header_and_data_paths(path)
         check_regular_file(head_path)
-        header = parse(inflated_head(head_path, HEADER_SIZE[2]), head_path)
+        found = parse_header(inflated_head(head_path, HEADER_SIZE[2]), head_path)
+        header = found.header
         if header.layout.single:
             data_path = head_path
         elif data_path == head_path:
@@ -182,10 +185,14 @@ class NiftiAdapter:
                 "says that its voxels are in an .img file", where=path, remedy="name it .hdr"
             )
         part = _complex_part(header, complex_part, path)
-        geometry = geometry_of(header, path)
+        geometry = geometry_of(header, path, note_unplaced=found.form == NIFTI)
         spatial = choose_axes(header, geometry, axes, path)
-        content = open_content(data_path, header.offset + header.voxel_bytes)
-        extensions, provenance = _split_record(_extensions(header, head_path))
+        end = header.offset + header.voxel_bytes
+        content = open_content(data_path, end, found.trailer)
+        if found.trailer:
+            found = found.completed(content.tail(end))
+            header = found.header
+        extensions, provenance = _split_record(_extensions(header, head_path) if found.form == NIFTI else ())
         grid, sidecars = AffineGrid(header.shape, geometry.affine, header.unit), sidecars_of(path)
         slices = _slices(header, grid, spatial, sidecars)
         data = Voxels(content, header, part=COMPLEX.get(part))
@@ -202,7 +209,11 @@ class NiftiAdapter:
             provenance=provenance,
             slice_thickness=slices.thickness,
         )
-        return image, (*geometry.notes, *slices.notes, *intent_notes(header.fields, header.shape))
+        return (
+            image,
+            found,
+            (*found.notes, *geometry.notes, *slices.notes, *intent_notes(header.fields, header.shape)),
+        )
 
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None
@@ -216,12 +227,12 @@ class NiftiAdapter:
         """Parts, header and warnings of a file, JSON-ready; free text of the header is left out."""
         path = Path(path)
         with refusals(path):
-            image, notes = self._read(path, None, None, Asked(), None)
+            image, found, notes = self._read(path, None, None, Asked(), None)
             metadata: NiftiMetadata = image.metadata
             return {
-                "format": f"NIfTI-{metadata.header.layout.version}",
+                "format": found.name,
                 "parts": [image.describe()],
-                "header": field_dict(metadata.header),
+                "header": dict(found.fields),
                 "extensions": [code for code, _ in metadata.extensions],
                 "sidecars": [file.name for file in metadata.sidecars.values()],
                 "provenance": list(image.provenance.steps),
@@ -229,12 +240,14 @@ class NiftiAdapter:
             }
 
     def default_output(self, path: Path, scale: str) -> Path:
-        """``T1w.nii.gz`` -> ``T1w_x2.nii.gz``; for a pair, the new header's name."""
+        """``T1w.nii.gz`` -> ``T1w_x2.nii.gz``; for a pair, the new header's name; ``.mgz`` -> ``.nii.gz``."""
         from scisr_medical.nifti_sidecars import stem
+        from scisr_medical.nifti_voxels import inflated_head
 
-        path = header_and_data_paths(Path(path))[0]
-        base = stem(path)
-        return path.with_name(f"{base}_x{scale}{path.name[len(base) :] or '.nii'}")
+        path, head = header_and_data_paths(Path(path))[0], b""
+        with contextlib.suppress(OSError, SciSRError):
+            head = inflated_head(path, HEADER_SIZE[2])
+        return path.with_name(f"{stem(path)}_x{scale}{output_suffix(path, head)}")
 
 
 def _slices(

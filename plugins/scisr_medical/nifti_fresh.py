@@ -46,7 +46,12 @@ class AffineFields:
 
 
 def affine_fields(
-    shape: Sequence[int], affine: np.ndarray, code: int, *, zooms: Sequence[float] | None = None, intent: int = 0
+    shape: Sequence[int],
+    affine: np.ndarray,
+    code: int,
+    *,
+    zooms: Sequence[float] | None = None,
+    intent: int = 0,
 ) -> AffineFields:
     """Fields of a single little-endian file for a volume in mm with times in s, complete but for the voxels' type.
 

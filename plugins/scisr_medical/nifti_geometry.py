@@ -51,8 +51,15 @@ class Geometry:
     notes: tuple[str, ...] = ()
 
 
-def geometry_of(header: NiftiHeader, where: Path) -> Geometry:
+def geometry_of(header: NiftiHeader, where: Path, *, note_unplaced: bool = True) -> Geometry:
     """Read and check the transforms; see :class:`Geometry`.
+
+    Parameters
+    ----------
+    header : NiftiHeader
+    where : Path
+    note_unplaced : bool
+        Say so where there is no transform at all.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def geometry_of(header: NiftiHeader, where: Path) -> Geometry:
         notes += _size_mismatch(sform, pixdim, spatial)
     if sform is not None and qform is not None:
         notes += _disagreement(sform, qform, header.shape, header.unit)
-    if sform is None and qform is None:
+    if sform is None and qform is None and note_unplaced:
         notes.append(
             "has neither qform nor sform: only voxel sizes are known, and programs differ on where they put it"
         )

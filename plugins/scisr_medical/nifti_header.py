@@ -35,7 +35,9 @@ _REFUSED = {
     2304: "RGBA32 colour voxels",
 }
 # What a header may claim at most; more than any real volume, small enough for exact byte arithmetic.
-_LARGEST = 1 << 46
+LARGEST = 1 << 46
+LARGEST_NIFTI1 = 32767
+"""Voxels along one axis, beyond which a file is NIfTI-2."""
 
 _MAGIC = {
     b"n+1\0": (1, True), b"ni1\0": (1, False),
@@ -82,10 +84,10 @@ def recognise(head: bytes) -> str:
         return "nifti"
     if len(head) >= 348 and 348 in struct.unpack("<i", head[:4]) + struct.unpack(">i", head[:4]):
         return "analyze"
-    if len(head) >= 284:
-        version, *sizes, kind = struct.unpack(">6i", head[:24])
-        if version == 1 and all(0 < n < 100_000 for n in sizes) and kind in (0, 1, 3, 4, 10):
-            return "mgh"
+    from scisr_medical.mgh_header import looks_like_mgh
+
+    if looks_like_mgh(head):
+        return "mgh"
     return ""
 
 
@@ -94,23 +96,10 @@ def layout_of(head: bytes, where: Path) -> Layout:
 
     Raises
     ------
-    UnsupportedError
-        ANALYZE 7.5 or FreeSurfer MGH, by name.
     UnreadableError
         Not NIfTI, or a header that contradicts itself.
     """
-    kind = recognise(head)
-    if kind == "analyze":
-        raise UnsupportedError(
-            "is ANALYZE 7.5, which does not say how the volume lies in space",
-            where=where,
-            remedy="convert it to NIfTI with a tool that knows its orientation, e.g. 'fslchfiletype' or 'mri_convert'",
-        )
-    if kind == "mgh":
-        raise UnsupportedError(
-            "is a FreeSurfer MGH/MGZ volume", where=where, remedy="convert it: mri_convert in.mgz out.nii.gz"
-        )
-    if not kind:
+    if recognise(head) != "nifti":
         raise UnreadableError("is not NIfTI: no NIfTI magic in its header", where=where)
     version, single = _MAGIC.get(head[344:348]) or _MAGIC[head[4:12]]
     size = HEADER_SIZE[version]
@@ -200,7 +189,7 @@ def _shape(fields: np.void, where: Path) -> tuple[int, ...]:
     shape = tuple(dim[1 : dim[0] + 1])
     if any(n < 1 for n in shape):
         raise UnreadableError(f"damaged header: dim {list(shape)} has a size below 1", where=where)
-    if math.prod(shape) > _LARGEST:
+    if math.prod(shape) > LARGEST:
         raise UnreadableError(
             f"damaged header: dim {list(shape)} claims {math.prod(shape):.1e} voxels", where=where
         )
@@ -241,7 +230,7 @@ def _scaling(fields: np.void, where: Path) -> tuple[float, float]:
 def _offset(fields: np.void, layout: Layout, where: Path) -> int:
     offset = float(fields["vox_offset"])
     least = layout.size + 4 if layout.single else 0
-    if not (math.isfinite(offset) and offset == int(offset) and least <= offset < _LARGEST):
+    if not (math.isfinite(offset) and offset == int(offset) and least <= offset < LARGEST):
         raise UnreadableError(
             f"damaged header: vox_offset is {offset:g}, not a whole number of {least} or more", where=where
         )

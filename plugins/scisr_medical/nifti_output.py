@@ -22,12 +22,12 @@ from scisr_medical.nifti_header import (
     CODES,
     EXTENSION_AFNI,
     EXTENSION_DICOM,
+    LARGEST_NIFTI1,
     Layout,
     pack_extensions,
 )
 from scisr_medical.nifti_slices import new_spacing
 
-_LARGEST_NIFTI1 = 32767
 _DESCRIP_BYTES = 80
 _MAGIC = {
     (1, True): b"n+1",
@@ -125,16 +125,16 @@ def _like_input(image: Image, single: bool, dtype: str, path: Path) -> OutputPla
     if tuple(image.shape) != expected:
         raise UsageError(f"the image has shape {image.shape}, its grid says {expected}", where=path)
     fields = refined_fields(
-        header, metadata.geometry, factors, metadata.slices, wide=max(expected) > _LARGEST_NIFTI1
+        header, metadata.geometry, factors, metadata.slices, wide=max(expected) > LARGEST_NIFTI1
     )
     layout = Layout(2 if fields.dtype.itemsize == 540 else 1, single, header.layout.order)
     keep = (dtype == "keep" or image.kind == "labels") and header.stored.kind != "c"
     if keep:
-        stored, slope, inter = header.stored, header.slope, header.inter
+        stored, slope, inter = header.stored.newbyteorder(layout.order), header.slope, header.inter
     else:
         stored, slope, inter = _plain_type(image, layout), 1.0, 0.0
         if dtype == "keep" and image.dtype.kind == "c":
-            stored = header.stored
+            stored = header.stored.newbyteorder(layout.order)
         fields["scl_slope"], fields["scl_inter"] = 1, 0
     if metadata.part:  # the display range was that of something else
         fields["cal_min"] = fields["cal_max"] = 0
@@ -169,7 +169,7 @@ def _from_memory(image: Image, single: bool, dtype: str, path: Path) -> OutputPl
     """A fresh header for an image that came from no NIfTI file."""
     if not 2 <= len(image.shape) <= 7:
         raise UsageError(f"NIfTI holds two to seven axes, not {len(image.shape)}", where=path)
-    layout = Layout(2 if max(image.shape) > _LARGEST_NIFTI1 else 1, single, "<")
+    layout = Layout(2 if max(image.shape) > LARGEST_NIFTI1 else 1, single, "<")
     keep = dtype == "keep" or image.kind == "labels"
     stored = _plain_type(image, layout)
     if keep:

@@ -19,13 +19,13 @@ from sciSR.provenance import Provenance
 from scisr_medical.nifti_slices import refined_record
 
 ENDINGS = (".bval", ".bvec", ".bvals", ".bvecs", "_bvals.txt", "_bvecs.txt", ".json")
-_IMAGE_SUFFIX = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
+_IMAGE_SUFFIX = re.compile(r"\.((nii|hdr|img|mgh)(\.gz)?|mgz)$", re.IGNORECASE)
 # A gradient table or a BIDS sidecar is a few kB; dcm2niix's with private fields are below 1 MB.
 _LARGEST = 64 << 20
 
 
 def stem(path: Path) -> str:
-    """A file's name without ``.nii``, ``.nii.gz``, ``.hdr``, ``.img``."""
+    """A file's name without ``.nii``, ``.nii.gz``, ``.hdr``, ``.img``, ``.mgh``, ``.mgz``."""
     return _IMAGE_SUFFIX.sub("", path.name)
 
 

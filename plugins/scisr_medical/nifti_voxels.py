@@ -63,7 +63,7 @@ def inflated_head(path: Path, size: int) -> bytes:
     return bytes(out)
 
 
-def content_size(path: Path, expected: int) -> int:
+def content_size(path: Path, expected: int, trailer: int = 0) -> int:
     """Size of the content of a file that should hold `expected` bytes, held against it.
 
     For a gzip file only the cheap check is made here: whether so much can be inside at all; :func:`open_content`
@@ -76,7 +76,7 @@ def content_size(path: Path, expected: int) -> int:
     """
     size = check_regular_file(path)
     if not is_gzip(path):
-        _check_size(path, expected, path)
+        _check_size(path, expected, path, trailer)
         return size
     if expected > size * _DEFLATE_LIMIT:
         raise UnreadableError(
@@ -86,11 +86,13 @@ def content_size(path: Path, expected: int) -> int:
     return expected
 
 
-def _check_size(content: Path, expected: int, path: Path) -> None:
-    """Hold the size of (inflated) content against the header's; only zeros may follow, and few."""
+def _check_size(content: Path, expected: int, path: Path, trailer: int = 0) -> None:
+    """Hold the size of (inflated) content against the header's; only zeros may follow, and few, or a trailer."""
     size = content.stat().st_size
     if size < expected:
         raise UnreadableError(f"truncated: {size} bytes, its header says {expected}", where=path)
+    if expected + trailer >= size:
+        return
     tail = b""
     if expected < size <= expected + _PADDING:
         with open(content, "rb") as stream:
@@ -118,6 +120,17 @@ class Content:
     source: Path | BinaryIO | bytes
     path: Path
 
+    def tail(self, start: int) -> bytes:
+        """Everything from byte `start` on."""
+        if isinstance(self.source, bytes):
+            return self.source[start:]
+        if isinstance(self.source, Path):
+            with open(self.source, "rb") as stream:
+                stream.seek(start)
+                return stream.read()
+        self.source.seek(start)
+        return self.source.read()
+
     def array(self, dtype: np.dtype, offset: int, shape: tuple[int, ...]) -> np.ndarray:
         """The voxels as a Fortran-ordered view. A memory map is made anew for each block and dropped with it, so
         that its pages do not count as this process's memory for ever."""
@@ -127,8 +140,16 @@ class Content:
         return np.memmap(self.source, dtype=dtype, mode="r", offset=offset, shape=shape, order="F")
 
 
-def open_content(path: Path, expected: int) -> Content:
+def open_content(path: Path, expected: int, trailer: int = 0) -> Content:
     """A file's content with its size checked; a gzip file is inflated once, its CRC checked to the end.
+
+    Parameters
+    ----------
+    path : Path
+    expected : int
+        Bytes up to the end of the voxels.
+    trailer : int
+        Bytes of anything that may follow them.
 
     Raises
     ------
@@ -137,10 +158,10 @@ def open_content(path: Path, expected: int) -> Content:
     ResourceError
         No room for the inflated content.
     """
-    content_size(path, expected)
+    content_size(path, expected, trailer)
     if not is_gzip(path):
         return Content(path, path)
-    limit = expected + _PADDING
+    limit = expected + max(_PADDING, trailer)
     folder = tempfile.gettempdir()
     if limit > _IN_MEMORY and shutil.disk_usage(folder).free < limit:
         raise ResourceError(
@@ -154,7 +175,7 @@ def open_content(path: Path, expected: int) -> Content:
     stream: BinaryIO | None = None
     try:
         size = inflate(path, temporary, compression="gzip", limit=limit)
-        _check_size(temporary, expected, path)
+        _check_size(temporary, expected, path, trailer)
         if size <= _IN_MEMORY:
             return Content(temporary.read_bytes(), path)
         stream = open(temporary, "rb")  # noqa: SIM115 - closed when its voxels are dropped

@@ -45,17 +45,6 @@ def test_a_pair_without_its_other_half_is_refused(tmp_path: Path) -> None:
         adapter.read(source)
 
 
-def test_analyze_and_mgh_are_recognised_and_refused_by_name(tmp_path: Path) -> None:
-    analyze = tmp_path / "a.hdr"
-    nib.save(nib.AnalyzeImage(voxels((4, 4, 4), np.int16), np.eye(4)), analyze)
-    mgh = tmp_path / "a.mgz"
-    nib.save(nib.MGHImage(voxels((4, 4, 4)), np.eye(4)), mgh)
-    for path, name in ((analyze, "ANALYZE 7.5"), (mgh, "MGH/MGZ")):
-        assert adapter.sniff(path)
-        with pytest.raises(UnsupportedError, match=f"{name}.*convert it"):
-            adapter.read(path)
-
-
 BAD_FIELDS = {
     "sizeof_hdr": ({"sizeof_hdr": 349}, "sizeof_hdr is 349, not 348"),
     "no axes": ({"dim": {0: 0}}, r"dim\[0\]"),
