@@ -1,0 +1,194 @@
+"""Motion of stacks and of slices, each found against the volume that all the other stacks make.
+
+A stack that took part in the volume that it is compared with would find itself there where it lies already; without it
+the comparison is fair, and a few rounds suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sciSR.fusion.least_squares import solve
+from sciSR.stacks.canvas import MARGIN, Canvas, output_grid
+from sciSR.stacks.gauss_newton import Slopes, largest, slice_steps, slopes, stack_step
+from sciSR.stacks.levels import coarser
+from sciSR.stacks.likelihood import StackLikelihood
+from sciSR.stacks.operator import StackOperator
+from sciSR.stacks.prior import PowerLaw
+from sciSR.stacks.rigid import Rigid
+from sciSR.stacks.robust import misfits, trusted
+from sciSR.stacks.tracking import Track
+
+ROUNDS = 8
+"""Over all stacks, on one level, at most."""
+STILL = 0.02
+"""Of the level's spacing: largest step at which a stack counts as settled."""
+LOOSE = np.array([2.0] * 3 + [2.0] * 3)
+"""Degrees and millimetres: what slices may move against their stack (standard deviation)."""
+EVIDENCE = 40.0
+"""Fall of a slice's squared residual, in units of its variance, that a motion of its own needs."""
+SHARE = 0.1
+"""And of all its squared residual: what the model does not explain is no noise, and has chance motions of its own."""
+_KNOWN = 0.2
+_VARIANCE = 0.05
+"""Of voxels, in squared units of the intensities' range: for the weak prior of the volumes compared with."""
+
+Progress = Callable[[float], None]
+
+
+class Level:
+    """One resolution: a canvas, the stacks on it, and the volumes without each stack.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+    spacing : float
+        Millimetres.
+    device : torch.device
+    """
+
+    def __init__(self, tracks: Sequence[Track], spacing: float, device: torch.device) -> None:
+        self.tracks, self.spacing = tracks, spacing
+        reach = MARGIN * max(track.stack.thickness for track in tracks)
+        self.canvas = Canvas.around(output_grid(tracks[0].stack, spacing), reach, device)
+        self.stacks = [coarser(track.stack, spacing) for track in tracks]
+        self.law = PowerLaw.of_variance(self.canvas, _VARIANCE)
+        self._operators: list[StackOperator | None] = [None] * len(tracks)
+        self._volumes: dict[int, Tensor] = {}
+        self.radius = 0.5 * float(np.linalg.norm(np.array(self.canvas.inner) * self.canvas.spacing))
+
+    def operator(self, index: int) -> StackOperator:
+        """With the stack's present motion."""
+        made = self._operators[index]
+        if made is None or not np.array_equal(made.matrices, self.tracks[index].each):
+            made = self.tracks[index].operator(self.canvas, self.stacks[index])
+            self._operators[index] = made
+        return made
+
+    def without(self, index: int) -> tuple[Tensor, Tensor]:
+        """Spectrum of the volume that the other stacks make, and where they say anything."""
+        parts = [t.observed(self.operator(i)) for i, t in enumerate(self.tracks) if i != index]
+        likelihood = StackLikelihood(self.canvas, parts)
+        volume, _ = solve(
+            likelihood,
+            [self.law.penalty(self.canvas)],
+            self._volumes.get(index),
+            iterations=10,
+            tolerance=3e-3,
+        )
+        self._volumes[index] = volume
+        some = likelihood.weight[likelihood.weight > 0]
+        typical = float(some.mean()) if some.numel() else 1.0
+        return self.canvas.forward(volume), likelihood.weight > _KNOWN * typical
+
+    def look(self, index: int, spectrum: Tensor, known: Tensor) -> Slopes:
+        """One stack against a volume."""
+        track = self.tracks[index]
+        centre = track.whole[:3, :3] @ track.stack.centre + track.whole[:3, 3]
+        gain = (track.gain, track.offset)
+        return slopes(self.operator(index), spectrum, known, gain, centre, track.trust)
+
+    def update(self, index: int, *, stack: bool, slices: bool, weights: bool) -> float:
+        """Move one stack and its slices, and judge these; the largest motion in millimetres."""
+        track, moved = self.tracks[index], 0.0
+        spectrum, known = self.without(index)
+        look = self.look(index, spectrum, known)
+        spread = 0.0
+        for _ in range(2 if stack else 0):
+            step = stack_step(look)
+            at = Rigid.of(step.motion, look.centre)
+            track.move(at.matrix)
+            track.gain, track.offset = track.gain + step.gain[0], track.offset + step.gain[1]
+            moved, spread = max(moved, largest(step.motion, self.radius)), step.spread
+            look = self.look(index, spectrum, known)
+            if moved < STILL * self.spacing:
+                break
+        if slices:
+            spread = spread or _spread(look)
+            for _ in range(2):
+                here = move_slices(track, look, spread)
+                if here == 0:
+                    break
+                moved = max(moved, here)
+                look = self.look(index, spectrum, known)
+        if weights:
+            track.trust = trusted(misfits(look, len(track.each)))
+        track.history.append({"spacing": self.spacing, "step": moved, "spread": spread or _spread(look)})
+        return moved
+
+
+def _spread(look: Slopes) -> float:
+    total = float(look.weights.sum())
+    return float(np.sqrt((look.weights @ look.residual**2) / max(total, 1.0)))
+
+
+def move_slices(track: Track, look: Slopes, spread: float) -> float:
+    """Slices with evidence of their own motion get it; how far the farthest went, millimetres."""
+    deviations = track.deviations()
+    found = slice_steps(look, deviations, LOOSE, max(spread, 1e-12))
+    chosen = (found.evidence > EVIDENCE) & (found.share > SHARE)
+    moved = 0.0
+    for k in np.flatnonzero(chosen):
+        step = Rigid.of(found.steps[k], found.centres[k])
+        track.each[k] = step.matrix @ track.each[k]
+        track.own[k] = True
+        extent = np.array(track.stack.slices.shape[1:]) * track.stack.spacing[list(track.stack.in_plane)]
+        moved = max(moved, largest(found.steps[k], 0.5 * float(np.linalg.norm(extent))))
+    return moved
+
+
+def align(
+    tracks: Sequence[Track],
+    spacings: Sequence[float],
+    device: torch.device,
+    *,
+    stacks: bool,
+    slices: bool,
+    progress: Progress | None = None,
+) -> bool:
+    """Find the motion of all stacks and slices, level by level.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+        Changed in place.
+    spacings : sequence of float
+        Of the levels, millimetres, coarse to fine.
+    device : torch.device
+    stacks, slices : bool
+        What may move; slices are judged in any case.
+    progress : callable, optional
+        Called with the share done.
+
+    Returns
+    -------
+    bool
+        True if the last steps were small.
+    """
+    settled = True
+    for number, spacing in enumerate(spacings):
+        level = Level(tracks, spacing, device)
+        last = number == len(spacings) - 1
+        most = ROUNDS if number == 0 else 2
+        if not stacks and not slices:
+            most = 1
+        for turn in range(most):
+            judging = turn > 0 or number > 0 or most == 1
+            moved = 0.0
+            for index in range(len(tracks)):
+                if index == 0 and not judging:
+                    continue
+                here = level.update(
+                    index, stack=stacks and index > 0, slices=slices and judging, weights=judging
+                )
+                moved = max(moved, here)
+            if progress is not None:
+                progress((number + (turn + 1) / most) / len(spacings))
+            settled = moved < 5 * STILL * spacing
+            if judging and moved < STILL * spacing * (1 if not last else 5):
+                break
+    return settled
