@@ -25,6 +25,7 @@ class DicomAdapter:
 
     name = "dicom"
     suffixes = (".dcm",)
+    reads_volumes = True
     options = (
         Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),
         Option("echo", "which echo of a multi-echo series: 1, 2, ... by echo time, or e.g. 4.92ms"),
@@ -41,6 +42,18 @@ class DicomAdapter:
         Option(
             "synthetic_data",
             "mark the output as synthetic (DICOM SyntheticData=YES)",
+            type="flag",
+            writes=True,
+        ),
+        Option(
+            "classic",
+            "write one classic file a slice, into a folder, for enhanced multi-frame input too",
+            type="flag",
+            writes=True,
+        ),
+        Option(
+            "uncertainty_map",
+            "write the standard deviation, where the method gives one, as a DICOM Parametric Map",
             type="flag",
             writes=True,
         ),
@@ -139,8 +152,13 @@ class DicomAdapter:
         overwrite: bool = False,
         keep_private: str | None = None,
         synthetic_data: bool = False,
+        classic: bool = False,
+        uncertainty_map: bool = False,
     ) -> Writer:
-        """Begin a derived series: a folder of classic single-frame files, or one file if `path` ends in ``.dcm``.
+        """Begin what is derived: of classic images a folder of files, one a slice; of an enhanced file one like it.
+
+        One file is written where `path` ends in ``.dcm``, a folder otherwise. `classic` writes classic images for
+        enhanced ones; `uncertainty_map` a Parametric Map of each image's `uncertainty`.
 
         Raises
         ------
@@ -157,6 +175,8 @@ class DicomAdapter:
                 overwrite=overwrite,
                 keep_private=_groups(keep_private),
                 synthetic=synthetic_data,
+                classic=classic,
+                uncertainty_map=uncertainty_map,
             )
 
     def subject(self, image: Image) -> str | None:

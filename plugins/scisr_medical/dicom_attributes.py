@@ -125,10 +125,14 @@ def normalise(dataset: Any) -> None:
 
     An age of ``45Y`` becomes ``045Y``. InversionTime may only stand in an MR image whose ScanningSequence is IR;
     an MPRAGE labelled GR keeps its inversion time under InversionTimes (0018,9079), which has no such condition.
+    A direction of zero length is none.
     """
     age = str(dataset.get("PatientAge") or "").strip()
     if re.fullmatch(r"\d{1,3}[DWMY]", age):
         dataset.PatientAge = age.zfill(4)
+    direction = dataset.get("VelocityEncodingDirection")
+    if direction is not None and not any(direction if hasattr(direction, "__iter__") else [direction]):
+        del dataset.VelocityEncodingDirection  # no direction at all
     sequence = dataset.get("ScanningSequence") or []
     if "InversionTime" in dataset and "IR" not in ([sequence] if isinstance(sequence, str) else sequence):
         if (time := dataset.InversionTime) is not None and dataset.get("Modality") == "MR":

@@ -87,7 +87,9 @@ def classic_header(dataset: Any, frame: int) -> Any:
             out.add(groups[group])
     _times(out, groups)
     _diffusion(out, groups)
-    if "MRImageFrameTypeSequence" in groups:
+    if "PixelPresentation" in out:
+        del out["PixelPresentation"]  # colours of a palette are an enhanced image's
+    if str(out.get("Modality")) == "MR":
         _pulse_sequence(out, groups)
     return out
 
@@ -142,6 +144,10 @@ def _pulse_sequence(out: Any, groups: Any) -> None:
         variant = ["SK"] * on(out, "SegmentedKSpaceTraversal") + ["SS"] * on(out, "SteadyStatePulseSequence")
         variant += ["MTC"] * on(out, "MagnetizationTransfer") + ["SP"] * on(modifier, "Spoiling")
         out.SequenceVariant = variant + ["OSP"] * on(out, "OversamplingPhase") or ["NONE"]
+    if "RepetitionTime" not in out and "EP" not in out.ScanningSequence:
+        out.RepetitionTime = None
+    if "SequenceName" not in out and out.get("PulseSequenceName"):
+        out.SequenceName = str(out.PulseSequenceName)[:16]
     if "ScanOptions" not in out:
         options = ["FC"] * on(modifier, "FlowCompensation") + ["PFP"] * on(modifier, "PartialFourier")
         out.ScanOptions = options or None

@@ -1,4 +1,4 @@
-"""Writes a derived series: one classic file a slice, all of them or none."""
+"""Writes a derived series: one classic file a slice, or one enhanced file a volume or time series; all or nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from sciSR.errors import GeometryError, UnsupportedError, UsageError, Verificati
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
 from sciSR.views import NearestView, full_index
-from scisr_medical.dicom_derive import Derivation, derive_instance
+from scisr_medical.dicom_derive import CLASSIC_CLASS, Derivation, derive_instance
 from scisr_medical.dicom_encoding import Encoding, choose_encoding
 from scisr_medical.dicom_io import translate
+from scisr_medical.dicom_map_targets import Written, check_maps, map_name
 from scisr_medical.dicom_series import Stack
 
 
@@ -36,6 +37,11 @@ class _Part:
     """float32, in the image's axis order (a view of memory that runs slice by slice)."""
     mask: Any
     received: int = 0
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        rows, columns = self.scratch.shape[1:3]
+        return int(rows), int(columns)
 
     def planes(self) -> list[tuple[int, ...]]:
         """Outer indices in the order of InstanceNumber: slice by slice within each volume."""
@@ -57,13 +63,19 @@ class SeriesWriter:
     Parameters
     ----------
     path : Path
-        A folder; or a name ending in ``.dcm`` for a single slice.
+        A folder; or a name ending in ``.dcm`` for a single slice, or for one enhanced multi-frame image.
     images : sequence of Image
         As :meth:`sciSR.adapter.Adapter.open_writer` takes them; each ``metadata`` is the :class:`Stack` it came from.
     keep_private : tuple of int
         Groups of private elements that are copied.
     synthetic : bool
         Mark the images as SyntheticData (for generative models).
+    classic : bool
+        Write classic single-frame files for enhanced multi-frame sources too; always into a folder, `path` without
+        ``.dcm``.
+    uncertainty_map : bool
+        Write a Parametric Map of the standard deviation of each image that has one: into the folder, or beside the
+        one file with ``_uncertainty`` in its name.
 
     Raises
     ------
@@ -79,20 +91,31 @@ class SeriesWriter:
         overwrite: bool,
         keep_private: tuple[int, ...] = (),
         synthetic: bool = False,
+        classic: bool = False,
+        uncertainty_map: bool = False,
     ) -> None:
         self.path, self.overwrite = Path(path), overwrite
-        self.keep_private, self.synthetic = keep_private, synthetic
-        self._single = self.path.name.lower().endswith(".dcm")
-        _check_target(self.path, single=self._single, overwrite=overwrite)
+        self.keep_private, self.synthetic, self.uncertainty_map = keep_private, synthetic, uncertainty_map
         self._open = contextlib.ExitStack()
         stacks = [_check_source(image, self.path) for image in images]
+        from_frames = all(stack.enhanced for stack in stacks)
+        self._enhanced = from_frames and not classic
+        self.count = len(images) if self._enhanced else sum(_slices(image) for image in images)
+        if from_frames and classic:
+            _check_classic(stacks, self.path)
+            if self.count > 1 and self.path.name.lower().endswith(".dcm"):
+                self.path = path = self.path.with_suffix("")
+        self._single = self.path.name.lower().endswith(".dcm")
+        _check_target(self.path, single=self._single, overwrite=overwrite)
+        if uncertainty_map:
+            check_maps(images, self.path)
         sources = {i.path.resolve() for s in stacks for i in s.slices.flat}
         if self.path.resolve() in sources.union(*(p.parents for p in sources)):
             raise UsageError("is the input or a folder around it", where=path, remedy="give another name")
-        self.count = sum(_slices(image) for image in images)
         if self._single and self.count != 1:
+            holds = "one image, the result is" if self._enhanced else "one slice, the result has"
             raise UsageError(
-                f"one .dcm file holds one slice, the result has {self.count}",
+                f"one .dcm file holds {holds} {self.count}",
                 where=path,
                 remedy="name a folder",
             )
@@ -122,13 +145,17 @@ class SeriesWriter:
             translate(self.path, "can't be written", quote=False),
             translate_os_errors(self.path),
             atomic_output(self.path, overwrite=self.overwrite, folder=not self._single) as target,
+            contextlib.ExitStack() as beside,
         ):
-            self._write(target, images)
+            written = self._write(target, images)
+            if self.uncertainty_map:
+                self._write_maps(target, images, written, beside)
         self.close()
         return self.path
 
-    def _write(self, target: Path, images: Sequence[Image]) -> None:
+    def _write(self, target: Path, images: Sequence[Image]) -> list[Written]:
         encoding, digest, clipped = self._survey()
+        written: list[Written] = []
         number = 0
         for part, image in zip(self.parts, images, strict=True):
             derivation = Derivation(
@@ -142,15 +169,57 @@ class SeriesWriter:
                 keep_private=self.keep_private,
                 synthetic=self.synthetic,
             )
-            for at in part.planes():
-                number += 1
-                stored, _ = encoding.encode(part.values(at), part.bad(at))
-                dataset = derive_instance(derivation, at, stored, number)
-                name = (
-                    target if self._single else target / f"IM_{number:0{max(4, len(str(self.count)))}d}.dcm"
-                )
-                with translate(self.path, "can't be written", quote=False):
-                    dataset.save_as(name, enforce_file_format=True)
+            written.append(Written(derivation, {}))
+            write = self._write_frames if self._enhanced else self._write_slices
+            number = write(target, part, written[-1], number)
+        return written
+
+    def _name(self, target: Path, number: int) -> Path:
+        return target if self._single else target / f"IM_{number:0{max(4, len(str(self.count)))}d}.dcm"
+
+    def _write_slices(self, target: Path, part: _Part, written: Written, number: int) -> int:
+        derivation = written.derivation
+        for at in part.planes():
+            number += 1
+            stored, _ = derivation.encoding.encode(part.values(at), part.bad(at))
+            dataset = derive_instance(derivation, at, stored, number)
+            with translate(self.path, "can't be written", quote=False):
+                dataset.save_as(self._name(target, number), enforce_file_format=True)
+            if self.uncertainty_map:
+                written.note(at, dataset)
+        return number
+
+    def _write_frames(self, target: Path, part: _Part, written: Written, number: int) -> int:
+        from scisr_medical.dicom_enhanced_writer import write_enhanced
+
+        number += 1
+        planes, encoding = part.planes(), written.derivation.encoding
+        dataset = write_enhanced(
+            self._name(target, number),
+            written.derivation,
+            planes,
+            (encoding.encode(part.values(at), part.bad(at))[0] for at in planes),
+            part.plane_shape,
+            number,
+        )
+        for frame, at in enumerate(planes, 1):
+            written.note(at, dataset, frame)
+        return number
+
+    def _write_maps(
+        self, target: Path, images: Sequence[Image], written: list[Written], beside: contextlib.ExitStack
+    ) -> None:
+        """Into the folder; or beside the one file, committed together with it."""
+        from scisr_medical.dicom_parametric_map import write_maps
+
+        def name(number: int, count: int) -> Path:
+            if not self._single:
+                return target / f"SD_{number:04d}.dcm"
+            side = map_name(self.path, number, count)
+            return beside.enter_context(atomic_output(side, overwrite=self.overwrite))
+
+        bad = [part.bad for part in self.parts]
+        write_maps(name, images, written, bad, self.path)
 
     def _survey(self) -> tuple[Encoding, str, int]:
         """One pass over all pixels: range, digest; then, with the encoding known, what it clips."""
@@ -196,6 +265,21 @@ def _slices(image: Image) -> int:
     return int(np.prod([n for a, n in zip(image.axes, image.shape, strict=True) if a not in ("y", "x")]))
 
 
+def _check_classic(stacks: Sequence[Stack], path: Path) -> None:
+    """Refuse what has no classic object that could be read again here.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    if other := {s.first.modality for s in stacks} - CLASSIC_CLASS.keys():
+        raise UnsupportedError(
+            f"classic images of modality {other.pop()} are not written",
+            where=path,
+            remedy="leave out --classic",
+        )
+
+
 def _check_target(path: Path, *, single: bool, overwrite: bool) -> None:
     """Refuse a name that promises another format, and a folder whose replacement would destroy something else.
 
@@ -232,12 +316,6 @@ def _check_source(image: Image, path: Path) -> Stack:
     if not isinstance(stack, Stack):
         raise UsageError(
             "a derived DICOM series needs the series it is derived from, and this image was not read from one",
-            where=path,
-            remedy="write NIfTI instead, e.g. name the output .nii.gz",
-        )
-    if stack.enhanced:
-        raise UnsupportedError(
-            "enhanced multi-frame DICOM is read, but not written yet",
             where=path,
             remedy="write NIfTI instead, e.g. name the output .nii.gz",
         )
