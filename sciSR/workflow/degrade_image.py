@@ -187,8 +187,9 @@ def plan_degrade(
     SciSRError
         Labels, pixels that no forward model can take, parameters that make no sense.
     """
-    if image.kind == "labels":
-        raise UnsupportedError("holds labels, and no forward model acts on labels", where=image.where)
+    if image.kind in ("labels", "phase"):
+        what = "labels" if image.kind == "labels" else "a phase"
+        raise UnsupportedError(f"holds {what}, and no forward model acts on {what}", where=image.where)
     if not isinstance(seed, int) or seed < 0:
         raise UsageError(f"a seed of {seed!r}", remedy="give a whole number, 0 or more")
     messages: list[str] = []
