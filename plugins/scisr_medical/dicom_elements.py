@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ def _quoted(raw: Any) -> str:
     """A value as messages show it: only what looks like a number, since a shifted header has anything anywhere."""
     text = str(raw)
     return f": {text!r}" if _NUMERIC.fullmatch(text) and sum(map(str.isdigit, text)) < 6 else ""
+
+
+@cache
+def _tag(keyword: str) -> Any:
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.tag import Tag
+
+    return Tag(tag_for_keyword(keyword))
 
 
 class Values:
@@ -32,7 +41,8 @@ class Values:
 
     def _raw(self, keyword: str) -> list[Any]:
         try:
-            value = self.header.get(keyword)
+            element = self.header.get(_tag(keyword))  # by tag: the way by keyword takes five times as long
+            value = None if element is None else element.value
         except Exception as error:
             raise UnreadableError(
                 f"{keyword} can't be decoded ({type(error).__name__})", where=self.where

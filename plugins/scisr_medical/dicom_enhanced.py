@@ -7,14 +7,17 @@ groups out or write the classic elements instead; these are taken where no group
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from pydicom.datadict import tag_for_keyword
 
 from sciSR.errors import UnreadableError
 from scisr_medical.dicom_checks import check_image
 from scisr_medical.dicom_elements import Values
 from scisr_medical.dicom_functional_groups import PER_FRAME, SHARED
-from scisr_medical.dicom_instance import CT_LOCALIZER, ENHANCED, Instance
+from scisr_medical.dicom_instance import CT_LOCALIZER, ENHANCED, MOSAIC, Instance
 from scisr_medical.dicom_io import PixelLayout
 
 _GROUPS = {
@@ -40,34 +43,66 @@ _GROUPS = {
     ),
 }
 """The functional groups in which an element stands."""
-_CONVERTED = "Unassigned{}ConvertedAttributesSequence"
+_CONVERTED = (
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+)
 """Where a Legacy Converted object keeps classic elements that fit into no group."""
+_SEQUENCES = {
+    tag_for_keyword(name): name
+    for name in {*chain.from_iterable(_GROUPS.values()), *_CONVERTED, "RealWorldValueMappingSequence"}
+}
+
+
+class FileGroups:
+    """The functional groups of one file, and what was already looked up in those that all frames share."""
+
+    def __init__(self, file: Values, frames: int) -> None:
+        self.file, self.frames = file, frames
+        self.own = file.header.get(PER_FRAME) or []
+        self.shared: dict[str, list[Any]] = {}
+        for groups in (file.header.get(SHARED) or [])[:1]:
+            self.shared = _items(groups)
+        self.known: dict[str, list[Any]] = {}
+
+
+def _items(groups: Any) -> dict[str, list[Any]]:
+    """The items of each functional group sequence that is known here and not empty, by its keyword."""
+    present = {_SEQUENCES[tag]: groups[tag].value for tag in groups.keys() if tag in _SEQUENCES}  # noqa: SIM118
+    return {name: list(items) for name, items in present.items() if items}
 
 
 class FrameValues(Values):
     """Elements that hold for one frame: its own groups, the shared ones, and the top of the header, in this order."""
 
-    def __init__(self, file: Values, frame: int, frames: int) -> None:
-        super().__init__(file.path, file.header)
-        self.frame, self.frames = frame, frames
-        self._own = (file.header.get(PER_FRAME) or [])[frame : frame + 1]
-        self._shared = (file.header.get(SHARED) or [])[:1]
+    def __init__(self, groups: FileGroups, frame: int) -> None:
+        super().__init__(groups.file.path, groups.file.header)
+        self.frame, self._groups = frame, groups
+        self._own = _items(groups.own[frame]) if frame < len(groups.own) else {}
 
-    def groups(self, name: str) -> list[Any]:
+    def items(self, name: str) -> list[Any]:
         """The items of a functional group sequence."""
-        for groups in (*self._own, *self._shared):
-            if items := groups.get(name):
-                return list(items)
-        return []
+        return self._own.get(name) or self._groups.shared.get(name) or []
 
     def _raw(self, keyword: str) -> list[Any]:
-        for name in (*_GROUPS.get(keyword, ()), _CONVERTED.format("PerFrame"), _CONVERTED.format("Shared")):
-            for item in self.groups(name)[:1]:
-                if found := Values(self.where, item)._raw(keyword):
-                    return found
-        if keyword == "ImagePositionPatient" and self.frames > 1:
-            return []  # one position can't be that of all frames
-        return super()._raw(keyword)
+        return self._look(self._own, keyword) or self._common(keyword)
+
+    def _look(self, groups: dict[str, list[Any]], keyword: str) -> list[Any]:
+        for name in (*_GROUPS.get(keyword, ()), *_CONVERTED):
+            if name in groups and (found := Values(self.where, groups[name][0])._raw(keyword)):
+                return found
+        return []
+
+    def _common(self, keyword: str) -> list[Any]:
+        """What is said for all frames together, looked up once."""
+        known = self._groups.known
+        if keyword not in known:
+            # One position at the top can't be that of all frames.
+            top = keyword != "ImagePositionPatient" or self._groups.frames == 1
+            known[keyword] = self._look(self._groups.shared, keyword) or (
+                super()._raw(keyword) if top else []
+            )
+        return known[keyword]
 
     @property
     def where(self) -> Path | str:
@@ -110,19 +145,22 @@ def read_frames(file: Values, shared: dict[str, Any], pixels: dict[str, Any]) ->
     shared["echo_number"] = None
     shared["palette"] = bool(file.header.get("RedPaletteColorLookupTableDescriptor"))
     # With the bytes counted, the number of frames is no more than a claim that the file could keep.
-    first = _frame(FrameValues(file, 0, frames), shared)
+    groups = FileGroups(file, frames)
+    first = _frame(FrameValues(groups, 0), shared)
     check_image(first, pixels, frames)
     if described and described != frames:
         raise UnreadableError(
             f"describes {described} frames in PerFrameFunctionalGroupsSequence, NumberOfFrames is {frames}",
             where=path,
         )
-    return [first, *(_frame(FrameValues(file, k, frames), shared) for k in range(1, frames))]
+    return [first, *(_frame(FrameValues(groups, k), shared) for k in range(1, frames))]
 
 
 def _frame(value: FrameValues, shared: dict[str, Any]) -> Instance:
     image_type = value.texts("FrameType") or value.texts("ImageType")
-    localizer = shared["modality"] == "CT" and "LOCALIZER" in image_type
+    refusal = MOSAIC if "MOSAIC" in image_type else None
+    if shared["modality"] == "CT" and "LOCALIZER" in image_type:
+        refusal = CT_LOCALIZER
     instance = Instance(
         **shared,
         image_type=image_type,
@@ -141,7 +179,7 @@ def _frame(value: FrameValues, shared: dict[str, Any]) -> Instance:
         acquisition=value.integer("FrameAcquisitionNumber", value.integer("AcquisitionNumber")),
         trigger=value.number("NominalCardiacTriggerDelayTime", value.number("TriggerTime")),
         diffusion=_diffusion(value),
-        refusal=CT_LOCALIZER if localizer else None,
+        refusal=refusal,
         frame=value.frame,
         stack=value.text("StackID") or None,
         dimensions=tuple(int(v) for v in value._raw("DimensionIndexValues")),
@@ -167,7 +205,7 @@ def _diffusion(value: FrameValues) -> tuple[float, ...] | None:
 def _unit(value: FrameValues) -> str:
     """UCUM unit of a real world value mapping that maps as the rescale does; its values are then the ones read."""
     pair = value.number("RescaleSlope", 1.0), value.number("RescaleIntercept", 0.0)
-    for item in value.groups("RealWorldValueMappingSequence"):
+    for item in value.items("RealWorldValueMappingSequence"):
         mapping = Values(value.where, item)
         same = mapping.number("RealWorldValueSlope"), mapping.number("RealWorldValueIntercept")
         if None in same or any(abs(a - b) > 1e-6 * max(1.0, abs(b)) for a, b in zip(same, pair, strict=True)):

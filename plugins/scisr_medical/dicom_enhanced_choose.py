@@ -38,14 +38,12 @@ def choose_stack(instances: Sequence[Instance], wanted: str, where: Path) -> lis
     return chosen
 
 
-def check_files(instances: Sequence[Instance], where: Path) -> None:
-    """Refuse a series of which parts are missing, or of both kinds.
+def check_one_kind(instances: Sequence[Instance], where: Path) -> None:
+    """Refuse a series of classic and of enhanced images: they say the same things in different words.
 
     Raises
     ------
     GeometryError
-        Classic and enhanced images in one series; one enhanced file given twice; a concatenation without all of its
-        files.
     """
     classic = [i for i in instances if i.frame is None]
     if classic and len(classic) < len(instances):
@@ -53,8 +51,18 @@ def check_files(instances: Sequence[Instance], where: Path) -> None:
         raise GeometryError(
             f"mixes classic images ({classic[0].name}) with enhanced ones ({frame.name}) in one series",
             where=where,
-            remedy=f"give the files of one kind, or {IRREGULAR}",
+            remedy="give the files of one kind",
         )
+
+
+def check_files(instances: Sequence[Instance], where: Path) -> None:
+    """Refuse a series of which parts are missing or stand twice.
+
+    Raises
+    ------
+    GeometryError
+        One enhanced file given twice; a concatenation without all of its files.
+    """
     seen: dict[str, Path] = {}
     for each in instances:
         if each.frame is not None and seen.setdefault(each.sop_uid, each.path) != each.path:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sciSR.errors import UnreadableError
+from scisr_medical.dicom_codestream import coded_size
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, walk_fragments
 
@@ -146,11 +147,28 @@ class _Spans:
         return b"".join(parts)
 
 
+def check_size(data: bytes, instance: Instance) -> None:
+    """Refuse compressed data that declare another size than the header, before they are decoded.
+
+    Raises
+    ------
+    UnreadableError
+    """
+    size = coded_size(data) if instance.syntax != _RLE else None
+    if size is not None and size != instance.shape:
+        raise UnreadableError(
+            f"the compressed image of {instance.name} is {size[0]} x {size[1]}, the header says "
+            f"{instance.shape[0]} x {instance.shape[1]}",
+            where=instance.path,
+        )
+
+
 def _decompress(frame: bytes, instance: Instance) -> np.ndarray:
     from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
+    check_size(frame, instance)
     # pydicom's own RLE decoder checks what it reads; pylibjpeg's takes damaged headers for good ones.
     stored, _ = get_decoder(UID(instance.syntax)).as_array(
         encapsulate([frame], has_bot=False),

@@ -15,6 +15,7 @@ from scisr_medical.dicom_io import PixelLayout, read_header, translate
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+MOSAIC = "Siemens mosaic (all slices in one tiled image)"
 CT_LOCALIZER = "CT localizer (a projection, not a slice)"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 CLASSIC = {MR_IMAGE: "MR", CT_IMAGE: "CT"}
@@ -283,7 +284,7 @@ def _refusal(value: Values, sop_class: str, header: Any, pixels: dict[str, Any])
             return f"{name} (colour, {value.text('PhotometricInterpretation')})"
         return name if pixels["keyword"] else f"{name} (not an image)"
     if "MOSAIC" in value.texts("ImageType"):
-        return "Siemens mosaic (all slices in one tiled image)"
+        return MOSAIC
     if sop_class in CLASSIC and (value.integer("NumberOfFrames") or 1) > 1:
         return f"multi-frame image ({value.integer('NumberOfFrames')} frames)"
     photometric = value.text("PhotometricInterpretation")

@@ -162,6 +162,28 @@ def test_too_few_fragments_are_refused_before_anything_is_decoded(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.JPEGLSLossless])
+def test_a_compressed_frame_of_another_size_is_refused_before_it_is_decoded(tmp_path, syntax):
+    """It may declare a size that fills the memory."""
+    path = make_enhanced(
+        tmp_path / "x.dcm", volume(SHAPE), edit=lambda d: d.compress(syntax, generate_instance_uid=False)
+    )
+    whole = bytearray(path.read_bytes())
+    if syntax == uid.JPEG2000Lossless:  # SIZ: capabilities, then width and height
+        at = whole.index(b"\xff\x4f\xff\x51") + 8
+        whole[at : at + 8] = struct.pack(">II", 1 << 20, 1 << 20)
+    else:
+        at = whole.index(b"\xff\xf7") + 5
+        whole[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    path.write_bytes(whole)
+    image = read(path)
+    assert image.data[1].shape == SHAPE[1:]
+    with pytest.raises(
+        UnreadableError, match=r"frame 1 of x\.dcm is (1048576|65000) x .* the header says 40 x 48"
+    ):
+        image.data[0]
+
+
 def test_a_frame_is_only_decoded_when_asked_for_and_named_when_it_is_damaged(tmp_path):
     path = make_enhanced(
         tmp_path / "x.dcm", volume(SHAPE), edit=lambda d: d.compress(uid.RLELossless, generate_instance_uid=False)

@@ -64,6 +64,8 @@ def test_a_series_of_classic_and_enhanced_images_is_refused(tmp_path):
     make_enhanced(tmp_path / "in" / "x.dcm", volume(), series="1.2.3", number=9)
     with pytest.raises(GeometryError, match=r"mixes classic images \(s000\.dcm\) with enhanced ones"):
         read(tmp_path / "in")
+    with pytest.raises(GeometryError, match="mixes classic images"):
+        read(tmp_path / "in", irregular=True)
 
 
 @pytest.mark.parametrize(
