@@ -107,10 +107,17 @@ class Instance:
     layout: PixelLayout | None = None
     palette: bool = False
     """Whether some values stand for colours of a supplemental palette."""
+    tile: tuple[int, int] | None = None
+    """Row and column of the first pixel in a Siemens mosaic; None for an image of its own."""
+    whole: tuple[int, int] | None = None
+    """(rows, columns) of the mosaic."""
 
     @property
     def name(self) -> str:
         """What messages call it; DICOM counts frames from 1."""
+        if self.tile is not None:
+            row, column = (at // size + 1 for at, size in zip(self.tile, self.shape, strict=True))
+            return f"tile {row},{column} of {self.path.name}"
         return self.path.name if self.frame is None else f"frame {self.frame + 1} of {self.path.name}"
 
     @property
@@ -186,7 +193,12 @@ def read_instances(path: Path) -> list[Instance]:
             from scisr_medical.dicom_enhanced import read_frames
 
             return read_frames(value, shared, pixels)
-        return [_classic(value, shared, refusal, pixels)]
+        image = _classic(value, shared, refusal, pixels)
+        if refusal == MOSAIC and sop_class in CLASSIC:
+            from scisr_medical.dicom_mosaic import unpack
+
+            return unpack(image, pixels)
+        return [image]
 
 
 def _shared(value: Values, sop_class: str) -> dict[str, Any]:

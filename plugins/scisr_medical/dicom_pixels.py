@@ -10,16 +10,17 @@ import numpy as np
 
 from sciSR.errors import UnreadableError
 from sciSR.views import full_index
-from scisr_medical.dicom_enhanced_pixels import FrameFiles, check_size
+from scisr_medical.dicom_enhanced_pixels import FrameFiles
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, translate
+from scisr_medical.dicom_mosaic import Mosaics
 
 _CACHED_SLICES = 8
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = "1.2.840.10008.1.2.4."
 
 
-def decode(instance: Instance, files: FrameFiles | None = None) -> np.ndarray:
+def decode(instance: Instance, files: FrameFiles | None = None, mosaics: Mosaics | None = None) -> np.ndarray:
     """Stored values of one image or frame, shape (rows, columns), int64-safe integers of the file's own width and sign.
 
     Bits outside [HighBit - BitsStored + 1, HighBit] are not part of the value (overlays lived there), so they are
@@ -30,6 +31,8 @@ def decode(instance: Instance, files: FrameFiles | None = None) -> np.ndarray:
     instance : Instance
     files : FrameFiles, optional
         Keeps multi-frame files open between frames.
+    mosaics : Mosaics, optional
+        Keeps mosaics between their slices.
 
     Raises
     ------
@@ -39,7 +42,12 @@ def decode(instance: Instance, files: FrameFiles | None = None) -> np.ndarray:
     remedy = "decompress it first, e.g. with dcmdjpeg, if other viewers show it"
     where = instance.path if instance.frame is None else f"{instance.path}[frame {instance.frame + 1}]"
     with translate(where, "its pixel data can't be decoded", remedy=remedy if _is_jpeg(instance) else None):
-        stored = _decode_file(instance) if instance.frame is None else (files or FrameFiles()).read(instance)
+        if instance.tile is not None:
+            stored = (mosaics or Mosaics()).cut(instance, _decode_file)
+        else:
+            stored = (
+                _decode_file(instance) if instance.frame is None else (files or FrameFiles()).read(instance)
+            )
     if stored.shape != instance.shape:
         raise UnreadableError(
             f"its pixel data decode to shape {stored.shape}, the header says {instance.shape}", where=where
@@ -50,7 +58,6 @@ def decode(instance: Instance, files: FrameFiles | None = None) -> np.ndarray:
 def _decode_file(instance: Instance) -> np.ndarray:
     """The one image of a classic file, as stored."""
     import pydicom
-    from pydicom.encaps import get_frame
     from pydicom.pixels import pixel_array
 
     with open_dicom(instance.path) as stream:
@@ -64,8 +71,6 @@ def _decode_file(instance: Instance) -> np.ndarray:
                 if implicit
                 else pydicom.uid.ExplicitVRLittleEndian
             )
-        if _is_jpeg(instance):
-            check_size(get_frame(dataset.PixelData, 0, number_of_frames=1), instance)
         # pydicom would cut unused bits without looking at HighBit, and padding values with them.
         # Its own RLE decoder checks what it reads; pylibjpeg's takes damaged headers for good ones.
         plugin = "pydicom" if instance.syntax == _RLE else ""
@@ -104,12 +109,12 @@ class SliceCache:
     """Decoded slices of a stack, the last few kept. Shared by the values and the mask of one image."""
 
     def __init__(self, slices: np.ndarray) -> None:
-        self.slices, self._files = slices, FrameFiles()
+        self.slices, self._files, self._mosaics = slices, FrameFiles(), Mosaics()
         self._kept: OrderedDict[tuple[int, ...], np.ndarray] = OrderedDict()
 
     def __getitem__(self, where: tuple[int, ...]) -> np.ndarray:
         if where not in self._kept:
-            self._kept[where] = decode(self.slices[where], self._files)
+            self._kept[where] = decode(self.slices[where], self._files, self._mosaics)
             while len(self._kept) > _CACHED_SLICES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(where)

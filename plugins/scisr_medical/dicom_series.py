@@ -20,7 +20,6 @@ from sciSR.errors import (
 from scisr_medical.dicom_choose import choose_echo, choose_image_type, echo_times
 from scisr_medical.dicom_enhanced_choose import (
     check_files,
-    check_one_kind,
     choose_stack,
     dimension_key,
     explain,
@@ -139,7 +138,7 @@ def find_series(files: Iterable[Path], where: Path) -> Found:
         notes.append(f"ignored {len(strangers)} file(s) that are not DICOM images: {names}")
     if refused:
         kinds = "; ".join(
-            f"{n} x {kind}" + ("" if number is None else f" of series {number}")
+            f"{n} x {kind}" + ("" if number is None else f", series {number}")
             for (kind, number), n in Counter((i.refusal, i.series_number) for i in refused).items()
         )
         notes.append(f"left out {len(refused)} DICOM object(s): {kinds}")
@@ -168,7 +167,6 @@ def build_stacks(
         instances = choose_echo(instances, echo, found.where)
     if stack is not None:
         instances = choose_stack(instances, stack, found.where)
-    check_one_kind(instances, found.where)
     if irregular:
         stacks = _loose(instances)
     else:

@@ -78,7 +78,7 @@ def test_what_is_no_mr_or_ct_image_is_refused_by_name_and_left_out_of_a_folder(t
     assert [p.name for p in tmp_path.iterdir()] == ["odd"], "nothing is written"
     stored = make_series(tmp_path / "in")
     (tmp_path / "odd" / "s000.dcm").rename(tmp_path / "in" / "odd.dcm")
-    with pytest.warns(SciSRWarning, match=r"left out 1 DICOM object\(s\): 1 x .* of series 9"):
+    with pytest.warns(SciSRWarning, match=r"left out 1 DICOM object\(s\): 1 x .*, series 9"):
         (image,) = adapter.read(tmp_path / "in")
     assert np.array_equal(np.asarray(image), stored)
 

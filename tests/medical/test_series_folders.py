@@ -201,7 +201,7 @@ def test_a_series_that_is_refused_is_refused_by_name_when_chosen(tmp_path):
     make_series(tmp_path / "a", uid="1.2.3", edit=numbered(4))
     colour = numbered(7, SOPClassUID=pydicom.uid.SecondaryCaptureImageStorage)
     make_series(tmp_path / "b", uid="1.2.4", edit=colour)
-    with pytest.warns(SciSRWarning, match=r"4 x Secondary Capture Image Storage of series 7"):
+    with pytest.warns(SciSRWarning, match=r"4 x Secondary Capture Image Storage, series 7"):
         assert adapter.read(tmp_path)[0].shape == (4, 10, 12)
     with pytest.raises(UnsupportedError, match=r"Secondary Capture.*give the MR or CT series"):
         quietly(tmp_path, series="7")
@@ -292,7 +292,7 @@ def test_real_series_in_one_folder_are_listed_and_chosen(shared_data, tmp_path):
         "5001": (96, 96, "128x128", 2.0),
     }
     assert any(
-        "Secondary Capture Image Storage (colour, RGB) of series 15001" in note for note in record["notes"]
+        "Secondary Capture Image Storage (colour, RGB), series 15001" in note for note in record["notes"]
     )
     for number, name in (("4", names[0]), ("5001", names[1])):
         (chosen,), (alone,) = quietly(tmp_path, series=number), quietly(tmp_path / name)
