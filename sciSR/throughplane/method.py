@@ -26,7 +26,7 @@ SCRATCH_STEPS = {"fast": 400, "full": 4000}
 RATES = {"0": 0.0, "fast": 3e-4, "full": 3e-4}
 """Peak learning rate from the pre-trained network on."""
 SCRATCH_RATE = 1e-3
-LEAST_RATIO = 1.2
+LEAST_RATIO = 1.5
 """Below this there is hardly anything between the slices."""
 LARGEST_RATIO = 9.0
 """Thin slices for each thick one up to which the pre-trained network was trained."""
