@@ -10,7 +10,7 @@ import numpy as np
 
 from sciSR.errors import UnreadableError
 from sciSR.views import full_index
-from scisr_medical.dicom_enhanced_pixels import FrameFiles
+from scisr_medical.dicom_enhanced_pixels import FrameFiles, check_size
 from scisr_medical.dicom_instance import Instance
 from scisr_medical.dicom_io import open_dicom, translate
 from scisr_medical.dicom_mosaic import Mosaics
@@ -58,6 +58,7 @@ def decode(instance: Instance, files: FrameFiles | None = None, mosaics: Mosaics
 def _decode_file(instance: Instance) -> np.ndarray:
     """The one image of a classic file, as stored."""
     import pydicom
+    from pydicom.encaps import get_frame
     from pydicom.pixels import pixel_array
 
     with open_dicom(instance.path) as stream:
@@ -71,6 +72,8 @@ def _decode_file(instance: Instance) -> np.ndarray:
                 if implicit
                 else pydicom.uid.ExplicitVRLittleEndian
             )
+        if _is_jpeg(instance):
+            check_size(get_frame(dataset.PixelData, 0, number_of_frames=1), instance)
         # pydicom would cut unused bits without looking at HighBit, and padding values with them.
         # Its own RLE decoder checks what it reads; pylibjpeg's takes damaged headers for good ones.
         plugin = "pydicom" if instance.syntax == _RLE else ""

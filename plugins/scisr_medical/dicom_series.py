@@ -20,6 +20,7 @@ from sciSR.errors import (
 from scisr_medical.dicom_choose import choose_echo, choose_image_type, echo_times
 from scisr_medical.dicom_enhanced_choose import (
     check_files,
+    check_one_kind,
     choose_stack,
     dimension_key,
     explain,
@@ -167,6 +168,7 @@ def build_stacks(
         instances = choose_echo(instances, echo, found.where)
     if stack is not None:
         instances = choose_stack(instances, stack, found.where)
+    check_one_kind(instances, found.where)
     if irregular:
         stacks = _loose(instances)
     else:
