@@ -19,6 +19,7 @@ from sciSR.image import Image
 from scisr_medical import dicom_attributes as rules
 from scisr_medical.dicom_derive import Derivation, place
 from scisr_medical.dicom_encoding import ds_string
+from scisr_medical.dicom_instance import MR_IMAGE
 from scisr_medical.dicom_map_targets import Written
 from scisr_medical.dicom_streaming import save_streamed
 
@@ -77,14 +78,14 @@ def write_maps(
 def _write_map(path: Path, image: Image, part: Written, mask: Bad, volume: int | None, number: int) -> None:
     planes = [(k,) if volume is None else (k, volume) for k in range(image.shape[0])]
     largest = max(float(np.max(frame, initial=0)) for frame in _deviations(image, planes, mask))
-    dataset = _header(image, part, planes, largest, number)
+    dataset, order = _header(image, part, planes, largest, number)
     dataset.Rows, dataset.Columns = image.shape[1:3]
     save_streamed(
         path,
         dataset,
         "FloatPixelData",
         4 * len(planes) * image.shape[1] * image.shape[2],
-        (np.ascontiguousarray(frame, "<f4").tobytes() for frame in _deviations(image, planes, mask)),
+        (np.ascontiguousarray(frame, "<f4").tobytes() for frame in _deviations(image, order, mask)),
     )
 
 
@@ -97,11 +98,10 @@ def _deviations(image: Image, planes: Sequence[tuple[int, ...]], mask: Bad) -> I
 
 def _header(
     image: Image, part: Written, planes: Sequence[tuple[int, ...]], largest: float, number: int
-) -> Any:
-    """The complete dataset but for the pixels."""
+) -> tuple[Any, list[tuple[int, ...]]]:
+    """The complete dataset but for the pixels, and the slices in the order of its frames."""
     import highdicom
     from highdicom.content import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
-    from pydicom.sr.codedict import codes
 
     derivation = part.derivation
     places = [place(derivation, derivation.nearest(at), at) for at in planes]
@@ -122,7 +122,7 @@ def _header(
             manufacturer_model_name="sciSR",
             software_versions=__version__,
             device_serial_number="none",
-            contains_recognizable_visual_features=False,
+            contains_recognizable_visual_features=True,  # nobody has looked; the careful answer
             real_world_value_mappings=[_mapping(image.unit, largest)],
             content_description=DESCRIPTION,
             content_label="UNCERTAINTY",
@@ -137,37 +137,65 @@ def _header(
                 PlanePositionSequence(patient, [float(ds_string(v)) for v in p.position])  # type: ignore[union-attr]
                 for p in places
             ],
-            derivation=codes.DCM.SpatialResampling,
             voi_lut_transformations=[
                 highdicom.VOILUTTransformation(window_center=largest / 2, window_width=max(largest, 1e-6))
             ],
         )
-    _finish(dataset, part, planes)
-    return dataset
+    return dataset, _finish(dataset, part, planes, places)
 
 
-def _finish(dataset: Any, part: Written, planes: Sequence[tuple[int, ...]]) -> None:
-    """What highdicom does not know: the frames that are meant, padding, and the warning where viewers show it."""
+def _finish(
+    dataset: Any, part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[Any]
+) -> list[tuple[int, ...]]:
+    """What highdicom does not know: the frames that are meant, padding, and the warning where viewers show it.
+
+    Returns the slices in the order of the frames.
+    """
     del dataset.FloatPixelData
-    dataset.FloatPixelPaddingValue = NOT_KNOWN
+    dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = NOT_KNOWN
     dataset.ImageComments = f"{DESCRIPTION} {NOT_KNOWN:g} where not known."
     dataset.SeriesDescription = rules.series_description(
         str(part.header.get("SeriesDescription") or ""), "uncertainty"
     )
-    if "RecognizableVisualFeatures" in dataset:
-        del dataset.RecognizableVisualFeatures  # nobody has looked
-    for groups, at in zip(dataset.PerFrameFunctionalGroupsSequence, planes, strict=True):
-        _, uid, frame = part.instances[at]
-        for item in groups.get("DerivationImageSequence") or []:
-            item.DerivationDescription = DESCRIPTION
-            for source in item.get("SourceImageSequence") or []:
-                if frame is not None and source.ReferencedSOPInstanceUID == uid:
-                    source.ReferencedFrameNumber = frame
+    if "Laterality" not in dataset:
+        dataset.Laterality = None
+    order = _order(dataset, planes, places)
+    for groups, at in zip(dataset.PerFrameFunctionalGroupsSequence, order, strict=True):
+        groups.DerivationImageSequence = [_meant(*part.instances[at])]
     for series in dataset.get("ReferencedSeriesSequence") or []:
-        seen: dict[str, Any] = {}
-        for item in series.get("ReferencedInstanceSequence") or []:
-            seen.setdefault(str(item.ReferencedSOPInstanceUID), item)
-        series.ReferencedInstanceSequence = list(seen.values())
+        files = dict.fromkeys(part.instances[at][:2] for at in order)
+        series.ReferencedInstanceSequence = [_reference(*file) for file in files]
+    return order
+
+
+def _order(dataset: Any, planes: Sequence[tuple[int, ...]], places: Sequence[Any]) -> list[tuple[int, ...]]:
+    """The slices in the order in which highdicom put the frames."""
+    there = np.array([p.position for p in places])
+    order = []
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+        order.append(planes[int(np.argmin(np.linalg.norm(there - position, axis=1)))])
+    return order
+
+
+def _meant(sop_class: str, uid: str, frame: int | None) -> Any:
+    """Item of DerivationImageSequence: the slice whose uncertainty this is."""
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.DerivationDescription = DESCRIPTION
+    item.DerivationCodeSequence = [rules.code(rules.SPATIAL_RESAMPLING)]
+    item.SourceImageSequence = [rules.source_image(sop_class, uid, [] if frame is None else [frame])]
+    item.SourceImageSequence[0].SpatialLocationsPreserved = "YES"
+    return item
+
+
+def _reference(sop_class: str, uid: str) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+    return item
 
 
 def _light(part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[Any]) -> list[Any]:
@@ -186,7 +214,8 @@ def _light(part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[An
             setattr(item, keyword, header.get(keyword))
             if header.get(keyword) is None and keyword not in rules.EMPTY_IF_MISSING:
                 delattr(item, keyword)
-        item.SOPClassUID, item.SOPInstanceUID, _ = part.instances[at]
+        # Stand-ins, one a slice: of a multi-frame source highdicom would count all frames. Replaced by _meant.
+        item.SOPClassUID, item.SOPInstanceUID = MR_IMAGE, rules.derived_uid(part.instances[at], at)
         item.Rows = item.Columns = 1
         item.PixelSpacing = [ds_string(v) for v in where.spacing]
         item.SliceThickness = None if where.between is None else ds_string(where.between)
