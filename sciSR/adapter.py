@@ -85,6 +85,9 @@ class Adapter(Protocol):
     ``writes_volumes : bool``
         Whether :meth:`open_writer` takes a volume that was made here and never read (an Image on an
         :class:`sciSR.grid.AffineGrid`, without metadata), as the fusion of stacks of slices does.
+    ``reads_volumes : bool``
+        Whether :meth:`read` gives such volumes. They can then be written in another format with `writes_volumes`,
+        without what their header holds besides.
     ``previews : bool``
         Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
         frames where it holds nothing else.

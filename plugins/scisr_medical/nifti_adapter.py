@@ -307,7 +307,9 @@ def _refuse_constant(name: str) -> None:
 
 def record_extension(provenance: Provenance) -> tuple[int, bytes]:
     """The provenance as a NIfTI comment extension: one line of ASCII JSON."""
-    return EXTENSION_COMMENT, b'{"%s":%s}' % (_RECORD_KEY.encode(), provenance.to_json().encode("ascii"))
+    notice = b"Research use only, not for diagnosis"
+    steps = provenance.to_json().encode("ascii")
+    return EXTENSION_COMMENT, b'{"%s":%s,"warning":"%s"}' % (_RECORD_KEY.encode(), steps, notice)
 
 
 adapter = NiftiAdapter()

@@ -108,7 +108,8 @@ def axis_order(image: Image) -> tuple[int, ...]:
 def fresh_header(image: Image, layout: Layout) -> FreshHeader:
     """A header with the image's affine as sform, and as qform where that can hold it (no shear).
 
-    Both have code 1 (scanner) for an image that was read from a scanner's file, 2 (aligned) for one made in memory.
+    Both have code 1 (scanner) for an image that was read from a file or lies in DICOM's patient coordinates, else 2
+    (aligned).
     """
     order = axis_order(image)
     header = _empty(layout)
@@ -117,7 +118,8 @@ def fresh_header(image: Image, layout: Layout) -> FreshHeader:
         header.set_xyzt_units(xyz={"mm": "mm", "m": "meter", "um": "micron"}.get(image.grid.unit, "unknown"))
         columns = (*order[:3], *range(len(order), 3), 3)
         affine = image.grid.toward("RAS+").affine[:, columns]
-        _set_affine(header, affine, _ALIGNED if image.metadata is None else _SCANNER)
+        is_scanner = image.metadata is not None or image.grid.world_axes == "LPS+"
+        _set_affine(header, affine, _SCANNER if is_scanner else _ALIGNED)
     else:
         zooms = [1 / float(f) for f in image.grid.factors[:3]]
         header.set_zooms([*zooms, *[1.0] * (len(image.shape) - len(zooms))])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sciSR.errors import SciSRWarning, UsageError
-from sciSR.grid import AffineGrid
+from sciSR.grid import AffineGrid, PixelGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
 from scisr_medical.nifti_adapter import NiftiMetadata, record_extension
@@ -108,7 +108,8 @@ def plan_output(path: Path, images: Sequence[Image], dtype: str) -> OutputPlan:
     single = not name.endswith((".hdr", ".img"))
     if isinstance(image.metadata, NiftiMetadata):
         return _like_input(image, single, dtype, path)
-    if image.metadata is not None and not isinstance(image.grid, AffineGrid):
+    in_space = isinstance(image.grid, AffineGrid)
+    if not in_space and (image.metadata is not None or not isinstance(image.grid, PixelGrid)):
         raise UsageError(
             f"{image.where} was read from another format and is no volume in space, so NIfTI can't say where it lies",
             where=path,

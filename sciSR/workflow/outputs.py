@@ -12,7 +12,7 @@ from sciSR.adapter import Adapter
 from sciSR.errors import SciSRError, UsageError
 from sciSR.files import check_output
 from sciSR.inference.choose import scale_text
-from sciSR.plugins import adapter_for, adapters
+from sciSR.plugins import adapter_for, adapter_for_output, adapters
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Job:
     files : tuple of Path
         Files that make up one input together: some slices of a DICOM series.
     problem : SciSRError or None
+    converter : Adapter or None
+        Of the output, where that is of another format than the input.
     """
 
     input: Path
@@ -38,6 +40,12 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     problem: SciSRError | None = None
+    converter: Adapter | None = None
+
+    @property
+    def writer(self) -> Adapter | None:
+        """The adapter that writes the output."""
+        return self.converter or self.adapter
 
 
 def plan_jobs(
@@ -81,6 +89,8 @@ def plan_jobs(
     if output is not None and len(found) > 1:
         raise UsageError(f"one output given for {len(found)} inputs", remedy="use --out-dir")
     options = dict(options or {})
+    if output is not None:
+        found = [replace(job, converter=converter_for(job.adapter, Path(output))) for job in found]
     _check_options(found, options)
     jobs = [_with_output(job, output, out_dir, scale, overwrite, options) for job in found]
     _check_collisions(jobs)
@@ -144,13 +154,14 @@ def _with_output(
     path, adapter = job.input, job.adapter
     if adapter is None:
         return job
-    known = {option.name for option in adapter.options}
+    known = _known_options(job)
     default = _default_output(adapter, path, scale)
     target = default if out_dir is None else Path(out_dir) / default.name
     target = target if output is None else Path(output)
     job = replace(job, output=target, options={name: v for name, v in options.items() if name in known})
     try:
-        check_format(adapter, path, target, default)
+        if job.converter is None:
+            check_format(adapter, path, target, default)
         check_target(target, overwrite=overwrite, folder_is_made=out_dir is not None)
     except SciSRError as problem:
         return replace(job, problem=problem)
@@ -203,12 +214,34 @@ def check_target(target: Path, *, overwrite: bool, folder_is_made: bool = False)
     check_output(target, overwrite=overwrite)
 
 
+def converter_for(adapter: Adapter | None, target: Path) -> Adapter | None:
+    """The adapter of an output of another format that can hold what `adapter` reads: volumes in space, no other.
+
+    See `reads_volumes` and `writes_volumes` of :class:`sciSR.adapter.Adapter`.
+    """
+    if adapter is None or not getattr(adapter, "reads_volumes", False):
+        return None
+    try:
+        other = adapter_for_output(target)
+    except UsageError:
+        return None
+    return other if other is not adapter and getattr(other, "writes_volumes", False) else None
+
+
+def _known_options(job: Job) -> set[str]:
+    """Names of options that this job's formats know: of its input for reading, of its output for writing."""
+    if job.adapter is None or job.writer is None:
+        return set()
+    reading = {option.name for option in job.adapter.options if not option.writes}
+    return reading | {option.name for option in job.writer.options if option.writes}
+
+
 def _check_options(jobs: Sequence[Job], options: Mapping[str, Any]) -> None:
     """An option that nothing here understands is a mistake, not something to drop in silence."""
     found = {job.adapter.name: job.adapter for job in jobs if job.adapter is not None}
     if not found:
         return
-    known = {option.name for adapter in found.values() for option in adapter.options}
+    known = set().union(*(_known_options(job) for job in jobs))
     for name in options:
         if name not in known:
             formats = ", ".join(sorted(found))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from sciSR import __version__
+from sciSR.adapter import Adapter
 from sciSR.errors import NothingToDo, ResourceError, SciSRError, SciSRWarning, UnsupportedError
 from sciSR.image import Image
 from sciSR.inference import plan_upscale
@@ -194,10 +195,11 @@ def _run_job(
     start = time.perf_counter()
     if job.problem is not None:
         raise job.problem
-    path, target, adapter = job.input, job.output, job.adapter
+    path, target, adapter, writes = job.input, job.output, job.adapter, job.writer
     assert target is not None  # a job without them has a problem
     assert adapter is not None
-    writing = {option.name for option in adapter.options if option.writes}
+    assert writes is not None
+    writing = {option.name for option in writes.options if option.writes}
     read_options = {name: value for name, value in job.options.items() if name not in writing}
     write_options = {name: value for name, value in job.options.items() if name in writing}
     said: list[str] = []
@@ -215,14 +217,31 @@ def _run_job(
         for plan in plans:
             log.info("%s: %s -> %s", plan.output.where, plan.messages, plan.output.shape)
         outputs = [plan.output for plan in plans]
-        with adapter.open_writer(target, outputs, overwrite=overwrite, **write_options) as writer:
+        if writes is not adapter:
+            _warn_of_conversion(path, adapter, writes)
+            outputs = _without_metadata(outputs)
+        with writes.open_writer(target, outputs, overwrite=overwrite, **write_options) as writer:
             finals = _run_all(plans, writer.put, progress)
-            written = writer.commit(finals)
+            written = writer.commit(finals if writes is adapter else _without_metadata(finals))
     parts = tuple(
         PartOutcome(final.part, image.shape, final.shape, final.provenance.steps[-1], tuple(plan.messages))
         for image, plan, final in zip(images, plans, finals, strict=True)
     )
     return Outcome(path, written, adapter.name, digest, parts, tuple(said), time.perf_counter() - start)
+
+
+def _warn_of_conversion(path: Path, adapter: Adapter, writes: Adapter) -> None:
+    warnings.warn(
+        f"{path}: written as {writes.name}, which keeps its values and their place in space; what else the "
+        f"{adapter.name} header says (of patient, acquisition, times) is not carried over",
+        SciSRWarning,
+        stacklevel=3,
+    )
+
+
+def _without_metadata(images: Sequence[Image]) -> list[Image]:
+    """The header of one format means nothing to the writer of another."""
+    return [image.replace(metadata=None) for image in images]
 
 
 def _files_sha256(files: Sequence[Path]) -> str:

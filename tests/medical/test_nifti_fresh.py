@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sciSR
-from sciSR.errors import GeometryError, UsageError
+from sciSR.errors import GeometryError, SciSRWarning, UsageError
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.testing import refine_nearest
+from sciSR.workflow.run import upscale_file
 from scisr_medical.dicom_adapter import adapter as dicom
 
 angles = st.floats(-3.1, 3.1)
@@ -117,3 +119,38 @@ def test_loose_slices_are_no_volume(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no volume in space"):
         sciSR.write(refine_nearest(image, 2), tmp_path / "out.nii")
     assert not (tmp_path / "out.nii").exists()
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_a_series_becomes_a_nifti_file_and_what_is_lost_is_said(tmp_path: Path) -> None:
+    image = series(tmp_path / "in")
+    with pytest.warns(SciSRWarning, match="written as nifti.*not carried over"):
+        upscale_file(tmp_path / "in", tmp_path / "out.nii.gz", model="cubic", options={"dtype": "float32"})
+    written = nibabel.load(tmp_path / "out.nii.gz")
+    assert written.shape == (22, 26, 4)
+    first = image.grid.refine((1, 2, 2)).world(np.array([0, 0, 0]))
+    assert np.allclose(
+        nibabel.affines.apply_affine(written.affine, [0, 0, 0]), first * [-1, -1, 1], atol=1e-4
+    )
+    assert b"Research use only" in written.header.extensions[0].content
+    assert int(written.header["sform_code"]) == 1
+    with pytest.raises(UsageError, match="--keep-private means nothing"):
+        upscale_file(tmp_path / "in", tmp_path / "b.nii", model="cubic", options={"keep_private": "0019"})
+
+
+def test_loose_slices_become_no_volume(tmp_path: Path) -> None:
+    make_series(tmp_path / "in", stored=phantom((3, 8, 8)))
+    with pytest.raises(UsageError, match="no volume in space"), warnings.catch_warnings(action="ignore"):
+        upscale_file(tmp_path / "in", tmp_path / "out.nii", model="cubic", options={"irregular": True})
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_no_other_conversion_is_offered(tmp_path: Path) -> None:
+    make_series(tmp_path / "in", stored=phantom((3, 8, 8)))
+    with pytest.raises(UsageError, match="can't become a fits output"):
+        upscale_file(tmp_path / "in", tmp_path / "out.fits")
+    nifti = sciSR.write(series(tmp_path / "again"), tmp_path / "a.nii")
+    with pytest.raises(UsageError, match="can't become a dicom output"):
+        upscale_file(nifti, tmp_path / "out.dcm")
