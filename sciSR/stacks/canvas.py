@@ -102,10 +102,18 @@ class Canvas:
         """Volume of a spectrum."""
         return torch.fft.irfftn(spectrum, s=self.shape)
 
-    def smooth(self, volume: Tensor, sigma: float) -> Tensor:
-        """Gaussian smoothing with a standard deviation in millimetres."""
-        filtered = self.forward(volume) * torch.exp(-2 * (torch.pi * sigma * self.radius()) ** 2)
-        return self.back(filtered)
+    def resampled(self, volume: Tensor, other: Canvas) -> Tensor:
+        """A volume on this canvas, linearly interpolated on another along the same axes; continued beyond the end."""
+        matrix = np.linalg.inv(self.affine) @ other.affine
+        out = volume
+        for axis, (n, m) in enumerate(zip(self.shape, other.shape, strict=True)):
+            at = (torch.arange(m, device=self.device) * matrix[axis, axis] + matrix[axis, 3]).clamp(0, n - 1)
+            lower = at.floor().long().clamp_max(n - 2)
+            shape = [1, 1, 1]
+            shape[axis] = m
+            share = (at - lower).float().reshape(shape)
+            out = torch.lerp(out.index_select(axis, lower), out.index_select(axis, lower + 1), share)
+        return out
 
 
 def output_grid(first: Stack, spacing: float) -> AffineGrid:

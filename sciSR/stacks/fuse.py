@@ -26,7 +26,7 @@ Progress = Callable[[str, float], None]
 
 OVERLAP = 0.01
 """Share of a stack's voxels that must lie in the first stack's field."""
-TOLERANCE = 2e-3
+TOLERANCE = 3e-4
 _VARIANCE = 0.05
 """Of voxels, in squared units of the range: the prior before the data's own spectrum is known."""
 _KNOWN = 1e-3
@@ -171,8 +171,8 @@ def overlapping(stacks: Sequence[Stack]) -> None:
 
 
 def levels(target: float, shape: Sequence[int]) -> list[float]:
-    """Spacings to register at: twice the target, if enough voxels are left, and the target."""
-    return [2 * target, target] if min(shape) >= 2 * _LEAST else [target]
+    """Spacings to register at: four times the target and twice, if enough voxels are left, and the target."""
+    return [*(n * target for n in (4, 2) if min(shape) >= n * _LEAST), target]
 
 
 def _solve(

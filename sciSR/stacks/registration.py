@@ -23,8 +23,8 @@ from sciSR.stacks.rigid import Rigid
 from sciSR.stacks.robust import misfits, trusted
 from sciSR.stacks.tracking import Track
 
-ROUNDS = 8
-"""Over all stacks, on one level, at most."""
+ROUNDS = (6, 8, 2)
+"""Over all stacks, at most: on levels before the last two, on the last but one, and on the last."""
 STILL = 0.02
 """Of the level's spacing: largest step at which a stack counts as settled."""
 LOOSE = np.array([2.0] * 3 + [2.0] * 3)
@@ -60,6 +60,11 @@ class Level:
         self._operators: list[StackOperator | None] = [None] * len(tracks)
         self._volumes: dict[int, Tensor] = {}
         self.radius = 0.5 * float(np.linalg.norm(np.array(self.canvas.inner) * self.canvas.spacing))
+
+    def begin_from(self, other: Level) -> None:
+        """Take over another level's volumes to start from."""
+        for index, volume in other._volumes.items():
+            self._volumes[index] = other.canvas.resampled(volume, self.canvas)
 
     def operator(self, index: int) -> StackOperator:
         """With the stack's present motion."""
@@ -169,26 +174,30 @@ def align(
     bool
         True if the last steps were small.
     """
-    settled = True
+    settled, previous = True, None
     for number, spacing in enumerate(spacings):
         level = Level(tracks, spacing, device)
-        last = number == len(spacings) - 1
-        most = ROUNDS if number == 0 else 2
-        if not stacks and not slices:
-            most = 1
+        if previous is not None:
+            level.begin_from(previous)
+        # Slices are followed and judged where that costs little; the finest level is for the stacks' last step.
+        judging = len(spacings) == 1 or number == len(spacings) - 2
+        most = ROUNDS[max(0, number - len(spacings) + len(ROUNDS))] if stacks or slices else 1
+        if not stacks and not judging:
+            continue
         for turn in range(most):
-            judging = turn > 0 or number > 0 or most == 1
+            looking = judging and (turn > 0 or not stacks)
             moved = 0.0
             for index in range(len(tracks)):
-                if index == 0 and not judging:
-                    continue
-                here = level.update(
-                    index, stack=stacks and index > 0, slices=slices and judging, weights=judging
-                )
-                moved = max(moved, here)
+                if index > 0 or looking:
+                    here = level.update(
+                        index, stack=stacks and index > 0, slices=slices and looking, weights=looking
+                    )
+                    moved = max(moved, here)
             if progress is not None:
                 progress((number + (turn + 1) / most) / len(spacings))
             settled = moved < 5 * STILL * spacing
-            if judging and moved < STILL * spacing * (1 if not last else 5):
+            # The finest level costs most, and begins where the one before ended.
+            if moved < STILL * spacing * (1 if judging else 3) and (looking or not judging):
                 break
+        previous = level
     return settled

@@ -38,6 +38,15 @@ def first_guess(first: Stack, other: Stack) -> tuple[Rigid, float]:
     correlation : float
         From -1 to 1.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # transforms this small only wait for one another
+    try:
+        return _searched(first, other)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _searched(first: Stack, other: Stack) -> tuple[Rigid, float]:
     extent = min(n * d for n, d in zip(first.data.shape, first.spacing, strict=True))
     canvas = Canvas.around(output_grid(first, min(_SPACING, extent / 8)), SHIFT, torch.device("cpu"))
     fixed, seen = _resampled(canvas, _Thinned(first, canvas), np.eye(4))
