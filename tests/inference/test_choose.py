@@ -166,9 +166,9 @@ def test_unknown_names_are_usage_errors(options: dict) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_complex_pixels_are_refused_by_name() -> None:
-    with pytest.raises(sciSR.SciSRError, match="complex64"):
-        sciSR.upscale(Image.from_array(np.ones((8, 8), np.complex64)))
+def test_pixels_that_are_no_numbers_are_refused_by_name() -> None:
+    with pytest.raises(sciSR.SciSRError, match="datetime64"):
+        sciSR.upscale(Image.from_array(np.zeros((8, 8), "datetime64[s]")))
 
 
 def test_provenance_holds_the_normalisation() -> None:
