@@ -185,14 +185,14 @@ def contributing_equipment(version: str, description: str, now: datetime) -> Any
     return item
 
 
-def source_image(sop_class: str, sop_uid: str, frames: Iterable[int] = ()) -> Any:
-    """Item of SourceImageSequence; `frames` (from 1) of a multi-frame image."""
+def source_image(sop_class: str, sop_uid: str, frame: int | None = None) -> Any:
+    """Item of SourceImageSequence; `frame` (from 1) of a multi-frame image."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_uid
-    if numbers := list(frames):
-        item.ReferencedFrameNumber = numbers if len(numbers) > 1 else numbers[0]
+    if frame is not None:
+        item.ReferencedFrameNumber = frame
     item.PurposeOfReferenceCodeSequence = [code(SOURCE_FOR_PROCESSING)]
     return item
 

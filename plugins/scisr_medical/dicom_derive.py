@@ -305,13 +305,12 @@ def series_history(dataset: Any, derivation: Derivation, words: str, old: dict[s
 
 
 def source_images(derivation: Derivation, at: tuple[int, ...]) -> list[Any]:
-    """Items of SourceImageSequence: one for each file, with the numbers of its frames if it has several."""
-    files: dict[tuple[str, str], list[int]] = {}
-    for each in _sources(derivation, at):
-        if each.sop_uid:
-            frames = files.setdefault((each.sop_class, each.sop_uid), [])
-            frames.extend([] if each.frame is None else [each.frame + 1])
-    return [rules.source_image(*file, frames) for file, frames in files.items()]
+    """Items of SourceImageSequence, one for each source slice; frames are not joined, since readers take one number."""
+    return [
+        rules.source_image(s.sop_class, s.sop_uid, None if s.frame is None else s.frame + 1)
+        for s in _sources(derivation, at)
+        if s.sop_uid
+    ]
 
 
 def source_range(derivation: Derivation, k: int) -> range:

@@ -315,13 +315,13 @@ def enhanced_image_type(source: Sequence[str]) -> list[str]:
 
 
 _CANDIDATES = (
-    ("TemporalPositionIndex", "FrameContentSequence", ()),
-    ("EffectiveEchoTime", "MREchoSequence", ()),
-    ("DiffusionBValue", "MRDiffusionSequence", ()),
-    ("DiffusionGradientOrientation", "MRDiffusionSequence", ("DiffusionGradientDirectionSequence",)),
-    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence", ()),
+    ("TemporalPositionIndex", "FrameContentSequence"),
+    ("EffectiveEchoTime", "MREchoSequence"),
+    ("DiffusionBValue", "MRDiffusionSequence"),
+    ("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence"),
 )
-"""Element, functional group, and sequences on the way from one to the other."""
+"""Element and functional group. A gradient direction lies a sequence deeper and is missing at b = 0, so readers do not
+find it there; volumes that only differ in it are counted."""
 
 
 def volume_dimensions(groups: Sequence[Any]) -> tuple[Dimension, ...]:
@@ -333,28 +333,18 @@ def volume_dimensions(groups: Sequence[Any]) -> tuple[Dimension, ...]:
         Functional groups of one frame of each volume.
     """
     found = []
-    for element, group, way in _CANDIDATES:
-        values = [_value(g, element, (group, *way)) for g in groups]
-        # Without a direction there is no number along this dimension but one of its own: b = 0.
-        distinct = list(dict.fromkeys(values))
-        if len(distinct) > 1 and (None not in distinct or element == "DiffusionGradientOrientation"):
-            if element != "DiffusionGradientOrientation":
-                distinct.sort()
+    for element, group in _CANDIDATES:
+        values = [_value(g, group, element) for g in groups]
+        distinct = sorted({v for v in values if v is not None})
+        if len(distinct) > 1 and None not in values:
             found.append(Dimension(element, group, tuple(distinct.index(v) + 1 for v in values)))
     every = list(zip(*(d.numbers for d in found), strict=True))
     if len(set(every)) == len(groups):
         return tuple(found)
-    return (Dimension(*_CANDIDATES[0][:2], tuple(range(1, len(groups) + 1))),)
+    return (Dimension(*_CANDIDATES[0], tuple(range(1, len(groups) + 1))),)
 
 
-def _value(groups: Any, element: str, way: tuple[str, ...]) -> Any:
-    for name in way:
-        items = groups.get(name) or []
-        if not items:
-            return None
-        groups = items[0]
-    value = groups.get(element)
-    if value is None or value == "":
-        return None
-    many = not isinstance(value, str | bytes) and hasattr(value, "__iter__")
-    return tuple(float(v) for v in value) if many else float(value)
+def _value(groups: Any, group: str, element: str) -> float | None:
+    items = groups.get(group) or []
+    value = items[0].get(element) if items else None
+    return None if value is None or value == "" else float(value)

@@ -185,7 +185,7 @@ def _meant(sop_class: str, uid: str, frame: int | None) -> Any:
     item = Dataset()
     item.DerivationDescription = DESCRIPTION
     item.DerivationCodeSequence = [rules.code(rules.SPATIAL_RESAMPLING)]
-    item.SourceImageSequence = [rules.source_image(sop_class, uid, [] if frame is None else [frame])]
+    item.SourceImageSequence = [rules.source_image(sop_class, uid, frame)]
     item.SourceImageSequence[0].SpatialLocationsPreserved = "YES"
     return item
 
