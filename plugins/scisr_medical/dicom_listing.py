@@ -107,7 +107,7 @@ def listed(instances: Sequence[Instance]) -> Listed:
     first = instances[0]
     placed = [i for i in instances if i.has_plane]
     orientations = _orientations(placed)
-    groups = group_by_position(placed) if orientations == 1 else []
+    groups = group_by_position(placed) if placed and orientations == 1 else []
     between = np.diff(along_normal([g[0] for g in groups])) if len(groups) > 1 else []
     echoes, types = max(len(echo_times(instances)), 1), len({i.component for i in instances})
     together = max((len(g) for g in groups), default=1)

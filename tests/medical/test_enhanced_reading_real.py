@@ -156,6 +156,9 @@ def test_frames_without_functional_groups_are_read_one_by_one_in_every_encoding(
         GeometryError, match=rf"frame 1 of {name}\.dcm has no ImagePositionPatient.*--irregular"
     ):
         read(files[name])
+    (told,) = adapter.describe(files[name])["parts"]
+    assert told["shape"] == [10, 64, 64]
+    assert "--irregular" in told["refused"]
     image = read(files[name], irregular=True)
     assert image.shape == (10, 64, 64)
     assert np.array_equal(np.asarray(image), np.asarray(read(files[UNPLACED[0]], irregular=True)))
