@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ from sciSR.classical.kernels import METHODS, axis_weights
 from sciSR.errors import ModelError, UsageError
 from sciSR.forward.slice_sampling import SliceSampling
 from sciSR.image import Image
+from sciSR.throughplane.sharp import LEAST_SIDE
 
 DEFAULT = "throughplane-mr"
 """The pre-trained network."""
@@ -62,8 +63,17 @@ class Method:
     messages: tuple[str, ...] = field(default=())
 
 
-def choose_method(image: Image, operator: SliceSampling, model: str, self_training: str) -> Method:
+def choose_method(image: Image, operator: SliceSampling, model: str, self_training: str, side: int) -> Method:
     """The method for a volume.
+
+    Parameters
+    ----------
+    image : Image
+    operator : SliceSampling
+    model, self_training : str
+        See :func:`sciSR.throughplane.plan_isotropic`.
+    side : int
+        The shorter side of a slice, in pixels.
 
     Raises
     ------
@@ -80,7 +90,17 @@ def choose_method(image: Image, operator: SliceSampling, model: str, self_traini
     if ratio < LEAST_RATIO and model == "auto":
         said = f"only {ratio:.3g} thin slices for each: no network is needed"
         return Method("smoothest", messages=(said,))
+    if side < LEAST_SIDE and self_training != "0" and model != "scratch":
+        chosen = choose_method(image, operator, model, "0", side)
+        said = f"slices of {side} pixels are too small to learn from"
+        return replace(chosen, messages=(*chosen.messages, said))
     if model == "scratch":
+        if side < LEAST_SIDE:
+            raise UsageError(
+                f"slices of {side} pixels are too small to learn from",
+                where=image.where,
+                remedy="leave --model out",
+            )
         if self_training == "0":
             raise UsageError("a network from nothing must learn", remedy="give --self fast or --self full")
         steps = SCRATCH_STEPS[self_training]

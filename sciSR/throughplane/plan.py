@@ -113,7 +113,8 @@ def plan_isotropic(
         shape, width, said = resolve_profile(profile, image, target, width)
         messages += [note, *said]
         operator = SliceSampling(across, fine, width, shape)
-        method = choose_method(image, operator, model, self_training)
+        side = min(int(image.shape[a] * f) for a, f in zip(image.spatial_axes, target.in_plane, strict=True))
+        method = choose_method(image, operator, model, self_training, side)
         messages += method.messages
     statistics = sample(image)
     return IsotropicPlan(
@@ -154,10 +155,11 @@ def _other_kind(
     if image.kind == "labels":
         factors = all_factors(image, target.in_plane, target.across)
         plan = resample_labels(image, factors, label_method)
-    else:
-        plan = plan_kind(image, functools.partial(plan_isotropic, spacing=spacing, **settings))
-    plan.messages.insert(0, target.message())
-    return plan
+        plan.messages.insert(0, target.message())
+        return plan
+    if settings["model"] == "auto":  # the network learned from magnitudes
+        settings = settings | {"model": "smoothest"}
+    return plan_kind(image, functools.partial(plan_isotropic, spacing=spacing, **settings))
 
 
 @dataclass
@@ -173,6 +175,8 @@ class IsotropicPlan:
     method : Method
         A network, or a matrix across the slices.
     normaliser : Normaliser
+    bounds : (float, float), optional
+        That good voxels keep within: they agree with the slices as far as this allows.
     messages : list of str
         What was decided and why.
     """
@@ -189,6 +193,7 @@ class IsotropicPlan:
     tile: int | None = None
     seed: int = 0
     enforced: bool = True
+    bounds: tuple[float, float] | None = None
     keep_spread: bool = False
     messages: list[str] = field(default_factory=list)
 

@@ -31,6 +31,10 @@ _LEARNING_COST = 3.3
 """Of a pixel in training, forward, backward and the optimiser, relative to one that is only run."""
 
 
+_TURNS = 30
+"""Of clipping and projecting where values have bounds."""
+
+
 def run(plan: IsotropicPlan, put: Put, progress: Progress) -> Image:
     """See `IsotropicPlan.run`."""
     shares = _shares(plan)
@@ -222,6 +226,8 @@ class _Run:
             self._note_spread(volume, core, variance, scale)
         if plan.enforced:
             x = operator.project(x, y, 2)
+        if plan.bounds is not None:
+            x = self._bounded(x, y)
         final = (x + offset).float()
         if not bool(torch.isfinite(final).all()):
             raise out_of_float32(plan.image, float(x.abs().max()))
@@ -230,6 +236,15 @@ class _Run:
         if bad is not None:
             _flag(out, raw[cut], bad[cut], plan.target.across)
         self.put(volume.place(core), volume.restored(out))
+
+    def _bounded(self, x: Tensor, y: Tensor) -> Tensor:
+        """Within the bounds, and agreeing with the slices as far as that allows: by projections in turns."""
+        plan = self.plan
+        assert plan.bounds is not None
+        low, high = (bound - plan.normaliser.offset for bound in plan.bounds)
+        for _ in range(_TURNS if plan.enforced else 0):
+            x = plan.operator.project(x.clamp(low, high), y, 2)
+        return x.clamp(low, high)
 
     def _note_spread(self, volume: Volume, core: Tile, variance: Tensor, scale: float) -> None:
         self.variance += float(variance.double().sum()) * scale**2

@@ -12,7 +12,7 @@ from sciSR.errors import UnreadableError, UsageError
 
 FOREGROUND = 0.1
 """Of the range: where a plane is brighter, there is something to learn from."""
-_LEAST = 24
+LEAST_SIDE = 24
 """Pixels a side of a plane below which nothing is learned from it."""
 
 
@@ -43,7 +43,7 @@ class VolumeSlices:
 
     def __post_init__(self) -> None:
         _, x, y = self.slices.shape
-        if min(x, y) < _LEAST:
+        if min(x, y) < LEAST_SIDE:
             raise UsageError(f"slices of {x}x{y} pixels are too small to learn from")
         bright = self.slices > FOREGROUND
         self._where = np.argwhere(bright[:, ::4, ::4]) * [1, 4, 4]

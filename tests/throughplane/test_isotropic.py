@@ -240,6 +240,42 @@ def test_thickness_and_spacing_are_two_things(thickness, words):
     assert plan.output.slice_thickness == (None if thickness is None else pytest.approx(1.0))
 
 
+def test_small_slices_get_the_network_as_it_is_and_say_so(weights):
+    data = np.random.default_rng(6).normal(100, 10, (20, 22, 6))
+    plan = plan_isotropic(stack(data, (1, 1, 4)), model=weights)
+    assert plan.method.steps == 0
+    assert any("too small to learn from" in message for message in plan.messages)
+    with pytest.raises(UsageError, match="too small"):
+        plan_isotropic(stack(data, (1, 1, 4)), model="scratch")
+
+
+def test_probabilities_stay_probabilities():
+    rng = np.random.default_rng(7)
+    data = thick((texture() > 0.4).astype(float), SliceSampling(12, 48))
+    image = stack(data.astype(np.float32), (1, 1, 4), kind="probability")
+    out = isotropic(image)
+    values = np.asarray(out.data)
+    assert values.min() >= 0
+    assert values.max() <= 1
+    assert out.provenance.steps[-1]["agreement"]["max_relative_to_range"] < 0.05
+    assert (
+        np.asarray(
+            isotropic(image.replace(data=np.clip(data + rng.normal(0, 0.1, data.shape), 0, 1))).data
+        ).max()
+        <= 1
+    )
+
+
+def test_complex_voxels_agree_in_both_parts():
+    rng = np.random.default_rng(8)
+    data = (rng.normal(size=(20, 22, 6)) + 1j * rng.normal(size=(20, 22, 6))).astype(np.complex64)
+    out = np.asarray(isotropic(stack(data, (1, 1, 3))).data)
+    operator = SliceSampling(6, 18)
+    for part in (np.real, np.imag):
+        again = operator.apply(torch.from_numpy(part(out).astype(np.float64)), 2).numpy()
+        np.testing.assert_allclose(again, part(data), atol=2e-6)
+
+
 def test_two_slices_are_enough(weights):
     data = np.random.default_rng(4).normal(100, 10, (24, 24, 2))
     out = isotropic(stack(data, (1, 1, 4)), model=weights, self_training="0")
