@@ -91,6 +91,8 @@ class Adapter(Protocol):
     ``previews : bool``
         Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
         frames where it holds nothing else.
+    ``writes_folders : bool``
+        Whether the result of a single file may also be a folder (a series of DICOM files): ``-o out/`` then is one.
     ``subject(image) -> str | None``
         A name that all images of one patient or one object in the sky have in common, as the header tells; None if it
         does not. A patient's identifier only as its hash. It keeps training and held-out files apart.

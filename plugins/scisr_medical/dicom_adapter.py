@@ -25,6 +25,7 @@ class DicomAdapter:
 
     name = "dicom"
     suffixes = (".dcm",)
+    writes_folders = True
     reads_volumes = True
     options = (
         Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),

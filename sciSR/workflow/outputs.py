@@ -195,6 +195,8 @@ def check_format(adapter: Adapter, path: Path, target: Path, default: Path) -> N
             )
     makes_folder = not any(default.name.lower().endswith(suffix) for suffix in adapter.suffixes)
     if not makes_folder:
+        if getattr(adapter, "writes_folders", False) and (target.is_dir() or not target.suffix):
+            return
         if target.is_dir():
             raise UsageError("is a folder", where=target, remedy="use --out-dir for a folder of outputs")
         raise UsageError(f"not a {adapter.name} file name", where=target, remedy=f"give a name in {own}")
