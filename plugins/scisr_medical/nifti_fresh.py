@@ -18,6 +18,7 @@ from scisr_medical.nifti_header import LARGEST_NIFTI1, Layout
 from scisr_medical.nifti_intent import INTENT_LABEL
 
 _NAME_BYTES = 15  # of 16, the last one 0
+_NAME_BYTES = 15  # of 16, the last one 0
 _SCANNER, _ALIGNED = 1, 2  # nifti1.h: coordinates of the scanner; of some other image
 
 
@@ -126,4 +127,6 @@ def fresh_header(image: Image, layout: Layout) -> FreshHeader:
     header["scl_slope"], header["scl_inter"] = 1, 0
     if image.kind == "labels":
         header["intent_code"] = INTENT_LABEL
+    if image.metadata is None:  # what a map made here shows: "std deviation"
+        header["intent_name"] = image.part.encode("ascii", "replace")[:_NAME_BYTES]
     return FreshHeader(_raw(header, layout), order)

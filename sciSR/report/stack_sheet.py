@@ -144,7 +144,8 @@ def draw(sheet: StackSheet) -> Any:
         axes[0, column].set_title(name, fontsize=10)
         for row, (points, _) in enumerate(planes):
             drawn = _panel(axes[row, column], volume.at(points), how)
-            _sides(axes[row, column], _VIEWS[row], first=column == 0)
+            if volume is not sheet.deviation:  # bright all over
+                _sides(axes[row, column], _VIEWS[row], first=column == 0)
     figure.colorbar(drawn, ax=list(axes[:, 2]), shrink=0.6, label=sheet.unit or None)
     _draw_weights(figure.add_subplot(grid[3, :]), sheet)
     figure.suptitle(f"{sheet.title}\n{NOTICE}", fontsize=10)
