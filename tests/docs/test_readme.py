@@ -47,7 +47,8 @@ def test_every_option_of_upscale_is_described() -> None:
 def test_every_option_of_fuse_is_described_and_every_described_one_exists() -> None:
     from sciSR.cli.fuse import command
 
-    text = (ROOT / "docs" / "fuse.md").read_text(encoding="utf-8")
+    pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("fuse.md", "stacks.md")]
+    text = "\n".join(pages)
     own = [p for p in command.params if not getattr(p, "group", "").startswith("Options")]
     flags = [name for parameter in own for name in parameter.opts if name.startswith("--")]
     assert [f for f in flags if f"`{f}`" not in text and f not in ("--quiet", "--verbose")] == []
