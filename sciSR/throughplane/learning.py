@@ -126,8 +126,7 @@ def fit(
         rng = np.random.default_rng([schedule.seed, step])
         set_rate(optimizer, schedule.rate(step))
         operator = task.draw(rng, min(planes.side))
-        columns = min(min(planes.side), max(32, _PIXELS // operator.coarse // 8 * 8))
-        sharp = planes.draw(rng, schedule.batch, operator.fine, columns)
+        sharp = planes.draw(rng, schedule.batch, operator.fine, columns_of(operator, min(planes.side)))
         sharp = varied(sharp, rng) if schedule.vary else sharp
         loss = step_loss(network, torch.from_numpy(sharp)[:, None].to(device), operator, schedule.bf16)
         optimizer.zero_grad(set_to_none=True)
@@ -143,9 +142,18 @@ def step_loss(network: nn.Module, sharp: Tensor, operator: SliceSampling, bf16: 
     """Mean absolute error of what the network makes of thick slices, away from the patch's ends."""
     thick = operator.apply(sharp, 2)
     thin = reproduce(thick, operator, 2) + propose(network, thick, operator, bf16=bf16)
-    cut = min(round(operator.fine / operator.coarse), operator.fine // 4)
-    side = min(_MARGIN, sharp.shape[3] // 4)
+    cut, side = rim(operator.coarse, operator.fine, sharp.shape[3])
     return (thin - sharp)[:, :, cut : operator.fine - cut, side : sharp.shape[3] - side].abs().mean()
+
+
+def columns_of(operator: SliceSampling, side: int) -> int:
+    """Columns of a patch, at most `side`: the fewer thick slices, the more."""
+    return min(side, max(32, _PIXELS // operator.coarse // 8 * 8))
+
+
+def rim(coarse: int, fine: int, columns: int) -> tuple[int, int]:
+    """Thin slices and columns at each end of a patch that do not count."""
+    return min(round(fine / coarse), fine // 4), min(_MARGIN, columns // 4)
 
 
 def varied(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:

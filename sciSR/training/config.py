@@ -13,7 +13,8 @@ from typing import Any, Literal
 Range = float | tuple[float, float]
 """A number, or the two ends between which it is drawn for each patch."""
 
-Kind = Literal["kspace", "gaussian", "detector", "bicubic"]
+Kind = Literal["kspace", "gaussian", "detector", "bicubic", "slice_profile"]
+Profile = Literal["gaussian", "rect", "sinc"]
 Domain = Literal["mr", "astronomy", "natural"]
 Normalisation = Literal["range", "sky", "unit"]
 STRICT = {"extra": "forbid"}
@@ -59,7 +60,8 @@ class ForwardConfig:
     kind : str or tuple of str
         "kspace" (central crop of the spectrum, magnitude), "gaussian" (Gaussian PSF sampled at coarse centres),
         "detector" (optical PSF, pixel integration, noise), "bicubic" (MATLAB's imresize). Several: one is drawn for
-        each patch (for networks that have it as a condition).
+        each patch (for networks that have it as a condition). "slice_profile": slices are made thick across, by an
+        operator drawn anew for each step (`sciSR.training.thick_slices`); within them nothing changes.
     psf : tuple of {"gaussian", "moffat", "airy"}
         Families of the optical PSF that "detector" draws from, applied to real images on top of their own.
     fwhm : Range, optional
@@ -77,6 +79,12 @@ class ForwardConfig:
         added.
     hot_pixels : Range
         Share of hot and dead pixels in the input.
+    ratio : Range
+        "slice_profile": thin slices for each thick one, log-uniform.
+    thickness : Range
+        "slice_profile": full width at half maximum of the profile over the spacing of the thick slices.
+    profiles : tuple of {"gaussian", "rect", "sinc"}
+        "slice_profile": drawn from; one that stands there twice comes twice as often.
     """
 
     __pydantic_config__ = STRICT
@@ -91,11 +99,19 @@ class ForwardConfig:
     noise: Literal["none", "gaussian", "poisson", "rician"] = "none"
     snr: Range = (20.0, 200.0)
     hot_pixels: Range = 0.0
+    ratio: Range = (1.7, 8.5)
+    thickness: Range = (0.6, 1.4)
+    profiles: tuple[Profile, ...] = ("gaussian", "gaussian", "gaussian", "rect", "sinc")
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """All kinds that are drawn from."""
         return (self.kind,) if isinstance(self.kind, str) else self.kind
+
+    @property
+    def across(self) -> bool:
+        """Whether slices are made thick; the other kinds act within them."""
+        return "slice_profile" in self.kinds
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ BOUNDS = {
     "forward.apodisation": "[0, 1]",
     "forward.snr": "(0, inf)",
     "forward.hot_pixels": "[0, 1]",
+    "forward.ratio": "(1, inf)",
+    "forward.thickness": "(0, inf)",
     "data.validation_share": "(0, 1)",
     "data.patch": "[8, inf)",
     "data.patches": "[1, inf)",
@@ -76,6 +78,8 @@ Found = tuple[tuple[str | int, ...], Problem]
 def nonsense(config: TrainConfig) -> Iterator[Found]:
     """Every value that can't work, with its place."""
     for name, interval in BOUNDS.items():
+        if name == "model.scale" and config.forward.across:
+            continue
         value: Any = config
         for key in name.split("."):
             value = getattr(value, key, None)
@@ -85,6 +89,7 @@ def nonsense(config: TrainConfig) -> Iterator[Found]:
             yield tuple(name.split(".")), Problem(f"must be {_words(interval)}, not {shown}")
     yield from _ranges(config)
     yield from _model(config)
+    yield from _across(config)
     yield from _rest(config)
 
 
@@ -105,7 +110,11 @@ def _ranges(config: TrainConfig) -> Iterator[Found]:
     for part in ("forward", "augment"):
         section = getattr(config, part)
         for key, value in vars(section).items():
-            numbers = isinstance(value, tuple) and len(value) == 2 and key not in ("kind", "psf", "rescale")
+            numbers = (
+                isinstance(value, tuple)
+                and len(value) == 2
+                and key not in ("kind", "psf", "profiles", "rescale")
+            )
             if numbers and value[0] > value[1]:
                 yield (
                     (part, key),
@@ -146,6 +155,39 @@ def _model(config: TrainConfig) -> Iterator[Found]:
         elif key not in known and not anything:
             remedy = closest(key, known) if known else "it takes none"
             yield ("model", "arguments", key), Problem(f"{model.architecture} has no such argument", remedy)
+
+
+def _across(config: TrainConfig) -> Iterator[Found]:
+    """A network across the slices: what is of use within them only excludes it."""
+    forward, model = config.forward, config.model
+    if forward.across != (model.architecture == "ThroughPlane"):
+        yield (
+            ("forward", "kind"),
+            Problem(
+                "'slice_profile' is what ThroughPlane undoes, and no other network", "set both, or neither"
+            ),
+        )
+    if not forward.across:
+        return
+    for place, wrong, text in (
+        (("forward", "kind"), len(forward.kinds) > 1, "'slice_profile' can't be mixed with others"),
+        (("forward", "profiles"), not forward.profiles, "must have one profile at least"),
+        (("model", "scale"), model.scale != 1, f"must be 1 across the slices, not {model.scale}"),
+        (
+            ("model", "scales"),
+            bool(model.scales),
+            "must be empty across the slices: any ratio is one network's",
+        ),
+        (("model", "conditions"), bool(model.conditions), "must be empty: ThroughPlane is told all there is"),
+        (
+            ("consistency",),
+            config.consistency != "none",
+            "must be none: ThroughPlane's output agrees as it is",
+        ),
+        (("normalisation",), config.normalisation == "sky", "must be linear: slices are means of tissue"),
+    ):
+        if wrong:
+            yield place, Problem(text)
 
 
 def _rest(config: TrainConfig) -> Iterator[Found]:

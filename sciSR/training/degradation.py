@@ -31,7 +31,8 @@ class Degradation:
 
     Parameters
     ----------
-    kind : {"kspace", "gaussian", "detector", "bicubic"}
+    kind : {"kspace", "gaussian", "detector", "bicubic", "slice_profile"}
+        The last one does nothing within a slice: slices are made thick when a patch is visited.
     scale : int
         Fine pixels for each coarse pixel and axis.
     fwhm : float
@@ -65,10 +66,10 @@ class Degradation:
     hot_pixels: float = 0.0
 
     def __post_init__(self) -> None:
-        known = ("kspace", "gaussian", "detector", "bicubic")
+        known = ("kspace", "gaussian", "detector", "bicubic", "slice_profile")
         if self.kind not in known:
             raise UsageError(f"no forward model is called {self.kind!r}", remedy=f"use {', '.join(known)}")
-        if self.scale < 1:
+        if self.scale < 1 or (self.kind == "slice_profile" and self.scale != 1):
             raise UsageError(f"a forward model with a scale of {self.scale}", remedy="give a whole number")
         for what, value, least, most in (
             ("an apodisation", self.apodisation, 0, 1),
@@ -125,6 +126,8 @@ class Degradation:
             return Chain((self._blur(), BlockMean((self.scale, self.scale))))
         if self.kind == "bicubic":
             return BicubicDecimation(self.scale)
+        if self.kind == "slice_profile":
+            return BlockMean((1, 1))
         acquired = (KSpaceCrop(self.scale), Apodisation(self.apodisation))
         return Chain(
             (*acquired, PartialFourier(self.partial_fourier)) if self.partial_fourier < 1 else acquired
@@ -142,6 +145,7 @@ class Degradation:
                 *(("ellipticity", "angle") if self.psf else ()),
             ),
             "bicubic": (),
+            "slice_profile": (),
         }[self.kind]
         noise = ("noise", "snr") if self.noise != "none" else ("noise",)
         values = dataclasses.asdict(self)

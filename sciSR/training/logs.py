@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
 from sciSR.files import atomic_output
@@ -135,14 +136,17 @@ def draw_samples(path: Path, coarse: Tensor, output: Tensor, truth: Tensor) -> N
     Parameters
     ----------
     path : Path
-    coarse, output, truth : Tensor, float32 ``[N, 1, h, w]``, ``[N, 1, s h, s w]`` twice
+    coarse, output, truth : Tensor, float32 ``[N, 1, h, w]``, ``[N, 1, H, W]`` twice
     """
     try:
         from matplotlib.image import imsave
     except ImportError:
         return
-    scale = truth.shape[-1] // coarse.shape[-1]
-    nearest = coarse.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    nearest = coarse
+    for axis in (-2, -1):
+        fine, count = truth.shape[axis], coarse.shape[axis]
+        at = torch.arange(fine, device=coarse.device) * count // fine
+        nearest = nearest.index_select(axis, at)
     rows = []
     for x, y, t in zip(*(_images(tensor) for tensor in (nearest, output, truth)), strict=True):
         low, high = np.quantile(t, (0.005, 0.995))

@@ -302,6 +302,10 @@ def reduced(truth: Tensor, factor: int, normalisation: str) -> Tensor:
 
 def build(config: TrainConfig, halo: int, device: torch.device | str) -> Loss:
     """The loss of a run, see `Loss`."""
+    if config.forward.across:
+        from sciSR.training.slice_loss import SliceLoss
+
+        return SliceLoss(config, halo, device)
     return Loss(config, halo, device)
 
 

@@ -12,6 +12,7 @@ from sciSR.errors import UsageError
 from sciSR.models.files import at_scale, build, load_model
 from sciSR.models.spec import ModelSpec, receptive_field
 from sciSR.training.config import TrainConfig
+from sciSR.training.thick_slices import thin
 
 
 class Networks(nn.Module):
@@ -43,8 +44,10 @@ class Networks(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, scale: int, levels: bool = False) -> Any:
         """Fine images ``[B, 1, s h, s w]`` of coarse ones ``[B, 1, h, w]``; a list from coarse to fine of a network
-        with `levels` if these are wanted."""
+        with `levels` if these are wanted. Scale 1: thin slices of thick ones."""
         network = self.main if scale == self.scale else self.others[str(scale)]
+        if scale == 1:
+            return thin(network, x, condition)
         if levels and hasattr(network, "levels"):
             return network.levels(x)
         return network(x, condition) if self.conditions else network(x)

@@ -114,7 +114,8 @@ def observe_file(
     change = _Change(
         variant if config.domain == "astronomy" else Variant(),
         float(generator.choice(np.array(config.augment.rescale, np.float64))),
-        _between(config.augment.gamma, generator),
+        # where patches are degraded at each visit, so is the contrast changed there
+        1.0 if config.forward.across else _between(config.augment.gamma, generator),
     )
     least = math.ceil(change.reduction * scale * patch)
     picked = planes.pick(generator, least)

@@ -5,7 +5,7 @@ Arrays (``S`` is ``train_x2``, ``validation_x2``, ... for each scale):
 ===============  =======  =====================================================================================
 ``about``        text     JSON: version, configuration, files with their SHA-256 and group, counts, scales
 ``S_input``      any      ``[M, P, P]``, noise-free; float16, or whole numbers (uint8, int16) that ``S_levels`` explains
-``S_truth``      as that  ``[M, s P, s P]``
+``S_truth``      as that  ``[M, s P, s P]``; missing where it is the input (slices are made thick at each visit)
 ``S_levels``     float32  ``[M, 2]``, with whole numbers only: ``value = levels[0] * number + levels[1]``
 ``S_noise``      float32  ``[M, 3]``, see `sciSR.training.pair.Pair`
 ``S_condition``  float32  ``[M, C]``
@@ -113,7 +113,8 @@ class PatchFile:
         levels = self._arrays.get(f"{name}_levels")
         images = []
         for key in ("input", "truth"):
-            values = self._arrays[f"{name}_{key}"][at].float()[:, None]
+            stored = key if f"{name}_{key}" in self._arrays else "input"
+            values = self._arrays[f"{name}_{stored}"][at].float()[:, None]
             if levels is not None:
                 gain, offset = (value[:, None, None, None] for value in levels[at].unbind(1))
                 values = gain * values + offset
@@ -128,9 +129,12 @@ def _shuffled(seed: int, scale: int, epoch: int, count: int) -> NDArray[np.int64
 
 
 def with_noise(batch: Batch, config: TrainConfig) -> Batch:
-    """Validation pairs with noise that is the same in every run."""
+    """Validation pairs with noise (and, across the slices, an operator) that is the same in every run."""
+    from sciSR.training.thick_slices import typical
     from sciSR.training.visit_noise import add_noise
 
+    if config.forward.across:
+        batch = typical(batch, config.forward)
     forward, generator = config.forward, torch.Generator().manual_seed(20_240_229)
     return add_noise(
         batch, forward.noise, generator, config.normalisation, config.model.conditions, forward.hot_pixels

@@ -128,6 +128,8 @@ def _fill(
     }
     if stored.kind != "f":
         made["levels"] = np.zeros((count, 2), np.float32)
+    if config.forward.across:
+        del made["truth"]  # which is the input
     arrays.update({f"{name}_{key}": value for key, value in made.items()})
     order = sorted(
         range(-(-count // VISITS)),
@@ -143,8 +145,8 @@ def _fill(
     ):
         for k, pairs in zip(run, found, strict=True):
             for visit, pair in enumerate(pairs):
-                for key, value in pair.items():
-                    made[key][k * VISITS + visit] = value
+                for key in made:
+                    made[key][k * VISITS + visit] = pair[key]
         yield sum(len(pairs) for pairs in found)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sciSR.models.espcn import FixedInterpolation
 from sciSR.training.losses import Loss
 from sciSR.training.pair import Batch
+from sciSR.training.thick_slices import reproduction, thin
 
 
 @torch.no_grad()
@@ -32,7 +33,8 @@ def validate(network: nn.Module, data: Batch, loss: Loss, size: int) -> dict[str
     -------
     dict of float
         ``loss``; ``psnr``, the mean over patches of ``-10 log10(mean squared error)`` in dB, in normalised units, over
-        what the loss judges, after its consistency step; and ``psnr_interpolation``, the same of Lanczos interpolation.
+        what the loss judges, after its consistency step; and ``psnr_interpolation``, the same of Lanczos interpolation (across
+        slices: of the smoothest slices that agree).
     """
     sums = {"loss": 0.0, "psnr": 0.0, "psnr_interpolation": 0.0}
     for batch in chunks(data, size):
@@ -46,13 +48,17 @@ def validate(network: nn.Module, data: Batch, loss: Loss, size: int) -> dict[str
 
 def predict(network: nn.Module, batch: Batch) -> Tensor | list[Tensor]:
     """What a bare network makes of a batch: all levels if it has several."""
+    if scale_of(batch) == 1:
+        return thin(network, batch.input, batch.condition)
     if hasattr(network, "levels"):
         return network.levels(batch.input)
     return network(batch.input, batch.condition) if batch.condition.shape[1] else network(batch.input)
 
 
 def interpolate(batch: Batch) -> Tensor:
-    """Lanczos interpolation of the inputs."""
+    """Lanczos interpolation of the inputs; across slices the smoothest that agree with them."""
+    if scale_of(batch) == 1:
+        return reproduction(batch.input, batch.condition)
     return FixedInterpolation(scale_of(batch)).to(batch.input.device)(batch.input)
 
 
@@ -63,7 +69,7 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def scale_of(batch: Batch) -> int:
-    """Fine pixels for each coarse pixel."""
+    """Fine pixels for each coarse pixel; 1 for thick slices, whose columns are as fine as the truth's."""
     return batch.truth.shape[-1] // batch.input.shape[-1]
 
 

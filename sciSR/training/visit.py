@@ -1,12 +1,15 @@
-"""One visit of a batch: augmented, then degraded by noise that is drawn anew; a function of (seed, step)."""
+"""One visit of a batch: augmented, then degraded by what is drawn anew (noise, slice profile): a function of (seed,
+step)."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from sciSR.training.augment import augment
 from sciSR.training.config import TrainConfig
 from sciSR.training.pair import Batch
+from sciSR.training.thick_slices import other_contrast, thicken
 from sciSR.training.visit_noise import add_noise
 
 
@@ -31,7 +34,11 @@ def visit(batch: Batch, config: TrainConfig, step: int) -> Batch:
     """
     generator = torch.Generator().manual_seed(step_seed(config.training.seed, step))
     forward, normalisation = config.forward, config.normalisation
+    if forward.across:
+        batch = other_contrast(batch, config.augment.gamma, generator)
     batch = augment(batch, config.augment, generator, normalisation)
+    if forward.across:
+        batch = thicken(batch, forward, np.random.default_rng([config.training.seed, step]))
     return add_noise(
         batch, forward.noise, generator, normalisation, config.model.conditions, forward.hot_pixels
     )

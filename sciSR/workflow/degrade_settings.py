@@ -24,6 +24,7 @@ SHAPE = {
     "gaussian": ("fwhm",),
     "detector": ("psf", "fwhm", "beta", "obscuration", "ellipticity"),
     "bicubic": (),
+    "slice_profile": ("ratio", "thickness", "profiles"),
 }
 """Which keys mean something to which kind."""
 # What a training configuration needs beside the forward model, so that the same checks can be asked.
