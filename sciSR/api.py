@@ -251,7 +251,7 @@ def fuse_volumes(
     slice_profile : {"gaussian", "rect", "sinc"}, path, or pair of sequences
         Shape of the slices; a file or a pair holds distances in mm and weights.
     spacing : float, optional
-        Voxel size of the result, mm; the finest in-plane spacing of the first stack by default.
+        Voxel size of the result, mm; the finest in-plane spacing of all stacks by default.
     **settings
         ``register``, ``slice_motion`` (bool), ``prior``, ``seed``, ``device``, ``progress``; see
         :func:`sciSR.stacks.fuse_stacks`.

@@ -47,7 +47,7 @@ OPTIONS = [
         group=_GROUP,
         type=float,
         metavar="MM",
-        help="Voxel size of the result; the finest in-plane spacing of the first stack by default.",
+        help="Voxel size of the result; the finest in-plane spacing of all stacks by default.",
     ),
     GroupedOption(
         ["--mask"],
