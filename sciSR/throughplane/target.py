@@ -15,8 +15,12 @@ from sciSR.image import Image
 MILLIMETRES = {"mm": 1.0, "m": 1e3, "um": 1e-3}
 SAME = 0.02
 """Spacings that differ by less than this, relatively, are equal: in-plane pixels are then left alone."""
+SHEAR = 0.01
+"""Sideways step from slice to slice at most, in units of their distance (0.6 degrees): more is a tilt."""
 MOST = 64
 """Thin slices for each thick one at most."""
+THICKEST = 8
+"""Slice thickness over spacing at most: beyond it, a header is wrong rather than slices overlapping."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def target_of(image: Image, spacing: float | None = None) -> Target:
             where=image.where,
             remedy="leave --isotropic out to upscale in the plane",
         )
+    _check_no_shear(image, (first, second, axis))
     wish = min(before[:2]) if spacing is None else float(spacing)
     if not (math.isfinite(wish) and wish > 0):
         raise UsageError(f"a spacing of {wish:g} mm", remedy="give a length above 0, in mm")
@@ -91,6 +96,21 @@ def target_of(image: Image, spacing: float | None = None) -> Target:
     _check(image, before, wish, factors)
     after = tuple(each / float(f) for each, f in zip(before, factors, strict=True))
     return Target(factors[:2], factors[2], before, after)  # type: ignore[arg-type]
+
+
+def _check_no_shear(image: Image, axes: tuple[int, int, int]) -> None:
+    """Slices must follow each other along their normal, where their profile lies; a gantry tilt shears them."""
+    columns = image.grid.affine[:3, :3].T  # type: ignore[attr-defined]
+    first, second, step = (columns[axis] / np.linalg.norm(columns[axis]) for axis in axes)
+    normal = np.cross(first, second)
+    sideways = np.linalg.norm(np.cross(step, normal / np.linalg.norm(normal)))
+    if sideways > SHEAR:
+        raise GeometryError(
+            f"its slices are sheared: each lies {np.degrees(np.arcsin(min(sideways, 1.0))):.2f} degrees off the line "
+            "along their normal",
+            where=image.where,
+            remedy="resample it to straight slices first (dcm2niix does so for CT), or leave --isotropic out",
+        )
 
 
 def _factor(size: int, spacing: float, wish: float) -> Fraction:
@@ -153,3 +173,24 @@ def relative_thickness(image: Image, spacing: float, thickness: float | None) ->
         return 1.0, f"slices of {told:.4g} mm, contiguous"
     gap = f"gaps of {spacing - told:.3g} mm" if relative < 1 else f"overlapping by {told - spacing:.3g} mm"
     return float(np.round(relative, 6)), f"slices of {told:.4g} mm, {spacing:.4g} mm apart: {gap}"
+
+
+def check_overlap(image: Image, thickness: float) -> None:
+    """Refuse a profile that is far wider than any acquisition's.
+
+    Parameters
+    ----------
+    image : Image
+    thickness : float
+        Over the spacing of slices.
+
+    Raises
+    ------
+    UsageError
+    """
+    if thickness > THICKEST:
+        raise UsageError(
+            f"slices {thickness:.4g} times as thick as they are apart",
+            where=image.where,
+            remedy="give their width with --slice-thickness MM",
+        )
