@@ -15,27 +15,44 @@ from sciSR.stacks.canvas import Canvas
 from sciSR.stacks.likelihood import StackLikelihood
 
 PRIORS = ("auto", "tikhonov", "huber", "none")
-EXPONENTS = (2.0, 4.5)
-"""Between which the power of bodies falls with frequency in three dimensions."""
-_FIRST = 3.0
+SLOPES = (2.0, 7.0)
+"""Between which exponents the power of a body falls with frequency in three dimensions, beyond what was measured."""
+_FIRST = 3.5
 _CORNER = 0.01
 """Cycles per millimetre below which power no longer rises."""
 _KNOWN = 0.8
 """Share of a frequency that the data alone determine, from which on its power is trusted."""
+_RINGS = 16
 _WEAK = 1e-2
 """Of the fitted prior, for ``none``."""
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """``level (k^2 + corner^2)^(-exponent/2)``: variance of a Fourier coefficient per voxel; k in cycles per mm."""
+    """Variance of a Fourier coefficient per voxel: straight lines between points, in logarithms.
 
-    level: float
-    exponent: float
+    Attributes
+    ----------
+    place : tuple of float
+        Frequencies, cycles per millimetre, ascending.
+    height : tuple of float
+        Power there.
+    """
+
+    place: tuple[float, ...]
+    height: tuple[float, ...]
 
     def power(self, canvas: Canvas) -> Tensor:
-        """On the canvas's half spectrum."""
-        return self.level * (canvas.radius() ** 2 + _CORNER**2) ** (-self.exponent / 2)
+        """On the canvas's half spectrum; beyond the last point it falls on along the same line."""
+        k = (canvas.radius() ** 2 + _CORNER**2).sqrt()
+        x, y = (np.log(np.array(v)) for v in (self.place, self.height))
+        slope = np.clip(np.diff(y)[-1] / np.diff(x)[-1], -SLOPES[1], -SLOPES[0])
+        far = x[-1] + 3.0
+        x, y = np.append(x, far), np.append(y, y[-1] + slope * 3.0)
+        if self.place[0] > _CORNER:
+            x, y = np.insert(x, 0, np.log(_CORNER)), np.insert(y, 0, y[0] + _FIRST * (x[0] - np.log(_CORNER)))
+        value = np.interp(np.log(k.cpu().numpy()), x, y)
+        return torch.from_numpy(np.exp(value).astype(np.float32)).to(canvas.device)
 
     def penalty(self, canvas: Canvas, strength: float = 1.0) -> Penalty:
         """The quadratic penalty of a Gaussian field of this power."""
@@ -43,21 +60,24 @@ class PowerLaw:
             self.power(canvas).rsqrt(), torch.tensor(strength, dtype=torch.float32, device=canvas.device)
         )
 
+    @property
+    def exponent(self) -> float:
+        """With which power falls over the upper half of what was measured."""
+        x, y = (np.log(np.array(v)) for v in (self.place, self.height))
+        upper = x >= 0.5 * (x[0] + x[-1])
+        return -float(np.polyfit(x[upper], y[upper], 1)[0]) if upper.sum() > 1 else _FIRST
+
     @classmethod
     def of_variance(cls, canvas: Canvas, variance: float, exponent: float = _FIRST) -> PowerLaw:
-        """With a given variance of voxels."""
-        shape = cls(1.0, exponent).power(canvas)
-        return cls(variance / float(shape.mean()), exponent)
+        """A plain power law with a given variance of voxels."""
+        place = (_CORNER, 1.0)
+        plain = cls(place, tuple(k**-exponent for k in place))
+        level = variance / float(plain.power(canvas).mean())
+        return cls(place, tuple(level * h for h in plain.height))
 
 
-def fitted(
-    likelihood: StackLikelihood,
-    volume: Tensor,
-    law: PowerLaw,
-    *,
-    exponent: bool = True,
-) -> PowerLaw:
-    """The power law of a volume's own spectrum, over the frequencies that the data determine.
+def fitted(likelihood: StackLikelihood, volume: Tensor, law: PowerLaw) -> PowerLaw:
+    """The power of a volume's own spectrum, over the frequencies that the data determine.
 
     Parameters
     ----------
@@ -65,43 +85,40 @@ def fitted(
     volume : Tensor
         Solved with `law`.
     law : PowerLaw
-    exponent : bool
-        False keeps the law's own.
+        Kept if too little is determined.
     """
     canvas = likelihood.canvas
     prior, data = 1 / law.power(canvas), likelihood.spectrum
     share = data / (data + prior)
-    # Where nothing was measured, the volume is empty: the power is that of the covered part.
-    covered = float((likelihood.weight > 0.2 * _typical(likelihood.weight)).float().mean())
-    size = float(np.prod(canvas.shape))
-    power = canvas.forward(volume).abs() ** 2 / size / max(covered, 1e-3)
-    # The solution's power is share^2 (S + 1/data): what noise adds is taken off.
+    window = _window(canvas)
+    mean = float((volume * window).sum() / window.sum())
+    power = canvas.forward((volume - mean) * window).abs() ** 2 / float((window**2).sum())
+    # A solution's power is share^2 (S + 1/data): what noise adds is taken off.
     power = power / share.clamp_min(1e-3) ** 2 - 1 / data.clamp_min(1e-30)
     k = canvas.radius()
-    nyquist = 0.5 / float(canvas.spacing.max())
-    edges = np.geomspace(0.06 * nyquist, 0.9 * nyquist, 13)
-    place, height, number = [], [], []
+    top = float(k.max())
+    edges = np.geomspace(1.5 / (min(canvas.inner) * float(canvas.spacing.max())), top, _RINGS + 1)
+    place, height = [], []
     for low, high in itertools.pairwise(edges):
-        ring = (k >= low) & (k < high) & (share > _KNOWN)
-        n = int(ring.sum())
-        if n < 20:
+        ring = (k >= low) & (k < high)
+        known = ring & (share > _KNOWN)
+        n = int(known.sum())
+        if n < 20 or n < 0.3 * int(ring.sum()):
             continue
-        mean = float(power[ring].mean())
-        if mean > 0:
-            place.append(np.log(float(k[ring].mean())))
-            height.append(np.log(mean))
-            number.append(1.0)
-    if len(place) < 3:
-        return law
-    slope = -float(np.polyfit(place, height, 1)[0]) if exponent else law.exponent
-    slope = float(np.clip(slope, *EXPONENTS))
-    level = float(np.exp(np.mean(np.array(height) + slope * np.array(place))))
-    return PowerLaw(level, slope)
+        average = float(power[known].mean())
+        if average <= 0:
+            break
+        place.append(float(k[known].mean()))
+        height.append(average)
+    return PowerLaw(tuple(place), tuple(height)) if len(place) >= 3 else law
 
 
-def _typical(weight: Tensor) -> float:
-    some = weight[weight > 0]
-    return float(some.mean()) if some.numel() else 0.0
+def _window(canvas: Canvas) -> Tensor:
+    """Falls to zero at the ends of the output: the field's end is no edge of the body."""
+    out = torch.zeros(canvas.shape, device=canvas.device)
+    a, b, c = (torch.hann_window(n + 2, periodic=False)[1:-1].to(canvas.device) for n in canvas.inner)
+    out[canvas.inside] = a[:, None, None] * b[:, None] * c
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from sciSR.stacks.gauss_newton import Slopes, largest, slice_steps, slopes, stac
 from sciSR.stacks.levels import coarser
 from sciSR.stacks.likelihood import StackLikelihood
 from sciSR.stacks.operator import StackOperator
-from sciSR.stacks.prior import PowerLaw
+from sciSR.stacks.prior import PowerLaw, fitted
 from sciSR.stacks.rigid import Rigid
 from sciSR.stacks.robust import misfits, trusted
 from sciSR.stacks.tracking import Track
@@ -33,7 +33,7 @@ EVIDENCE = 40.0
 """Fall of a slice's squared residual, in units of its variance, that a motion of its own needs."""
 SHARE = 0.1
 """And of all its squared residual: what the model does not explain is no noise, and has chance motions of its own."""
-_KNOWN = 0.2
+_KNOWN = 0.5
 _VARIANCE = 0.05
 """Of voxels, in squared units of the intensities' range: for the weak prior of the volumes compared with."""
 
@@ -59,12 +59,14 @@ class Level:
         self.law = PowerLaw.of_variance(self.canvas, _VARIANCE)
         self._operators: list[StackOperator | None] = [None] * len(tracks)
         self._volumes: dict[int, Tensor] = {}
+        self._known = False
         self.radius = 0.5 * float(np.linalg.norm(np.array(self.canvas.inner) * self.canvas.spacing))
 
     def begin_from(self, other: Level) -> None:
         """Take over another level's volumes to start from."""
         for index, volume in other._volumes.items():
             self._volumes[index] = other.canvas.resampled(volume, self.canvas)
+        self.law = other.law
 
     def operator(self, index: int) -> StackOperator:
         """With the stack's present motion."""
@@ -86,6 +88,9 @@ class Level:
             tolerance=3e-3,
         )
         self._volumes[index] = volume
+        if not self._known:
+            # From now on with the body's own spectrum: a volume of too much detail would make gains look small.
+            self.law, self._known = fitted(likelihood, volume, self.law), True
         some = likelihood.weight[likelihood.weight > 0]
         typical = float(some.mean()) if some.numel() else 1.0
         return self.canvas.forward(volume), likelihood.weight > _KNOWN * typical

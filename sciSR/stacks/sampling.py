@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,14 +133,20 @@ class _Device:
         rows = torch.arange(n, device=indices.device).repeat_interleave(64)
         flat, weight = indices.reshape(-1).long(), weights.reshape(-1)
         start = torch.arange(n + 1, device=indices.device) * 64
-        self.matrix = torch.sparse_csr_tensor(start, flat, weight, (n, columns))
+        self.matrix = _compressed(start, flat, weight, (n, columns))
         order = torch.argsort(flat, stable=True)
         starts = torch.zeros(columns + 1, dtype=torch.int64, device=indices.device)
         starts[1:] = torch.cumsum(torch.bincount(flat, minlength=columns), 0)
-        self.transposed = torch.sparse_csr_tensor(starts, rows[order], weight[order], (columns, n))
+        self.transposed = _compressed(starts, rows[order], weight[order], (columns, n))
 
     def apply(self, coefficients: Tensor) -> Tensor:
         return self.matrix @ coefficients
 
     def adjoint(self, values: Tensor) -> Tensor:
         return self.transposed @ values
+
+
+def _compressed(start: Tensor, index: Tensor, weight: Tensor, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # compressed rows are "in beta"
+        return torch.sparse_csr_tensor(start, index, weight, shape, check_invariants=False)
