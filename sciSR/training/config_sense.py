@@ -134,7 +134,8 @@ def _model(config: TrainConfig) -> Iterator[Found]:
                 ("model", "conditions"),
                 Problem(f"there is no {condition!r}", closest(condition, CONDITIONS)),
             )
-    if len(config.forward.kinds) > 1 and "kspace" not in model.conditions:
+    several = len(config.forward.kinds) > 1 and not config.forward.across
+    if several and "kspace" not in model.conditions:
         yield (
             ("forward", "kind"),
             Problem(

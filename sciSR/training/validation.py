@@ -33,8 +33,8 @@ def validate(network: nn.Module, data: Batch, loss: Loss, size: int) -> dict[str
     -------
     dict of float
         ``loss``; ``psnr``, the mean over patches of ``-10 log10(mean squared error)`` in dB, in normalised units, over
-        what the loss judges, after its consistency step; and ``psnr_interpolation``, the same of Lanczos interpolation (across
-        slices: of the smoothest slices that agree).
+        what the loss judges, after its consistency step; and ``psnr_interpolation``, the same of Lanczos interpolation
+        (across slices: of the smoothest ones that agree).
     """
     sums = {"loss": 0.0, "psnr": 0.0, "psnr_interpolation": 0.0}
     for batch in chunks(data, size):
