@@ -24,7 +24,7 @@ from scisr_medical.dicom_classic_header import classic_header
 from scisr_medical.dicom_encoding import Encoding, ds_string
 from scisr_medical.dicom_instance import CT_IMAGE, MR_IMAGE, Instance
 from scisr_medical.dicom_io import translate
-from scisr_medical.dicom_real_world import remapped
+from scisr_medical.dicom_real_world import labelled, remapped
 from scisr_medical.dicom_series import Stack
 
 CLASSIC_CLASS = {"MR": MR_IMAGE, "CT": CT_IMAGE}
@@ -114,10 +114,12 @@ def derive_instance(derivation: Derivation, at: tuple[int, ...], stored: np.ndar
         if not meaning_kept(source, derivation.encoding):
             for keyword in (k for k in rules.MEANING_OF_STORED_VALUES if k in dataset):
                 delattr(dataset, keyword)
-            if mappings := remapped(
-                dataset.pop("RealWorldValueMappingSequence", None), source, derivation.encoding
-            ):
-                dataset.RealWorldValueMappingSequence = mappings
+        mappings = dataset.pop("RealWorldValueMappingSequence", None)
+        mappings = mappings.value if mappings is not None else []
+        if not meaning_kept(source, derivation.encoding):
+            mappings = remapped(mappings, source, derivation.encoding)
+        if mappings:
+            dataset.RealWorldValueMappingSequence = labelled(mappings)
         rules.fill_required(dataset, source.modality)
         rules.normalise(dataset)
         _identity(dataset, derivation, source, at, number)

@@ -19,7 +19,7 @@ from scisr_medical.dicom_derive import Derivation, derivation_text, meaning_kept
 from scisr_medical.dicom_encoding import ds_string
 from scisr_medical.dicom_functional_groups import frame_groups
 from scisr_medical.dicom_instance import Instance
-from scisr_medical.dicom_real_world import remapped
+from scisr_medical.dicom_real_world import labelled, remapped
 
 FRAME_TYPES = {
     "MR": "MRImageFrameTypeSequence",
@@ -166,10 +166,10 @@ class Frames:
         for modifier in kept.get("MRModifierSequence", ()):
             normalise_modifier(modifier, text(header, "MRAcquisitionType"))
         mappings = list(carried.get("RealWorldValueMappingSequence") or [])
-        if not meaning_kept(source, derivation.encoding) or any(not m.get("LUTLabel") for m in mappings):
+        if not meaning_kept(source, derivation.encoding):
             mappings = remapped(mappings, source, derivation.encoding)
         if mappings:
-            kept["RealWorldValueMappingSequence"] = mappings
+            kept["RealWorldValueMappingSequence"] = labelled(mappings)
         name = FRAME_TYPES[source.modality]
         kept[name] = [frame_type(source, (carried.get(name) or [None])[0], header)]
         if "FrameAnatomySequence" not in kept:

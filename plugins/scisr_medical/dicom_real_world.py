@@ -37,8 +37,14 @@ def remapped(mappings: Any, source: Instance, encoding: Encoding) -> list[Any]:
             double = f"DoubleFloatRealWorldValue{keyword}ValueMapped"
             if double in item:
                 delattr(item, double)
-        for keyword in ("LUTLabel", "LUTExplanation"):  # type 1; some scanners leave them out
-            if not item.get(keyword):
-                setattr(item, keyword, "REAL WORLD VALUE")
         kept.append(item)
     return kept
+
+
+def labelled(mappings: Any) -> list[Any]:
+    """The items, with the label and the explanation that each must have (PS3.3 C.7.6.16.2.11) and scanners forget."""
+    for item in mappings or ():
+        for keyword in ("LUTLabel", "LUTExplanation"):
+            if not item.get(keyword):
+                setattr(item, keyword, "UNSPECIFIED")
+    return list(mappings or ())
