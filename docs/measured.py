@@ -29,7 +29,8 @@ def section(every: bool = False) -> str:
 
 
 def _is_default(spec: Any, default: Any) -> bool:
-    return spec.architecture == default(spec.domain, spec.scale)
+    across = spec.forward_model == "slice_profile"  # there is one
+    return across or spec.architecture == default(spec.domain, spec.scale)
 
 
 def _line(card: dict[str, Any], name: str, table: dict[str, Any]) -> str:

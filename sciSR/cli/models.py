@@ -150,6 +150,8 @@ def _print_list(models: list[dict[str, Any]]) -> None:
     names, kinds = (max(len(model[key]) for model in models) for key in ("name", "kind"))
     for model in models:
         scale = "x" + "/".join(map(str, model["scales"])) if "scales" in model else "any scale"
+        if model["forward_model"] == "slice_profile":
+            scale = "across"
         undoes = f"undoes {model['forward_model']}" if model["forward_model"] else ""
         notes = ["yours"] if model["yours"] else []
         notes += ["invents texture: not for measurement"] if model["adversarial"] else []

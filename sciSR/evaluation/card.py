@@ -29,6 +29,7 @@ from sciSR.models.spec import ModelSpec
 from sciSR.provenance import file_sha256
 
 SHOWN = {
+    "mr-through-plane": ("psnr", "ssim"),
     "mr": ("psnr", "ssim", "nrmse", "bias"),
     "astro-simulated": ("psnr", "ssim", "nrmse", "bias", "scatter"),
     "astro-real": ("psnr", "ssim", "nrmse", "bias", "scatter"),
@@ -106,7 +107,7 @@ def complete(
         "scale": spec.scale,
         "forward_model": {"name": spec.forward_model, "description": prose.forward(spec, forward)},
         "normalisation": prose.NORMALISATION[spec.normalisation],
-        "consistency": {"default": spec.consistency, "what": prose.CONSISTENCY[spec.consistency]},
+        "consistency": {"default": spec.consistency, "what": prose.consistency(spec)},
         "summary": card.get("summary") if prose.is_written(card.get("summary")) else prose.summary(spec),
         "limits": prose.limits(spec, card.get("limits", []), tables),
         "data": {**card.get("data", {}), "files": _files(card, data, shipped=shipped)},

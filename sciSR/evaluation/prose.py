@@ -23,6 +23,10 @@ CONSISTENCY = {
     "blockmean": "The mean over each input pixel is set to the measured value, x + A+(y - A x): flux is kept exactly.",
     "none": "None: the result is the network's own.",
 }
+_CONSISTENCY_ACROSS = (
+    "None within the slices. Across them: the smoothest slices that agree with the measured ones, and of the network's "
+    "detail what the profile can't see, (1 - A+ A) d; then the nearest volume whose thick slices are the measured ones."
+)
 _OF_FORWARD = {
     "kspace": (
         "Central crop of the 2-D spectrum by {scale} in both in-plane axes, edge-aligned (half-pixel phase ramp), then "
@@ -34,6 +38,10 @@ _OF_FORWARD = {
     ),
     "detector": "Mean over {scale} x {scale} fine pixels: what a detector's larger pixel would have counted",
     "bicubic": "Bicubic reduction by {scale} as MATLAB's imresize does it (antialiased, a = -0.5)",
+    "slice_profile": (
+        "Thick slices of {ratio} thin ones each, seen through a profile ({profiles}) whose full width at half maximum "
+        "is {thickness} of their spacing"
+    ),
 }
 _SUBJECT = {"mr": "MR magnitude images", "astronomy": "images of the sky", "natural": "photographs"}
 _UNDOES = {
@@ -41,6 +49,7 @@ _UNDOES = {
     "gaussian": "whose voxels have a Gaussian profile",
     "detector": "on a detector's pixels",
     "bicubic": "that were reduced",
+    "slice_profile": "with thick slices",
 }
 _PLACEHOLDERS = ("(say", "Not evaluated yet")
 
@@ -52,6 +61,10 @@ def is_written(text: object) -> bool:
 
 def summary(spec: ModelSpec) -> str:
     """One sentence on what a network is for."""
+    if spec.forward_model == "slice_profile":
+        return (
+            f"{spec.architecture} for thin slices from thick ones, at any ratio, of {_SUBJECT[spec.domain]}."
+        )
     factors = " and ".join(f"x{factor}" for factor in spec.factors)
     forwards = " or ".join(_UNDOES[forward] for forward in spec.forward_models)
     told = f", told {', '.join(spec.conditions)}" if spec.conditions else ""
@@ -66,7 +79,11 @@ def forward(spec: ModelSpec, settings: Mapping[str, Any]) -> str:
     width = _range(settings.get("fwhm"), "1")
     text = "; or ".join(
         _OF_FORWARD[each].format(
-            scale="/".join(map(str, spec.factors)), fwhm=width if each == "gaussian" else ""
+            scale="/".join(map(str, spec.factors)),
+            fwhm=width if each == "gaussian" else "",
+            ratio=_range(settings.get("ratio"), "any number of"),
+            thickness=_range(settings.get("thickness"), "any share"),
+            profiles=", ".join(dict.fromkeys(settings.get("profiles", ["any"]))),
         )
         for each in spec.forward_models
     )
@@ -84,6 +101,11 @@ def forward(spec: ModelSpec, settings: Mapping[str, Any]) -> str:
     noise = settings.get("noise", "none")
     extras.append("no noise added" if noise == "none" else _noise(noise, settings))
     return f"{text}; {'; '.join(extras)}."
+
+
+def consistency(spec: ModelSpec) -> str:
+    """What the engine does after the network."""
+    return _CONSISTENCY_ACROSS if spec.forward_model == "slice_profile" else CONSISTENCY[spec.consistency]
 
 
 def _noise(kind: str, settings: Mapping[str, Any]) -> str:
@@ -119,7 +141,9 @@ def _by_kind(spec: ModelSpec, written: list[str]) -> list[str]:
         "Detail beyond what was measured is an estimate from training images, not a measurement: small features can be "
         "missed or altered."
     )
-    if spec.domain == "mr":
+    if spec.forward_model == "slice_profile":
+        out.append("Supposes parallel slices that are all in place: movement between them is not corrected.")
+    elif spec.domain == "mr":
         out.append("In-plane only; slices are treated one by one; magnitude images.")
     if not spec.conditions:
         out.append(
