@@ -65,9 +65,16 @@ class SliceSampling:
     def inverse(self) -> Tensor:
         """Least-norm inverse ``[fine, coarse]``, float64: ``matrix @ inverse`` is the identity, as well as it can be.
 
-        Singular values below 1e-3 of the largest are left alone: slices that overlap by far leave nothing to divide by.
+        Singular values below 0.03 of the largest are left alone: slices that overlap by more than twice their spacing
+        leave hardly anything to divide by, and noise would be all there is.
         """
         return _inverse(self)
+
+    @property
+    def exact(self) -> bool:
+        """Whether any thick slices can be reproduced, to rounding."""
+        rest = self.matrix @ self.inverse - torch.eye(self.coarse, dtype=torch.float64)
+        return float(rest.abs().max()) < 1e-9
 
     @property
     def smoothest(self) -> Tensor:
@@ -102,8 +109,11 @@ def along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _matrix(operator: SliceSampling) -> Tensor:
-    coarse, fine, width = operator.coarse, operator.fine, operator.thickness
+    coarse, fine = operator.coarse, operator.fine
     ratio = coarse / fine  # width of a thin slice, in spacings
+    width = max(
+        operator.thickness, 4 * ratio / _POINTS
+    )  # narrower ones lie between the points, all the same slice
     reach = _reach(operator.profile) * width + ratio
     before = max(1, math.ceil(reach * fine / coarse))
     column = torch.arange(-before, fine + before)
@@ -120,7 +130,10 @@ def _matrix(operator: SliceSampling) -> Tensor:
     at = torch.remainder(column, period)
     at = torch.where(at < fine, at, period - 1 - at)
     matrix = torch.zeros(coarse, fine, dtype=torch.float64).index_add_(1, at, weight)
-    return matrix / matrix.sum(1, keepdim=True)
+    total = matrix.sum(1, keepdim=True)
+    if not bool((total > 1e-6 * matrix.abs().sum(1, keepdim=True)).all()):
+        raise UsageError("a slice profile whose weights add up to nothing", remedy="give one of positive sum")
+    return matrix / total
 
 
 _POINTS = 32
@@ -137,7 +150,7 @@ def _inverse(operator: SliceSampling) -> Tensor:
     return torch.linalg.pinv(_matrix(operator), rtol=_RTOL)
 
 
-_RTOL = 1e-3
+_RTOL = 0.03
 
 
 @functools.lru_cache(maxsize=32)

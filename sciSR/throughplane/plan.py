@@ -22,7 +22,14 @@ from sciSR.inference.upscaling import Progress, Promise, Put
 from sciSR.throughplane.apply import VIEWS
 from sciSR.throughplane.method import Method, choose_method
 from sciSR.throughplane.profile import resolve_profile
-from sciSR.throughplane.target import Target, all_factors, relative_thickness, target_of
+from sciSR.throughplane.target import (
+    Target,
+    all_factors,
+    check_overlap,
+    relative_thickness,
+    target_of,
+    warn_of_overlap,
+)
 from sciSR.views import NearestView
 
 
@@ -109,10 +116,15 @@ def plan_isotropic(
         operator = SliceSampling(across, across, 1.0, "rect")
         method = Method("smoothest")
     else:
-        width, note = relative_thickness(image, target.before[2], thickness)
-        shape, width, said = resolve_profile(profile, image, target, width)
-        messages += [note, *said]
+        told, note = relative_thickness(image, target.before[2], thickness)
+        shape, width, said = resolve_profile(profile, image, target, told)
+        if width == told:  # a profile may bring a width of its own
+            messages.append(note)
+        messages += said
+        check_overlap(image, width)
         operator = SliceSampling(across, fine, width, shape)
+        if not operator.exact:
+            warn_of_overlap(image, width)
         side = min(int(image.shape[a] * f) for a, f in zip(image.spatial_axes, target.in_plane, strict=True))
         method = choose_method(image, operator, model, self_training, side)
         messages += method.messages

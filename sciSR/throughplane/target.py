@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from sciSR.errors import GeometryError, NothingToDo, UsageError
+from sciSR.errors import GeometryError, NothingToDo, SciSRWarning, UsageError
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 
@@ -19,8 +20,8 @@ SHEAR = 0.01
 """Sideways step from slice to slice at most, in units of their distance (0.6 degrees): more is a tilt."""
 MOST = 64
 """Thin slices for each thick one at most."""
-THICKEST = 8
-"""Slice thickness over spacing at most: beyond it, a header is wrong rather than slices overlapping."""
+THICKEST = 3.0
+"""Slice thickness over spacing at most: beyond it noise would be amplified a hundredfold, or a header is wrong."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def relative_thickness(image: Image, spacing: float, thickness: float | None) ->
 
 
 def check_overlap(image: Image, thickness: float) -> None:
-    """Refuse a profile that is far wider than any acquisition's.
+    """Refuse a profile so wide that nothing between the slices can be told.
 
     Parameters
     ----------
@@ -194,3 +195,13 @@ def check_overlap(image: Image, thickness: float) -> None:
             where=image.where,
             remedy="give their width with --slice-thickness MM",
         )
+
+
+def warn_of_overlap(image: Image, thickness: float) -> None:
+    """Say that slices overlap so far that they are not reproduced exactly: see `SliceSampling.exact`."""
+    warnings.warn(
+        f"{image.where}: slices {thickness:.3g} times as thick as they are apart can't be undone exactly, and their "
+        "noise is amplified",
+        SciSRWarning,
+        stacklevel=3,
+    )
