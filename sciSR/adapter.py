@@ -93,6 +93,9 @@ class Adapter(Protocol):
         frames where it holds nothing else.
     ``writes_folders : bool``
         Whether the result of a single file may also be a folder (a series of DICOM files): ``-o out/`` then is one.
+    ``neutral_name(path, name) -> str``
+        How records name an input that calls itself `name`: so, or by a name that says nothing where the file tells
+        that `name` holds its patient's name or identifier.
     ``subject(image) -> str | None``
         A name that all images of one patient or one object in the sky have in common, as the header tells; None if it
         does not. A patient's identifier only as its hash. It keeps training and held-out files apart.

@@ -180,6 +180,12 @@ class DicomAdapter:
                 uncertainty_map=uncertainty_map,
             )
 
+    def neutral_name(self, path: Path, name: str) -> str:
+        """`name`, or ``series-1f2e3d4c`` where it holds the patient's name or identifier by the files' headers."""
+        from scisr_medical.dicom_privacy import neutral_stem
+
+        return neutral_stem(Path(path), name)
+
     def subject(self, image: Image) -> str | None:
         """Hash of the patient's identifier, with its issuer; of the study's where there is none. No name, no date."""
         from scisr_medical.dicom_io import read_header, translate

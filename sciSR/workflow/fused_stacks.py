@@ -13,6 +13,7 @@ from sciSR import __version__
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.provenance import Provenance
+from sciSR.workflow.stack_names import source_name
 from sciSR.workflow.stack_records import stack_record
 
 if TYPE_CHECKING:
@@ -112,13 +113,8 @@ def fused_stacks(
         mask=lost,
         provenance=Provenance().add(**step, notice=NOTICE),
     )
-    sources = tuple(name_of(image, k) for k, image in enumerate(images))
+    sources = tuple(source_name(image, k) for k, image in enumerate(images))
     return FusedStacks(image, weight, records, settings, dict(volume.report), stacks[0], sources, notes)
-
-
-def name_of(image: Image, number: int) -> str:
-    """A file's name without its folders, which may say more than a reader should know."""
-    return f"stack {number + 1}" if image.source is None else Path(image.source).resolve().name
 
 
 def write_fused_stacks(fused: FusedStacks, outputs: StackOutputs, *, overwrite: bool = False) -> StackOutputs:

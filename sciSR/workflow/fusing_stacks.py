@@ -17,6 +17,7 @@ from sciSR.workflow.fused_stacks import FusedStacks, fused_stacks, write_fused_s
 from sciSR.workflow.run import out_of_memory_named, overheard
 from sciSR.workflow.stack_building import build_stacks
 from sciSR.workflow.stack_inputs import Source, find_stacks
+from sciSR.workflow.stack_names import neutral_texts
 
 if TYPE_CHECKING:
     from sciSR.workflow.stack_outputs import StackOutputs
@@ -230,7 +231,9 @@ def fuse_stack_files(
             read = read.add(software=f"sciSR {__version__}", step="read", input_sha256=source.sha256())
         image = fused.image
         image = image.replace(provenance=Provenance((*read.steps, *image.provenance.steps)))
-        fused = replace(fused, image=image, notes=tuple(dict.fromkeys([*said, *fused.notes])))
+        paths = [source.path for source in sources]
+        said, notes = neutral_texts(said, paths), neutral_texts(fused.notes, paths)
+        fused = replace(fused, image=image, notes=tuple(dict.fromkeys([*said, *notes])))
         write_fused_stacks(fused, outputs, overwrite=overwrite)
     return StackOutcome(
         outputs,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from sciSR.errors import SciSRWarning, UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.workflow.stack_geometry import MILLIMETRES, Placed, check_overlap, match, place, warn_of_parallel
+from sciSR.workflow.stack_names import distinct_names
 
 if TYPE_CHECKING:
     from sciSR.stacks import Stack
@@ -200,18 +200,6 @@ def table_in_widths(profile: Any, thickness: float) -> Any:
 
     distance, weight = (np.asarray(column, float) for column in profile)
     return table_of((distance / thickness).tolist(), weight.tolist())
-
-
-def distinct_names(images: Sequence[Image]) -> list[str]:
-    """How messages name the stacks; files of one name in different folders are told apart by the folder."""
-    names = [image.where for image in images]
-    out = []
-    for number, (image, name) in enumerate(zip(images, names, strict=True)):
-        if names.count(name) > 1:
-            parent = "" if image.source is None else Path(image.source).resolve().parent.name
-            name = f"{parent}/{name}" if parent else f"{name} {number + 1}"
-        out.append(name)
-    return [name if out.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(out)]
 
 
 def described(stack: Stack) -> Mapping[str, Any]:
