@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -10,6 +9,7 @@ from typing import Any
 
 from sciSR.image import Image
 from scisr_medical.bids_layout import BidsImage
+from scisr_medical.readout_times import adapt_readout
 
 LINK = "raw"
 """The name of the source dataset in BIDS URIs."""
@@ -101,7 +101,7 @@ def sidecar(
     adapted.pop("SciSR", None)
     adapted.pop("RawSources", None)
     _adapt_slices(adapted, before, after)
-    _adapt_readout(adapted, before, after)
+    adapt_readout(adapted, before.shape, after.shape)
     original = {key: value for key, value in record.items() if key in adapted and adapted[key] != value}
     earlier = record.get("SciSR")
     if isinstance(earlier, Mapping) and isinstance(earlier.get("Original"), Mapping):
@@ -139,37 +139,6 @@ def _adapt_slices(record: dict[str, Any], before: Image, after: Image) -> None:
         return
     spacing = round(_spacing(after)[across] * MILLIMETRES.get(getattr(after.grid, "unit", "mm"), 1.0), 6)
     record["SliceThickness"] = record["SpacingBetweenSlices"] = spacing  # in mm, as in DICOM
-
-
-def _adapt_readout(record: dict[str, Any], before: Image, after: Image) -> None:
-    """Distortion is told in voxels, and those became smaller along the phase encoding.
-
-    BIDS: ``TotalReadoutTime = EffectiveEchoSpacing * (ReconMatrixPE - 1)``, the time "that would have generated data
-    with the given level of distortion". The echo spacing is one over the bandwidth of the whole field of view, which
-    stays; the number of lines grows, and the bandwidth of each shrinks.
-    """
-    keys = ("TotalReadoutTime", "ReconMatrixPE", "BandwidthPerPixelPhaseEncode")
-    direction = record.get("PhaseEncodingDirection", record.get("PhaseEncodingAxis"))
-    axis = _AXES.get(str(direction)[:1]) if isinstance(direction, str) else None
-    if axis is None:
-        if any(_factor(after, each) != 1 for each in range(3)):
-            for key in keys:  # along which axis is not known: no value is better than a wrong one
-                record.pop(key, None)
-        return
-    if axis >= len(before.shape) or _factor(after, axis) == 1:
-        return
-    old, new = before.shape[axis], after.shape[axis]
-    scaled = {
-        "TotalReadoutTime": (new - 1) / (old - 1) if old > 1 else math.nan,
-        "ReconMatrixPE": new / old,
-        "BandwidthPerPixelPhaseEncode": old / new,
-    }
-    for key, factor in scaled.items():
-        value = record.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(factor):
-            record.pop(key, None)
-        else:
-            record[key] = round(value * factor) if key == "ReconMatrixPE" else float(f"{value * factor:.9g}")
 
 
 def _refer_to_source(record: dict[str, Any], image: BidsImage) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from sciSR.errors import UnreadableError, UsageError
 from sciSR.files import atomic_output, check_output, translate_os_errors
 from sciSR.image import Image
+from sciSR.provenance import Provenance
 from sciSR.views import full_index
 from scisr_medical.nifti_adapter import header_and_data_paths
 from scisr_medical.nifti_gzip import blocks_of, write_gzip
@@ -124,11 +125,20 @@ class NiftiWriter:
                     _write(data, self.data_path, b"", self._scratch)
                 for target, (file, content) in self._sidecars.items():
                     beside = stack.enter_context(atomic_output(target, overwrite=self.overwrite))
-                    spacing = self.plan.slice_spacing
-                    beside.write_bytes(sidecar_content(file, content, provenance, slice_spacing=spacing))
+                    beside.write_bytes(self._sidecar(file, content, provenance))
         finally:
             self._close()
         return self.path
+
+    def _sidecar(self, file: Path, content: bytes, provenance: Provenance) -> bytes:
+        assert self.plan.metadata is not None  # only what was read from a file has sidecars
+        return sidecar_content(
+            file,
+            content,
+            provenance,
+            slice_spacing=self.plan.slice_spacing,
+            shapes=(self.plan.metadata.header.shape, self.plan.shape),
+        )
 
     def _close(self) -> None:
         if self._scratch is not None:

@@ -203,6 +203,38 @@ def test_a_sidecar_in_plane_keeps_all(tmp_path: Path) -> None:
     assert "Original" not in after["SciSR"]
 
 
+EPI = {
+    "PhaseEncodingDirection": "j-",
+    "TotalReadoutTime": 0.025,
+    "EffectiveEchoSpacing": 0.005,
+    "ReconMatrixPE": 6,
+}
+
+
+def test_the_readout_follows_the_lines_along_the_phase_encoding(tmp_path: Path) -> None:
+    """``TotalReadoutTime = EffectiveEchoSpacing * (ReconMatrixPE - 1)`` before and after, as BIDS defines it."""
+    after = sidecar(tmp_path, (2, 2, 1), EPI)
+    assert (after["ReconMatrixPE"], after["EffectiveEchoSpacing"]) == (12, 0.005)
+    assert after["TotalReadoutTime"] == pytest.approx(0.005 * 11)
+    assert after["SciSR"]["Original"] == {"TotalReadoutTime": 0.025, "ReconMatrixPE": 6}
+
+
+@pytest.mark.parametrize("factors", [(2, 1, 1), (1, 1, 2)])
+def test_the_readout_stays_where_its_axis_does(tmp_path: Path, factors: tuple) -> None:
+    after = sidecar(tmp_path, factors, EPI)
+    assert {key: after[key] for key in EPI} == EPI
+
+
+def test_a_readout_along_no_known_axis_is_dropped_but_kept_on_record(tmp_path: Path) -> None:
+    after = sidecar(tmp_path, (2, 2, 1), {"TotalReadoutTime": 0.025})
+    assert "TotalReadoutTime" not in after
+    assert after["SciSR"]["Original"] == {"TotalReadoutTime": 0.025}
+    again = tmp_path / "again"
+    again.mkdir()
+    refined(tmp_path / "out.nii", again / "fine.nii", (2, 2, 1))
+    assert json.loads((again / "fine.json").read_text())["SciSR"]["Original"] == {"TotalReadoutTime": 0.025}
+
+
 def test_what_was_acquired_survives_a_second_refinement(tmp_path: Path) -> None:
     sidecar(tmp_path, (1, 1, 2))
     again = tmp_path / "again"
