@@ -6,7 +6,7 @@ how its values are stored, where it came from, and its number along each dimensi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,8 @@ _REPLACED = frozenset({
     "PlaneOrientationVolumeSequence", "FramePixelShiftSequence", "ImageDataTypeSequence",
     *FRAME_TYPES.values(), "FrameContentSequence", "RealWorldValueMappingSequence",
 })  # fmt: skip
+_OF_ONE_FRAME = ("FrameContentSequence", "PlanePositionSequence", "DerivationImageSequence")
+"""Never shared."""
 _FRAME_CONTENT = (
     "FrameAcquisitionNumber", "FrameReferenceDateTime", "FrameAcquisitionDateTime", "FrameAcquisitionDuration",
     "CardiacCyclePosition", "RespiratoryCyclePosition", "FrameComments", "FrameLabel", "TemporalPositionIndex",
@@ -73,6 +75,7 @@ class Frames:
     derivation: Derivation
     planes: Sequence[tuple[int, ...]]
     _shared: dict[bytes, Any] = field(default_factory=dict)
+    _decoded: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     _carried: dict[tuple[Any, int | None], dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -93,8 +96,7 @@ class Frames:
         common = {
             name
             for name, item in first.items()
-            if name not in ("FrameContentSequence", "PlanePositionSequence")
-            and all(other.get(name) is item for other in every)
+            if name not in _OF_ONE_FRAME and all(other.get(name) is item for other in every)
         }
         shared = _sequences({name: first[name] for name in common})
         return shared, [
@@ -105,7 +107,10 @@ class Frames:
     def _frame(self, number: int, at: tuple[int, ...]) -> dict[str, Any]:
         source = self.derivation.nearest(at)
         groups = dict(self._kept(source))
-        add: Callable[[str, Any], None] = lambda name, item: groups.__setitem__(name, [self._once(item)])  # noqa: E731
+
+        def add(name: str, item: Any) -> None:
+            groups[name] = [item if name in _OF_ONE_FRAME else self._once(item)]
+
         where = place(self.derivation, source, at)
         if where.spacing is not None:
             measures = _only(PixelSpacing=[ds_string(v) for v in where.spacing])
@@ -134,20 +139,14 @@ class Frames:
         """Groups of a source frame that stay, decoded once, and what follows from it alone."""
         key = (source.path, source.frame)
         if key not in self._carried:
-            self._carried = {k: v for k, v in self._carried.items() if k[0] == source.path}
+            if any(path != source.path for path, _ in self._carried):  # the next file of several
+                self._carried, self._decoded = {}, {}
             self._carried[key] = self._carry(source)
         return self._carried[key]
 
     def _carry(self, source: Instance) -> dict[str, list[Any]]:
         header, derivation = self.derivation.headers[source.path], self.derivation
-        groups = frame_groups(header, source.frame or 0)
-        carried = carried_over(
-            groups,
-            source.path,
-            derivation.keep_private,
-            big_endian=is_big_endian(header),
-            nested=True,
-        )
+        carried = self._decode(source, header)
         kept: dict[str, list[Any]] = {}
         for element in carried:
             if element.VR == "SQ" and element.keyword not in _REPLACED and len(element.value):
@@ -179,6 +178,28 @@ class Frames:
         content = (carried.get("FrameContentSequence") or [None])[0]
         kept["FrameContentSequence"] = [] if content is None else [content]
         return {k: v if k == "FrameContentSequence" else [self._once(i) for i in v] for k, v in kept.items()}
+
+    def _decode(self, source: Instance, header: Any) -> Any:
+        """A frame's groups, copied; what all frames of a file share is copied once."""
+        from pydicom.dataset import Dataset
+
+        out, big_endian = Dataset(), is_big_endian(header)
+        for element in frame_groups(header, source.frame or 0):
+            key = id(element)
+            known = self._decoded.get(key)
+            if known is None or known[0] is not element:
+                alone = Dataset()
+                alone.add(element)
+                private = self.derivation.keep_private
+                known = (
+                    element,
+                    carried_over(alone, source.path, private, big_endian=big_endian, nested=True),
+                )
+                if element.keyword != "RealWorldValueMappingSequence":  # these are rewritten for each frame
+                    self._decoded[key] = known
+            for copied in known[1]:
+                out.add(copied)
+        return out
 
     def _once(self, item: Any) -> Any:
         """The same object for the same content, so that what is shared can be told and is kept once."""
