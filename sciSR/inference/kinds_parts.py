@@ -75,7 +75,7 @@ class Kept:
         with full_folder_named():
             self._file = tempfile.TemporaryFile(prefix="scisr-")  # noqa: SIM115  (closed in close())
             try:
-                _reserve(self._file.fileno(), size)
+                reserve(self._file.fileno(), size)
             except BaseException:
                 self._file.close()
                 raise
@@ -99,7 +99,8 @@ class Kept:
         self._array = np.empty((0,) * len(self.shape), dtype=self.dtype)
 
 
-def _reserve(file: int, size: int) -> None:
+def reserve(file: int, size: int) -> None:
+    """Give a new file its space on disk, so that writing to a map of it can't fail; OSError where there is none."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
         return

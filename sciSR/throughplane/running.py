@@ -17,6 +17,8 @@ from sciSR.forward.slice_sampling import along
 from sciSR.image import Image
 from sciSR.inference.fill import fill_bad
 from sciSR.inference.flags import touches
+from sciSR.inference.kinds_parts import reserve
+from sciSR.inference.planes import full_folder_named
 from sciSR.inference.statistics import bad_pixels
 from sciSR.inference.tiles import Span
 from sciSR.inference.upscaling import Progress, Put, out_of_float32
@@ -85,9 +87,15 @@ def in_plane(plan: IsotropicPlan, progress: Progress) -> Image:
 
 
 def scratch_array(shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 array on disk, in a file without a name: nothing is left however the process ends."""
-    with tempfile.TemporaryFile(prefix=".scisr-") as file:  # the map keeps it alive
-        file.truncate(4 * math.prod(shape))
+    """A float32 array on disk, in a file without a name: nothing is left however the process ends.
+
+    Raises
+    ------
+    ResourceError
+        The folder of temporary files is full: writing to the map of a file without space would end the process.
+    """
+    with full_folder_named(), tempfile.TemporaryFile(prefix=".scisr-") as file:  # the map keeps it alive
+        reserve(file.fileno(), 4 * math.prod(shape))
         return np.memmap(file, np.float32, "r+", 0, shape)
 
 
@@ -108,13 +116,11 @@ def learned(plan: IsotropicPlan, image: Image, progress: Progress) -> Any:
     else:
         network = copy.deepcopy(method.model)
     network = network.to(plan.device)
-    if method.steps:
+    if method.steps and plan.normaliser.scale > 0:  # a constant teaches nothing
         from sciSR.throughplane.learning import Schedule, Task, fit
         from sciSR.throughplane.sharp import VolumeSlices
 
-        first = Volume(plan, image, next(volumes(image)))
-        whole = Tile((0, first.shape[0]), (0, first.shape[1]))
-        slices = np.moveaxis(first.normalised(first.read(whole)[0]), 2, 0)
+        slices = slices_to_learn_from(plan, image)
         schedule = Schedule(method.steps, lr=method.lr, seed=plan.seed, bf16=plan.bf16)
         network = fit(
             network,
@@ -124,6 +130,18 @@ def learned(plan: IsotropicPlan, image: Image, progress: Progress) -> Any:
             lambda step, loss, _: progress(step / method.steps),
         )
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def slices_to_learn_from(plan: IsotropicPlan, image: Image) -> np.ndarray:
+    """Slices ``[n, X, Y]``, normalised, of the first volume that holds any structure: a series may begin with none."""
+    slices = np.empty(0)
+    for index in volumes(image):
+        volume = Volume(plan, image, index)
+        values, bad, _ = volume.read(Tile((0, volume.shape[0]), (0, volume.shape[1])))
+        slices = np.moveaxis(volume.normalised(values), 2, 0)
+        if (bad is None or not bad.all()) and np.ptp(slices) > 0:
+            break
+    return slices
 
 
 # -- volumes and tiles ------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ import pytest
 import torch
 from phantoms import stack, texture, thick
 
-from sciSR.errors import SciSRWarning, UsageError
+from sciSR.errors import ResourceError, SciSRWarning, UsageError
 from sciSR.forward.slice_sampling import SliceSampling
 from sciSR.throughplane import isotropic, plan_isotropic
+from sciSR.throughplane.running import scratch_array, slices_to_learn_from
 
 
 @pytest.mark.parametrize("profile", ["gaussian", "rect", "sinc"])
@@ -53,3 +54,25 @@ def test_a_profile_with_a_width_of_its_own_leaves_the_headers_unsaid(tmp_path):
     plan = plan_isotropic(image, model="smoothest", profile=str(path))
     assert not any("unknown" in message for message in plan.messages)
     assert any("2 mm wide" in message for message in plan.messages)
+
+
+def test_a_full_disk_is_an_error_not_the_end_of_the_process():
+    """Writing to the map of a file that has no space is a bus error."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(ResourceError, match="temporary files is full"):
+            scratch_array((20, 20, 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("empty", [np.nan, 0.0])
+def test_a_series_that_begins_with_nothing_is_learned_from_later(empty):
+    """The network learned from the first volume alone, whatever it held."""
+    data = thick(texture(), SliceSampling(12, 48)).astype(np.float32)
+    series = np.stack([np.full_like(data, empty), data], -1)
+    plan = plan_isotropic(stack(series, (1, 1, 4)), model="scratch")
+    slices = slices_to_learn_from(plan, plan.image)
+    np.testing.assert_allclose(slices, np.moveaxis(plan.normaliser.forward(data), 2, 0))
