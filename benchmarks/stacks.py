@@ -91,7 +91,7 @@ def simulate(coefficients: np.ndarray, affine: np.ndarray, axis: int, motion: Ri
     return Stack(data.reshape(shape).astype(np.float32), own, axis, THICKNESS, name=f"across axis {axis}")
 
 
-def single_stack_methods(stack: Stack, spacing: float) -> dict[str, np.ndarray]:
+def single_stack_methods(stack: Stack, spacing: float, learning: str) -> dict[str, np.ndarray]:
     """One stack alone, made isotropic: by the ways that compete with fusing."""
     axis, n = stack.slice_axis, stack.data.shape[stack.slice_axis]
     fine = round(n * float(stack.spacing[axis]) / spacing)
@@ -103,11 +103,11 @@ def single_stack_methods(stack: Stack, spacing: float) -> dict[str, np.ndarray]:
         "cubic": zoom(stack.data, factors, order=3, grid_mode=True, mode="mirror"),
         "known-profile inverse": np.moveaxis(inverse, 0, axis),
     }
-    network = through_plane_network(stack, spacing)
+    network = through_plane_network(stack, spacing, learning)
     return out if network is None else {**out, "through-plane network": network}
 
 
-def through_plane_network(stack: Stack, spacing: float) -> np.ndarray | None:
+def through_plane_network(stack: Stack, spacing: float, learning: str) -> np.ndarray | None:
     """`sciSR.throughplane` on one stack, where it and its weights are there."""
     try:
         from sciSR.grid import AffineGrid
@@ -119,12 +119,12 @@ def through_plane_network(stack: Stack, spacing: float) -> np.ndarray | None:
     image = Image(
         stack.data,
         axes=names,
-        spatial=stack.in_plane,
+        spatial=tuple(names[axis] for axis in stack.in_plane),
         grid=AffineGrid(stack.data.shape, stack.affine),
         domain="mr",
         slice_thickness=stack.thickness,
     )
-    return np.asarray(isotropic(image, spacing=spacing).data)
+    return np.asarray(isotropic(image, spacing=spacing, self_training=learning).data)
 
 
 def psnr(found: np.ndarray, true: np.ndarray, head: np.ndarray, top: float) -> float:
@@ -170,7 +170,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for stack, motion in zip(stacks, true, strict=True):
         matrix = np.linalg.inv(affine) @ motion.matrix @ affine
         seen = moved(coefficients, matrix[:3, :3] @ index + matrix[:3, 3:]).reshape(truth.shape)
-        for name, volume in single_stack_methods(stack, spacing).items():
+        for name, volume in single_stack_methods(stack, spacing, options.learning).items():
             singles[name] = max(singles.get(name, -np.inf), psnr(volume, seen, head, top))
     started = time.perf_counter()
     fused = fuse_stacks(
@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prior", default="auto")
     parser.add_argument("--no-slices", action="store_true", help="stacks move as a whole")
+    parser.add_argument("--learning", default="0", help="of the through-plane network: 0, fast or full")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = measure(options)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sciSR.errors import GeometryError, UsageError
 from sciSR.stacks.canvas import MARGIN, Canvas, finest, output_grid
-from sciSR.stacks.likelihood import Observed, StackLikelihood
+from sciSR.stacks.likelihood import Observed, StackLikelihood, usual
 from sciSR.stacks.posterior import standard_deviation
 from sciSR.stacks.prior import PRIORS, PowerLaw, Solved, fitted, solve_with
 from sciSR.stacks.registration import align
@@ -29,7 +29,7 @@ OVERLAP = 0.01
 TOLERANCE = 3e-4
 _VARIANCE = 0.05
 """Of voxels, in squared units of the range: the prior before the data's own spectrum is known."""
-_KNOWN = 1e-3
+_KNOWN = 0.02
 """Of the usual weight, below which nothing is known of a voxel."""
 _LEAST = 20
 """Voxels that a coarser level must have along each axis at least."""
@@ -256,8 +256,7 @@ def _product(
     weight = torch.zeros(canvas.shape, device=canvas.device)
     for track, part in zip(tracks, likelihood.parts, strict=True):
         weight += part.operator.density(part.weights * (track.noise / track.gain) ** 2)
-    some = weight[weight > 0]
-    unknown = weight <= _KNOWN * (float(some.mean()) if some.numel() else 1.0)
+    unknown = weight <= _KNOWN * usual(weight)
     volume = (volume.double() * unit.size + unit.low).float()
     std = std * unit.size
     volume[unknown], std[unknown] = torch.nan, torch.nan

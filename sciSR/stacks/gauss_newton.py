@@ -12,6 +12,9 @@ from sciSR.stacks.operator import StackOperator
 HUBER = 2.0
 """Residuals, in units of their own spread, beyond which they count in proportion and no more in square."""
 
+LITTLE = 0.3
+"""Of the usual contrast of a stack's slices: one with less keeps its stack's motion."""
+
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
@@ -148,6 +151,24 @@ def largest(step: np.ndarray, radius: float) -> float:
     return float(np.linalg.norm(step[3:]) + np.radians(np.linalg.norm(step[:3])) * radius)
 
 
+def contrasts(s: Slopes, slices: int) -> np.ndarray:
+    """Standard deviation of what is predicted of each slice; NaN where that is less than half of it."""
+    out = np.full(slices, np.nan)
+    for k in range(slices):
+        here = s.slice_of == k
+        usable = here & s.usable
+        if usable.sum() >= max(32, 0.5 * here.sum()):
+            out[k] = s.predicted[usable].std() * abs(s.gain)
+    return out
+
+
+def telling(s: Slopes, slices: int) -> np.ndarray:
+    """True for slices that show enough of the body for their own motion to be seen."""
+    contrast = contrasts(s, slices)
+    known = np.isfinite(contrast)
+    return known & (contrast > LITTLE * np.median(contrast[known])) if known.any() else known
+
+
 @dataclass(frozen=True, eq=False)
 class SliceSteps:
     """Steps of slices about their own centres.
@@ -183,10 +204,11 @@ def slice_steps(s: Slopes, deviations: np.ndarray, loose: np.ndarray, spread: fl
         Standard deviation of a residual.
     """
     slices = len(deviations)
+    judged = telling(s, slices)
     out = SliceSteps(np.zeros((slices, 6)), np.zeros((slices, 3)), np.zeros(slices), np.zeros(slices))
     for k in range(slices):
         here = (s.slice_of == k) & (s.weights > 0)
-        if here.sum() < 32:
+        if not judged[k] or not here.any():
             continue
         jacobian, weights, residual = s.jacobian[here].copy(), s.weights[here], s.residual[here]
         # About the slice's own centre, where rotation and shift are least mixed.

@@ -53,10 +53,7 @@ class StackLikelihood:
         for part in self.parts:
             density = part.operator.density(part.weights)
             self.weight += density
-            some = density[density > 0]
-            if not some.numel():
-                continue
-            typical = float(some.mean())
+            typical = usual(density)
             share = [len(group.rows) for group in part.operator.groups]
             for group, n in zip(part.operator.groups, share, strict=True):
                 self.spectrum += typical * n / max(1, sum(share)) * group.amplitude.abs() ** 2
@@ -93,3 +90,9 @@ class StackLikelihood:
             self.spectrum,
         )
         return out
+
+
+def usual(weight: Tensor) -> float:
+    """Mean of a map of weights where there are any to speak of; 0 if nowhere."""
+    top = float(weight.max())
+    return float(weight[weight > 0.1 * top].mean()) if top > 0 else 0.0

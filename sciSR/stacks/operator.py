@@ -107,11 +107,13 @@ class StackOperator:
         return out
 
     def density(self, values: Tensor) -> Tensor:
-        """Weights of voxels ``[n]``, spread over the canvas."""
+        """Weights of voxels ``[n]``, spread over what each of them sees of the canvas; their sum is kept."""
         out = torch.zeros(self.canvas.shape, device=self.canvas.device)
         for group in self.groups:
-            out += group.sampling.adjoint(values[group.rows])
-        return out
+            spread = self.canvas.forward(group.sampling.adjoint(values[group.rows]))
+            out += self.canvas.back(group.amplitude.conj() * spread)
+        # Profiles with ripples, and the transform's rounding, leave a little below zero.
+        return out.clamp_min(0)
 
     def values_and_slopes(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted voxels ``[n]``, and their derivatives ``[n, 3]`` per millimetre along the world's axes."""

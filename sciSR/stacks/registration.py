@@ -16,7 +16,7 @@ from sciSR.fusion.least_squares import solve
 from sciSR.stacks.canvas import MARGIN, Canvas, output_grid
 from sciSR.stacks.gauss_newton import Slopes, largest, slice_steps, slopes, stack_step
 from sciSR.stacks.levels import coarser
-from sciSR.stacks.likelihood import StackLikelihood
+from sciSR.stacks.likelihood import StackLikelihood, usual
 from sciSR.stacks.operator import StackOperator
 from sciSR.stacks.prior import PowerLaw, fitted
 from sciSR.stacks.rigid import Rigid
@@ -27,6 +27,8 @@ ROUNDS = (6, 8, 2)
 """Over all stacks, at most: on levels before the last two, on the last but one, and on the last."""
 STILL = 0.02
 """Of the level's spacing: largest step at which a stack counts as settled."""
+CALM = 0.1
+"""Of the level's spacing: largest step of a stack from which on single slices are looked at."""
 LOOSE = np.array([2.0] * 3 + [2.0] * 3)
 """Degrees and millimetres: what slices may move against their stack (standard deviation)."""
 EVIDENCE = 40.0
@@ -91,9 +93,7 @@ class Level:
         if not self._known:
             # From now on with the body's own spectrum: a volume of too much detail would make gains look small.
             self.law, self._known = fitted(likelihood, volume, self.law), True
-        some = likelihood.weight[likelihood.weight > 0]
-        typical = float(some.mean()) if some.numel() else 1.0
-        return self.canvas.forward(volume), likelihood.weight > _KNOWN * typical
+        return self.canvas.forward(volume), likelihood.weight > _KNOWN * usual(likelihood.weight)
 
     def look(self, index: int, spectrum: Tensor, known: Tensor) -> Slopes:
         """One stack against a volume."""
@@ -112,7 +112,7 @@ class Level:
             step = stack_step(look)
             at = Rigid.of(step.motion, look.centre)
             track.move(at.matrix)
-            track.gain, track.offset = track.gain + step.gain[0], track.offset + step.gain[1]
+            track.gain, track.offset = track.gain + float(step.gain[0]), track.offset + float(step.gain[1])
             moved, spread = max(moved, largest(step.motion, self.radius)), step.spread
             look = self.look(index, spectrum, known)
             if moved < STILL * self.spacing:
@@ -124,6 +124,8 @@ class Level:
                 if here == 0:
                     break
                 moved = max(moved, here)
+                if index == 0:
+                    hold(track)
                 look = self.look(index, spectrum, known)
         if weights:
             track.trust = trusted(misfits(look, len(track.each)))
@@ -149,6 +151,13 @@ def move_slices(track: Track, look: Slopes, spread: float) -> float:
         extent = np.array(track.stack.slices.shape[1:]) * track.stack.spacing[list(track.stack.in_plane)]
         moved = max(moved, largest(found.steps[k], 0.5 * float(np.linalg.norm(extent))))
     return moved
+
+
+def hold(track: Track) -> None:
+    """Where the first stack's slices moved, most of them did not: the frame is theirs."""
+    usual = np.median([Rigid.of_matrix(m, track.stack.centre).parameters for m in track.each], axis=0)
+    if np.abs(usual).max() > 0:
+        track.each = np.linalg.inv(Rigid.of(usual, track.stack.centre).matrix) @ track.each
 
 
 def align(
@@ -189,8 +198,9 @@ def align(
         most = ROUNDS[max(0, number - len(spacings) + len(ROUNDS))] if stacks or slices else 1
         if not stacks and not judging:
             continue
+        calm = not stacks  # slices are compared only with stacks that lie about right
         for turn in range(most):
-            looking = judging and (turn > 0 or not stacks)
+            looking = judging and (calm or turn == most - 1)
             moved = 0.0
             for index in range(len(tracks)):
                 if index > 0 or looking:
@@ -200,7 +210,7 @@ def align(
                     moved = max(moved, here)
             if progress is not None:
                 progress((number + (turn + 1) / most) / len(spacings))
-            settled = moved < 5 * STILL * spacing
+            calm, settled = calm or moved < CALM * spacing, moved < 5 * STILL * spacing
             # The finest level costs most, and begins where the one before ended.
             if moved < STILL * spacing * (1 if judging else 3) and (looking or not judging):
                 break

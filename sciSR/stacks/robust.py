@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciSR.stacks.gauss_newton import Slopes
+from sciSR.stacks.gauss_newton import Slopes, contrasts
 
-USUAL = 3.0
+USUAL = 2.5
 """Deviations from the other slices, in units of their spread, up to which a slice is like them."""
 LEFT_OUT = 0.2
 """Trust below which a slice is left out."""
 LIKE = 0.15
 """Least spread of the slices' misfits, as a natural logarithm: none is an outlier for less than a few of these."""
-_FLOOR = 0.2
+_FLOOR = 0.5
 """Of the usual contrast of a slice, below which one has too little of it to be judged by it."""
 VOXEL = 4.0
 """Residuals, in units of their spread, beyond which a voxel's weight falls."""
@@ -22,14 +22,10 @@ VOXEL = 4.0
 
 def misfits(s: Slopes, slices: int) -> np.ndarray:
     """Root mean square residual of each slice over its contrast; NaN where nothing is known of it."""
-    residual, contrast = np.full(slices, np.nan), np.full(slices, np.nan)
-    usable = s.usable
-    for k in range(slices):
-        here = usable & (s.slice_of == k)
-        if here.sum() < 16:
-            continue
+    residual, contrast = np.full(slices, np.nan), contrasts(s, slices)
+    for k in np.flatnonzero(np.isfinite(contrast)):
+        here = s.usable & (s.slice_of == k)
         residual[k] = np.sqrt((s.residual[here] ** 2).mean())
-        contrast[k] = s.predicted[here].std() * s.gain
     if not np.isfinite(contrast).any():
         return residual
     floor = _FLOOR * float(np.nanmedian(contrast))
