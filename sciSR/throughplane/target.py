@@ -128,7 +128,7 @@ def _check(image: Image, before: tuple[float, ...], wish: float, factors: tuple[
         raise UsageError(
             f"slices are {before[2]:.4g} mm apart, finer than the {wish:.4g} mm asked for",
             where=image.where,
-            remedy="give a finer --spacing, or use scisr degrade for a coarser volume",
+            remedy=f"give --spacing {before[2]:.4g} or finer, or use scisr degrade for a coarser volume",
         )
     if max(factors) > MOST:
         raise UsageError(
