@@ -18,6 +18,7 @@ from sciSR.stacks.prior import PRIORS, PowerLaw, Solved, fitted, solve_with
 from sciSR.stacks.registration import align
 from sciSR.stacks.rigid import Rigid
 from sciSR.stacks.robust import voxel_weights
+from sciSR.stacks.sampling import affordable
 from sciSR.stacks.stack import FusedVolume, SliceMotion, Stack, StackMotion, check
 from sciSR.stacks.start import first_guess
 from sciSR.stacks.tracking import Track, match_intensities
@@ -179,7 +180,8 @@ def _solve(
     canvas: Canvas, tracks: Sequence[Track], prior: str, iterations: int, tell: Progress
 ) -> tuple[StackLikelihood, Solved, dict[str, list[float]]]:
     """Fit the prior to the data's own spectrum, then solve, weigh the voxels by what they miss, and solve again."""
-    operators = [track.operator(canvas) for track in tracks]
+    keep = affordable(sum(track.stack.data.size for track in tracks))
+    operators = [track.operator(canvas, keep=keep) for track in tracks]
     parts = [t.observed(o) for t, o in zip(tracks, operators, strict=True)]
     likelihood = StackLikelihood(canvas, parts)
     law = PowerLaw.of_variance(canvas, _VARIANCE)

@@ -21,6 +21,7 @@ from sciSR.stacks.operator import StackOperator
 from sciSR.stacks.prior import PowerLaw, fitted
 from sciSR.stacks.rigid import Rigid
 from sciSR.stacks.robust import misfits, trusted
+from sciSR.stacks.sampling import affordable
 from sciSR.stacks.tracking import Track
 
 ROUNDS = (6, 8, 2)
@@ -61,6 +62,7 @@ class Level:
         self.law = PowerLaw.of_variance(self.canvas, _VARIANCE)
         self._operators: list[StackOperator | None] = [None] * len(tracks)
         self._volumes: dict[int, Tensor] = {}
+        self._keep = affordable(sum(stack.data.size for stack in self.stacks))
         self._known = False
         self.radius = 0.5 * float(np.linalg.norm(np.array(self.canvas.inner) * self.canvas.spacing))
 
@@ -74,7 +76,7 @@ class Level:
         """With the stack's present motion."""
         made = self._operators[index]
         if made is None or not np.array_equal(made.matrices, self.tracks[index].each):
-            made = self.tracks[index].operator(self.canvas, self.stacks[index])
+            made = self.tracks[index].operator(self.canvas, self.stacks[index], keep=self._keep)
             self._operators[index] = made
         return made
 
@@ -112,7 +114,7 @@ class Level:
             step = stack_step(look)
             at = Rigid.of(step.motion, look.centre)
             track.move(at.matrix)
-            track.gain, track.offset = track.gain + float(step.gain[0]), track.offset + float(step.gain[1])
+            track.change_intensities(float(step.gain[0]), float(step.gain[1]))
             moved, spread = max(moved, largest(step.motion, self.radius)), step.spread
             look = self.look(index, spectrum, known)
             if moved < STILL * self.spacing:
@@ -195,7 +197,8 @@ def align(
             level.begin_from(previous)
         # Slices are followed and judged where that costs little; the finest level is for the stacks' last step.
         judging = len(spacings) == 1 or number == len(spacings) - 2
-        most = ROUNDS[max(0, number - len(spacings) + len(ROUNDS))] if stacks or slices else 1
+        place = max(0, number - len(spacings) + len(ROUNDS)) if len(spacings) > 1 else 1
+        most = ROUNDS[place] if stacks or slices else 1
         if not stacks and not judging:
             continue
         calm = not stacks  # slices are compared only with stacks that lie about right

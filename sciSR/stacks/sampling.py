@@ -16,6 +16,10 @@ from sciSR.fusion.threads import in_threads
 CHUNK = 300_000
 """Points for each piece of the matrix: 64 weights and indices each."""
 
+KEPT = 6e9
+"""Bytes of all matrices together up to which they are kept between calls; beyond, each call computes its own."""
+_BYTES = 64 * 8
+
 Points = Callable[[], Tensor]
 
 
@@ -81,6 +85,11 @@ class Sampling:
         if self.keep:
             self._made[index] = matrix
         return matrix
+
+
+def affordable(points: int) -> bool:
+    """True if the matrices of so many points may be kept."""
+    return points * _BYTES <= KEPT
 
 
 def taps(points: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,10 @@ LEAST_NOISE = 2e-3
 """Of the intensities' range: what interpolation and the model of the profile leave open in data without noise."""
 
 
+LEAST_GAIN = 0.3
+"""Of the present gain: a step to less than this comes from images that do not match yet."""
+
+
 @dataclass(eq=False)
 class Track:
     """One stack's state; motions are 4x4 matrices, world to world.
@@ -83,9 +87,14 @@ class Track:
             out[k] = Rigid.of_matrix(self.each[k] @ back, at).parameters
         return out
 
-    def operator(self, canvas: Canvas, stack: Stack | None = None, *, step: int = 1) -> StackOperator:
+    def operator(self, canvas: Canvas, stack: Stack | None = None, *, keep: bool = True) -> StackOperator:
         """The forward operator on a canvas, with the present motions; of a coarser version of the stack if given."""
-        return StackOperator(canvas, stack or self.stack, self.each, step=step)
+        return StackOperator(canvas, stack or self.stack, self.each, keep=keep)
+
+    def change_intensities(self, gain: float, offset: float) -> None:
+        """Add to gain and offset; a gain that would vanish or turn its sign is no gain, and left as it is."""
+        if self.gain + gain > LEAST_GAIN * self.gain:
+            self.gain, self.offset = self.gain + gain, self.offset + offset
 
     def observed(self, operator: StackOperator, voxel_weights: torch.Tensor | None = None) -> Observed:
         """As data for the solver."""
