@@ -70,7 +70,7 @@ def test_an_independent_body_looks_as_it_should() -> None:
     scene = torch.from_numpy(truth(body, canvas.shape, canvas.affine).astype(np.float32))
     difference = operator.apply(canvas.forward(scene)) - operator.measured
     # The finest blobs are as fine as a grid of 1 mm can hold: what is left is their spline interpolation.
-    assert float(difference.abs().max()) < 5e-3 * float(operator.measured.max())
+    assert float(difference.abs().max()) < 1.5e-2 * float(operator.measured.max())
     assert float(difference.square().mean().sqrt()) < 5e-4 * float(operator.measured.max())
 
 
