@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,7 +58,7 @@ def plan_isotropic(
     image : Image
         With an `AffineGrid` and an axis across its slices; further axes (time, diffusion) are gone through one by one.
     spacing : float, optional
-        Of the result along all three axes, in mm; the finer in-plane spacing by default. The field is kept exactly, so
+        Of the result along all three axes, in mm; the finest of the three by default. The field is kept exactly, so
         the spacing that results may differ by less than half a voxel over the field; it is reported.
     model : str
         ``"auto"``: the pre-trained network for MR. ``"scratch"``: a network that learns from this volume alone.
@@ -237,6 +239,13 @@ class IsotropicPlan:
         return float(spacing) / float(self.target.across)
 
     @property
+    def reach(self) -> int:
+        """Thick slices on either side that a thin one may depend on."""
+        model = self.method.model
+        network = 0 if not self.method.network else 16 if model is None else model.receptive_field()
+        return int(min(self.operator.coarse, network + math.ceil(2 * self.operator.thickness)))
+
+    @property
     def views(self) -> Any:
         """From which sides the network looks at the volume."""
         return VIEWS["many" if self.method.self_training == "full" else "few"]
@@ -274,6 +283,9 @@ class IsotropicPlan:
         if self.target.across != 1:
             shape = self.operator.profile
             step["slice_profile"] = shape if isinstance(shape, str) else "table"
+            if not isinstance(shape, str):
+                step["slice_profile_sha256"] = hashlib.sha256(repr(shape).encode()).hexdigest()
+            step["slice_reach"] = self.reach
             step["slice_thickness_mm"] = round(self.operator.thickness * self.target.before[2], 6)
             step["slice_spacing_mm"] = round(self.target.before[2], 9)
         if self.method.network:

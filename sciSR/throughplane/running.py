@@ -295,8 +295,9 @@ class _Run:
         if not self.count:
             return None
         span = self.high - self.low or abs(self.high) or 1.0
+        resampled = any(f != 1 for f in self.plan.target.in_plane)
         return {
-            "operator": "slice profile",
+            "operator": "slice profile" + (", of the slices as resampled before" if resampled else ""),
             "enforced": self.plan.enforced,
             "max_abs": float(f"{self.largest:.3g}"),
             "max_relative_to_range": float(f"{self.largest / span:.3g}"),

@@ -60,7 +60,7 @@ def target_of(image: Image, spacing: float | None = None) -> Target:
     image : Image
         With an `AffineGrid` and an axis across its slices.
     spacing : float, optional
-        In mm; the finer in-plane spacing by default.
+        In mm; the finest of the three by default.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def target_of(image: Image, spacing: float | None = None) -> Target:
             remedy="leave --isotropic out to upscale in the plane",
         )
     _check_no_shear(image, (first, second, axis))
-    wish = min(before[:2]) if spacing is None else float(spacing)
+    wish = min(before) if spacing is None else float(spacing)
     if not (math.isfinite(wish) and wish > 0):
         raise UsageError(f"a spacing of {wish:g} mm", remedy="give a length above 0, in mm")
     factors = tuple(_factor(n, each, wish) for n, each in zip(shape, before, strict=True))

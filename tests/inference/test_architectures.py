@@ -24,7 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_architecture_is_tested() -> None:
-    assert set(ARCHITECTURES) == set(NAMES)
+    across_slices = {"ThroughPlane"}  # tests/throughplane
+    assert set(ARCHITECTURES) - across_slices == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
