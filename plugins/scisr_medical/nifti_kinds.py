@@ -96,8 +96,19 @@ def kind_fields(given: Asked, header: NiftiHeader, voxels: Any, path: Path) -> d
         Read only where the name says labels and the stored type does not.
     path : Path
         Of the image; its JSON sidecar is looked at.
+
+    Raises
+    ------
+    UsageError
+        Complex voxels are asked to be something that is real.
     """
     if np.dtype(voxels.dtype).kind == "c":
+        if given.kind not in (None, "intensity"):
+            raise UsageError(
+                f"holds complex voxels, which are no {given.kind}",
+                where=path,
+                remedy=f"leave --{given.kind} out, or give --complex magnitude, real or imaginary too",
+            )
         return {"kind": "intensity"}
     record = _record(path)
     kind = given.kind or _told(header, voxels, path, record)

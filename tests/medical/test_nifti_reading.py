@@ -11,12 +11,11 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from nifti_samples import make, read, voxels
 
-from sciSR.errors import SciSRError, UnreadableError, UnsupportedError
+from sciSR.errors import SciSRError, UnreadableError
 from scisr_medical.nifti_adapter import adapter
 
 
