@@ -112,6 +112,14 @@ def test_complex_voxels_come_out_complex(tmp_path: Path, stored: type) -> None:
     assert json_extension(tmp_path / "out.nii")[-1]["kind"]["parts"] == ["real", "imaginary"]
 
 
+@pytest.mark.parametrize("kind", ["labels", "probability", "phase"])
+def test_complex_voxels_are_nothing_real_unless_one_part_is_taken(tmp_path: Path, kind: str) -> None:
+    path = make(tmp_path / "in.nii", data=np.full(SHAPE, 1 + 0.5j, np.complex64))
+    with pytest.raises(UsageError, match=f"complex voxels, which are no {kind}"):
+        read(path, **{kind: True})
+    assert read(path, **{kind: True, "complex": "imaginary"}).kind == kind
+
+
 def test_a_complex_file_can_keep_its_stored_type(tmp_path: Path) -> None:
     data = (uniform(-1, 1, np.float64) + 1j * uniform(0, 9, np.float64)).astype(np.complex128)
     source = make(tmp_path / "in.nii", data=data, order=">")
