@@ -7,7 +7,8 @@ once for all slices with about the same normal; the result is interpolated at th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,11 +142,7 @@ class StackOperator:
 
     def _points(self, k: int, flat: np.ndarray) -> Tensor:
         """Canvas indices, float64 ``[n, 3]``, of voxels of slice `k`."""
-        columns = self.stack.slices.shape[2]
-        matrix = self._to_canvas[k]
-        origin = matrix[:3, 0] * k + matrix[:3, 3]
-        i, j = torch.from_numpy(flat // columns).double(), torch.from_numpy(flat % columns).double()
-        return torch.stack([origin[a] + matrix[a, 1] * i + matrix[a, 2] * j for a in range(3)], dim=-1)
+        return _in_slice(self._to_canvas[k], k, self.stack.slices.shape[2], flat)
 
     def _inside(self, points: Tensor) -> np.ndarray:
         """True where all of a spline's support lies in the canvas."""
@@ -178,19 +175,39 @@ class StackOperator:
             amplitude / canvas.spline(), amplitude, sampling, torch.from_numpy(rows).to(canvas.device)
         )
 
-    def _pieces(self, rows: np.ndarray) -> list:
+    def _pieces(self, rows: np.ndarray) -> list[tuple[int, Callable[[], Tensor]]]:
         """Points of the measured voxels, some at a time, computed when they are needed."""
-        size = self.stack.slices.shape[1] * self.stack.slices.shape[2]
-
-        def points(part: np.ndarray) -> Tensor:
-            out = torch.empty((len(part), 3), dtype=torch.float64)
-            which = self.slice_of[part]
-            for k in np.unique(which):
-                here = torch.from_numpy(np.flatnonzero(which == k))
-                out[here] = self._points(int(k), self.index[part[which == k]] - int(k) * size)
-            return out.to(self.canvas.device)
-
         number = max(1, -(-len(rows) // CHUNK)) if len(rows) else 0
         number += number % 2 if number > 1 else 0
         parts: Sequence[np.ndarray] = np.array_split(rows, number) if number else []
-        return [(len(part), lambda part=part: points(part)) for part in parts]
+        shape, device = self.stack.slices.shape, self.canvas.device
+        # Nothing here may hold the operator itself: the circle would keep its matrices in memory.
+        return [
+            (
+                len(part),
+                functools.partial(
+                    _positions, self._to_canvas, shape, self.index[part], self.slice_of[part], device
+                ),
+            )
+            for part in parts
+        ]
+
+
+def _positions(
+    to_canvas: np.ndarray, shape: Sequence[int], index: np.ndarray, which: np.ndarray, device: torch.device
+) -> Tensor:
+    """Canvas indices, float64 ``[n, 3]``, of voxels of several slices (flat indices of the stack)."""
+    out = torch.empty((len(index), 3), dtype=torch.float64)
+    for k in np.unique(which):
+        here = which == k
+        out[torch.from_numpy(here)] = _in_slice(
+            to_canvas[k], int(k), shape[2], index[here] - int(k) * shape[1] * shape[2]
+        )
+    return out.to(device)
+
+
+def _in_slice(matrix: np.ndarray, k: int, columns: int, flat: np.ndarray) -> Tensor:
+    """Canvas indices of voxels of slice `k`, by their flat indices in it."""
+    origin = matrix[:3, 0] * k + matrix[:3, 3]
+    i, j = torch.from_numpy(flat // columns).double(), torch.from_numpy(flat % columns).double()
+    return torch.stack([origin[a] + matrix[a, 1] * i + matrix[a, 2] * j for a in range(3)], dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -123,3 +124,13 @@ def test_kept_or_not_and_on_any_device_the_matrix_is_the_same() -> None:
     device = _Device(*taps(points, shape), 12 * 11 * 13)
     torch.testing.assert_close(device.apply(x.reshape(-1)), kept.apply(x)[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(device.adjoint(y), kept.adjoint(y).reshape(-1), rtol=1e-5, atol=1e-5)
+
+
+def test_an_operator_that_is_dropped_leaves_the_memory_at_once() -> None:
+    """Motion makes new ones all the time: none may wait for the garbage collector."""
+    stack = noisy_stack()
+    operator = StackOperator(canvas_for(stack), stack, motions(6, 1.0))
+    operator.adjoint(operator.measured)
+    sampling = weakref.ref(operator.groups[0].sampling)
+    del operator
+    assert sampling() is None
