@@ -17,7 +17,10 @@ from scisr_medical.bids_check import find_validator
 
 BVAL = "0 1000 1000 1000\n"
 BVEC = "0 1 0 0\n0  0 1 0\n0 0 0  1\n"  # odd spaces: a copy has them too
-AFFINE = np.array([[-0.9, 0.1, 0.0, 20.0], [0.1, 0.9, 0.3, -31.0], [0.0, -0.1, 3.9, 7.0], [0, 0, 0, 1]])
+_TILT = np.array([[1, 0, 0], [0, 0.96, 0.28], [0, -0.28, 0.96]])
+"""A turn about the first axis, without shear."""
+AFFINE = np.eye(4)
+AFFINE[:3, :3], AFFINE[:3, 3] = _TILT * (-0.9, 0.9, 3.9), (20.0, -31.0, 7.0)
 QUICK = ("--model", "linear", "--skip-bids-validation")
 README = "A synthetic dataset: blobs in noise, of nobody.\n" * 4
 
