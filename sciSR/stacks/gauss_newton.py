@@ -12,6 +12,8 @@ from sciSR.stacks.operator import StackOperator
 HUBER = 2.0
 """Residuals, in units of their own spread, beyond which they count in proportion and no more in square."""
 
+STEEP = 0.3
+"""Of the root mean square slope: voxels with more are those that tell of motion."""
 LITTLE = 0.3
 """Of the usual contrast of a stack's slices: one with less keeps its stack's motion."""
 
@@ -84,7 +86,10 @@ def slopes(
     jacobian[:, :3] = np.cross(at - centre, slope) * np.radians(1)
     jacobian[:, 3:] = slope
     usable = supported(operator.canvas.affine, known, at)
-    weights = usable * robust(residual, usable)
+    # Air is quiet, but tells nothing: residuals are large or small against those where something is to be seen.
+    steep = np.square(slope).sum(1)
+    steep = steep > STEEP**2 * steep[usable].mean() if usable.any() else usable
+    weights = usable * robust(residual, usable & steep)
     if slice_weights is not None:
         weights = weights * slice_weights[operator.slice_of]
     return Slopes(

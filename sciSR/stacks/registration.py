@@ -126,12 +126,12 @@ class Level:
                 if here == 0:
                     break
                 moved = max(moved, here)
-                if index == 0:
-                    hold(track)
                 look = self.look(index, spectrum, known)
         if weights:
             track.trust = trusted(misfits(look, len(track.each)))
         track.history.append({"spacing": self.spacing, "step": moved, "spread": spread or _spread(look)})
+        if index == 0:
+            hold(self.tracks)
         return moved
 
 
@@ -155,11 +155,24 @@ def move_slices(track: Track, look: Slopes, spread: float) -> float:
     return moved
 
 
-def hold(track: Track) -> None:
-    """Where the first stack's slices moved, most of them did not: the frame is theirs."""
-    usual = np.median([Rigid.of_matrix(m, track.stack.centre).parameters for m in track.each], axis=0)
+def hold(tracks: Sequence[Track]) -> None:
+    """Keep the frame and the intensities of the first stack: what it moved against the others, they move against it.
+
+    Where its slices moved, most of them did not: the frame is theirs.
+    """
+    first = tracks[0]
+    usual = np.median([Rigid.of_matrix(m, first.stack.centre).parameters for m in first.each], axis=0)
     if np.abs(usual).max() > 0:
-        track.each = np.linalg.inv(Rigid.of(usual, track.stack.centre).matrix) @ track.each
+        back = np.linalg.inv(Rigid.of(usual, first.stack.centre).matrix)
+        for track in tracks:
+            track.move(back)
+        first.whole = np.eye(4)
+        first.each[~first.own] = np.eye(4)
+    gain, offset = first.gain, first.offset
+    for track in tracks:
+        track.gain /= gain
+        track.offset -= track.gain * offset
+    first.gain, first.offset = 1.0, 0.0
 
 
 def align(
@@ -205,12 +218,10 @@ def align(
         for turn in range(most):
             looking = judging and (calm or turn == most - 1)
             moved = 0.0
-            for index in range(len(tracks)):
-                if index > 0 or looking:
-                    here = level.update(
-                        index, stack=stacks and index > 0, slices=slices and looking, weights=looking
-                    )
-                    moved = max(moved, here)
+            # The first one last: what the others have in common against it is then a single step.
+            for index in [*range(1, len(tracks)), 0]:
+                here = level.update(index, stack=stacks, slices=slices and looking, weights=looking)
+                moved = max(moved, here)
             if progress is not None:
                 progress((number + (turn + 1) / most) / len(spacings))
             calm, settled = calm or moved < CALM * spacing, moved < 5 * STILL * spacing
