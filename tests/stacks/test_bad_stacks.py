@@ -135,6 +135,7 @@ def test_other_priors(stacks: list[Stack], prior: str) -> None:
     assert psnr(fused.volume, truth(BODY, fused.volume.shape, fused.affine)) > 30
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.lists(st.floats(-5, 5), min_size=6, max_size=6).map(np.array))
 def test_any_small_motion_is_found(parameters: np.ndarray) -> None:

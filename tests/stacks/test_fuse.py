@@ -95,6 +95,7 @@ def test_the_same_again_gives_the_same(stacks: list[Stack], fused: FusedVolume) 
     assert np.array_equal(again.std, fused.std)
 
 
+@pytest.mark.slow
 def test_units_do_not_matter(stacks: list[Stack], fused: FusedVolume) -> None:
     other = fuse_stacks([replace(s, data=-4000 + 1e-3 * 2**20 * s.data) for s in stacks])
     scale = 1e-3 * 2**20
@@ -102,6 +103,7 @@ def test_units_do_not_matter(stacks: list[Stack], fused: FusedVolume) -> None:
     np.testing.assert_allclose(other.std / scale, fused.std, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_gain_and_offset_of_each_stack_are_found(stacks: list[Stack], fused: FusedVolume) -> None:
     changed = [stacks[0], replace(stacks[1], data=1.7 * stacks[1].data + 30), stacks[2]]
     other = fuse_stacks(changed, slice_motion=False)
@@ -111,6 +113,7 @@ def test_gain_and_offset_of_each_stack_are_found(stacks: list[Stack], fused: Fus
     assert np.abs(other.volume - fused.volume).std() < NOISE
 
 
+@pytest.mark.slow
 def test_dark_and_moved_slices_are_told_apart(body: Body, fused: FusedVolume) -> None:
     """One slice lost its signal, one was taken from elsewhere in the body, one moved by 2 mm and 3 degrees."""
     moved = Rigid((3.0, 0.0, 0.0), (0.0, 2.0, 0.0), (-6.0, 0.0, 0.0))
