@@ -1,8 +1,9 @@
 """Learning to undo the slice profile: sharp planes are made thick along one axis, and a network makes them thin again.
 
 The idea of SMORE (Zhao et al., IEEE Trans. Med. Imaging 40, 805, 2021, doi:10.1109/TMI.2020.3037187): the slices of a
-volume are sharp, and what is true of their structure is true across them. The same loop trains on one volume (fixed
-ratio and profile) and on many (drawn anew for each step).
+volume are sharp, and what is true of their structure is true across them. This loop learns from one volume, with its
+ratio and profile; many volumes, with ratios drawn anew for each step, are what ``scisr train`` is for
+(`sciSR.training.thick_slices`), with the same tasks and the same loss.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from sciSR.forward.slice_sampling import ProfileTable, SliceSampling
 from sciSR.throughplane.detail import propose, reproduce
-from sciSR.throughplane.sharp import SharpPlanes
+from sciSR.throughplane.sharp import VolumeSlices
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,6 @@ class Schedule:
     lr : float
         Peak learning rate; cosine after a warm-up.
     seed : int
-    vary : bool
-        Change contrast and level of the patches at random: for training on many volumes.
     bf16 : bool
     """
 
@@ -84,7 +83,6 @@ class Schedule:
     batch: int = 16
     lr: float = 1e-3
     seed: int = 0
-    vary: bool = False
     bf16: bool = False
 
     def rate(self, step: int) -> float:
@@ -95,7 +93,7 @@ class Schedule:
 
 def fit(
     network: nn.Module,
-    planes: SharpPlanes,
+    planes: VolumeSlices,
     task: Task,
     schedule: Schedule,
     tick: Callable[[int, float, nn.Module], None] = lambda step, loss, average: None,
@@ -105,7 +103,7 @@ def fit(
     Parameters
     ----------
     network : sciSR.models.through_plane.ThroughPlane
-    planes : SharpPlanes
+    planes : VolumeSlices
     task : Task
     schedule : Schedule
     tick : callable
@@ -125,9 +123,8 @@ def fit(
     for step in range(schedule.steps):
         rng = np.random.default_rng([schedule.seed, step])
         set_rate(optimizer, schedule.rate(step))
-        operator = task.draw(rng, min(planes.side))
-        sharp = planes.draw(rng, schedule.batch, operator.fine, columns_of(operator, min(planes.side)))
-        sharp = varied(sharp, rng) if schedule.vary else sharp
+        operator = task.draw(rng, planes.side)
+        sharp = planes.draw(rng, schedule.batch, operator.fine, columns_of(operator, planes.side))
         loss = step_loss(network, torch.from_numpy(sharp)[:, None].to(device), operator, schedule.bf16)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -154,14 +151,6 @@ def columns_of(operator: SliceSampling, side: int) -> int:
 def rim(coarse: int, fine: int, columns: int) -> tuple[int, int]:
     """Thin slices and columns at each end of a patch that do not count."""
     return min(round(fine / coarse), fine // 4), min(_MARGIN, columns // 4)
-
-
-def varied(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Patches with other contrasts, gains and levels: what differs between scanners and sequences."""
-    gamma = np.exp(rng.uniform(math.log(0.7), math.log(1.4), (len(patches), 1, 1))).astype(np.float32)
-    gain = np.exp(rng.uniform(-0.3, 0.3, (len(patches), 1, 1))).astype(np.float32)
-    level = rng.uniform(-0.1, 0.1, (len(patches), 1, 1)).astype(np.float32)
-    return np.sign(patches) * np.abs(patches) ** gamma * gain + level
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sciSR.errors import UsageError
 from sciSR.files import check_output
@@ -41,6 +41,14 @@ class Outputs:
     def all(self) -> list[Path]:
         """Those that are wanted."""
         return [p for p in (self.product, self.contact_sheet, self.report, self.report_json) if p is not None]
+
+
+class OutputPaths(Protocol):
+    """Several files that belong together."""
+
+    def all(self) -> list[Path]:
+        """Those that are wanted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -197,8 +205,10 @@ def plan_outputs(product: Path, *, contact_sheet: bool = True, report: bool | Pa
     )
 
 
-def check_outputs(outputs: Outputs, inputs: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse, before any work, outputs that exist, coincide, or are inputs.
+def check_outputs(
+    outputs: OutputPaths, inputs: Sequence[Path], *, overwrite: bool, called: str = "frames"
+) -> None:
+    """Refuse, before any work, outputs that exist, coincide, or are inputs (`called` so in the message).
 
     Raises
     ------
@@ -208,7 +218,7 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path], *, overwrite: bool) 
     seen: set[Path] = set()
     for path in outputs.all():
         if path.resolve() in taken:
-            raise UsageError("the output is one of the frames", where=path, remedy="name another output")
+            raise UsageError(f"the output is one of the {called}", where=path, remedy="name another output")
         if path.resolve() in seen:
             raise UsageError("two outputs have this name", where=path, remedy="name another report")
         seen.add(path.resolve())

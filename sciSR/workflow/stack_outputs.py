@@ -15,10 +15,11 @@ import numpy as np
 
 from sciSR.adapter import Adapter
 from sciSR.errors import UsageError
-from sciSR.files import atomic_output, check_output, translate_os_errors
+from sciSR.files import atomic_output, translate_os_errors
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.plugins import adapter_for_output, adapters
+from sciSR.workflow.fusing import check_outputs
 
 NOTICE = "Research use only, not for diagnosis"
 
@@ -131,17 +132,10 @@ def check_stack_outputs(outputs: StackOutputs, inputs: Sequence[Path], *, overwr
     ------
     UsageError
     """
-    taken = {path.resolve() for path in inputs}
-    seen: set[Path] = set()
     for path in outputs.all():
-        if path.resolve() in taken:
-            raise UsageError("the output is one of the inputs", where=path, remedy="name another output")
-        if path.resolve() in seen:
-            raise UsageError("two outputs have this name", where=path, remedy="name another report")
-        seen.add(path.resolve())
         if path.is_dir():
             raise UsageError("is a folder", where=path, remedy="name another output")
-        check_output(path, overwrite=overwrite)
+    check_outputs(outputs, inputs, overwrite=overwrite, called="inputs")
     small = Image(
         np.zeros((2, 2, 2), np.float32), ("x", "y", "z"), ("x", "y"), AffineGrid((2, 2, 2), np.eye(4))
     )
