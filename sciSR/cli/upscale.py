@@ -49,6 +49,7 @@ SETTINGS = (
     "precision",
     "tile",
     "label_method",
+    "strict",
 )
 """Options that go to :func:`sciSR.inference.plan_upscale` under their own names."""
 
@@ -211,6 +212,8 @@ OPTIONS = [
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),
     _method("--tile", type=click.IntRange(min=16), metavar="N",
             help="Tile size in input pixels; by default fitted to the memory at hand."),
+    _method("--strict", is_flag=True,
+            help="Refuse images that are unlike what the network was trained on, instead of warning."),
     _isotropic("--isotropic", is_flag=True,
                help="Volumes of thick slices: thin slices, as far apart as the pixels of a slice."),
     _isotropic("--spacing", type=float, metavar="MM", help="The same with this spacing along all three axes."),

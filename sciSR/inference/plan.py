@@ -26,6 +26,7 @@ from sciSR.inference.whole_plane import GaussianSamples
 if TYPE_CHECKING:
     from sciSR.inference.colour import ColourPlan
     from sciSR.inference.kinds import BoundedPlan, LabelPlan, PairPlan
+    from sciSR.uncertainty.interface import Uncertain
 
 
 def plan_upscale(
@@ -41,6 +42,8 @@ def plan_upscale(
     noise: float | None = None,
     psf_fwhm: float | None = None,
     label_method: Literal["nearest", "argmax"] = "nearest",
+    uncertainty: bool | Uncertain = False,
+    strict: bool = False,
 ) -> UpscalePlan | ColourPlan | BoundedPlan | PairPlan | LabelPlan:
     """Decide how an image will be upscaled; reads it once for its statistics.
 
@@ -76,6 +79,12 @@ def plan_upscale(
     label_method : {"nearest", "argmax"}
         For label maps: the nearest label, or the one whose upscaled indicator is highest; see
         :func:`sciSR.inference.kinds.resample_labels`. `model` is then the indicators' interpolation.
+    uncertainty : bool or Uncertain
+        Find the standard deviation of each output pixel: the input's noise carried through the same stages, and the
+        network's own error where a model of it is at hand. True looks that model up; the settings of an
+        :class:`~sciSR.uncertainty.interface.Uncertain` are taken as they are.
+    strict : bool
+        Refuse an image that is unlike what the network was trained on, instead of saying so.
 
     Returns
     -------
@@ -96,7 +105,7 @@ def plan_upscale(
     if label_method not in ("nearest", "argmax"):
         raise UsageError(f"unknown label method {label_method!r}", remedy="use nearest or argmax")
     settings = {"model": model, "consistency": consistency, "device": device, "precision": precision}
-    settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm}
+    settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm, "strict": strict}
     if is_other_kind(image):
         settings["model"] = method_for(image) if model == "auto" else model
         plan = plan_kind(image, functools.partial(plan_upscale, scale=scale, **settings))

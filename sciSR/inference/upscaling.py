@@ -11,12 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-import sciSR
 from sciSR.errors import UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
-from sciSR.inference.candidates import is_adversarial
-from sciSR.inference.choose import Choice, scale_text
+from sciSR.inference.choose import Choice
 from sciSR.inference.conditions import Condition
 from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.device import tune_allocator
@@ -24,6 +22,7 @@ from sciSR.inference.flags import put_flags_back
 from sciSR.inference.kinds_bounds import bounded_block_mean_step
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
+from sciSR.inference.record import upscale_step
 from sciSR.inference.runner import DEFAULT_TILE, Runner
 from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
 from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_rows
@@ -357,39 +356,5 @@ class UpscalePlan:
             raise out_of_float32(self.image, float(np.abs(values[np.isfinite(values)]).max()))
         return final
 
-    def _provenance(self, agreement: Any) -> Any:
-        step: dict[str, Any] = {
-            "software": f"sciSR {sciSR.__version__}",
-            "step": "upscale",
-            "scale": scale_text(self.factors),
-            "model": self.choice.name if not self.choice.trained else self.models[0][1].name,
-        }
-        if self.choice.trained:
-            step["weights_sha256"] = self.models[0][2]
-            step["applied"] = self.choice.times
-            step["precision"] = "bf16" if self.bf16 else "fp32"
-            step["normalisation"] = {
-                "kind": self.normaliser.kind,
-                "offset": self.normaliser.offset,
-                "scale": self.normaliser.scale,
-            }
-            spec = self.models[0][1]
-            if spec.architecture.startswith("spandrel:"):
-                step["architecture"] = spec.architecture  # what it undoes is not known
-            else:
-                step["forward_model"] = self.choice.forward
-            if self.conditions:
-                unit = self.normaliser.scale
-                step["conditions"] = {each.name: each.record(unit) for each in self.conditions}
-            if is_adversarial(spec):
-                step["adversarial"] = True
-            if not spec.exact_tiling:
-                step["exact_tiling"] = False
-        step |= {
-            "quantity": self.image.quantity,
-            "consistency": self.consistency,
-            "bad_pixels": self.sample.n_bad,
-        }
-        if agreement is not None:
-            step["agreement"] = dict(agreement)
-        return self.image.provenance.add(**step)
+    def _provenance(self, agreement: Any, **measured: Any) -> Any:
+        return self.image.provenance.add(**upscale_step(self, agreement, **measured))

@@ -141,6 +141,8 @@ def upscale_file(
     noise: float | None = None,
     psf_fwhm: float | None = None,
     label_method: str = "nearest",
+    uncertainty: Any = False,
+    strict: bool = False,
     overwrite: bool = False,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -154,7 +156,7 @@ def upscale_file(
         Beside the input with ``_x2`` in its name by default.
     scale : number, pair, or str
         2, 1.5, ``"3/2"``, or one per spatial axis; see :func:`sciSR.inference.choose.parse_scale`.
-    model, consistency, device, precision, tile, forward, noise, psf_fwhm, label_method
+    model, consistency, device, precision, tile, forward, noise, psf_fwhm, label_method, uncertainty, strict
         See :func:`sciSR.inference.plan_upscale`.
     overwrite : bool
         Replace an existing output.
@@ -184,6 +186,8 @@ def upscale_file(
         "noise": noise,
         "psf_fwhm": psf_fwhm,
         "label_method": label_method,
+        "uncertainty": uncertainty,
+        "strict": strict,
     }
     return _run_job(job, partial(plan_upscale, scale=factors, **settings), overwrite, progress)
 
@@ -336,8 +340,8 @@ def run_jobs(
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
     **settings
-        `model`, `consistency`, `device`, `precision`, `tile`, `forward`, `noise`, `psf_fwhm`, `label_method`
-        as in :func:`upscale_file`.
+        `model`, `consistency`, `device`, `precision`, `tile`, `forward`, `noise`, `psf_fwhm`, `label_method`,
+        `uncertainty`, `strict` as in :func:`upscale_file`.
 
     Yields
     ------
