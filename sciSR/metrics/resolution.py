@@ -18,11 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sciSR.errors import UsageError
+from sciSR.metrics.windowing import (
+    Rings,
+    centred,
+    field_weight,
+    finite_or_none,
+    independent_share,
+    neighbours,
+    rings,
+    tapered_window,
+)
+
+__all__ = [
+    "THRESHOLDS",
+    "Resolution",
+    "RingCorrelation",
+    "Threshold",
+    "bridgeable",
+    "correlated",
+    "fourier_ring_correlation",
+    "frc_report",
+    "frc_resolution",
+    "tapered_window",
+    "threshold_curve",
+]
 
 Threshold = Literal["1/7", "half-bit"]
 THRESHOLDS: tuple[Threshold, ...] = ("1/7", "half-bit")
 
-_SOFT = 8.0
 _RISE, _DEEP = 0.1, 0.7
 _HALF_BIT = 0.2071
 """Signal to noise of each half (power) where the whole carries half a bit: (sqrt(2) - 1) / 2."""
@@ -34,7 +57,8 @@ class RingCorrelation(NamedTuple):
     Attributes
     ----------
     frequencies : ndarray, (rings,)
-        Mean spatial frequency of each ring, cycles per pixel, up to 0.5.
+        Mean spatial frequency of each ring, cycles per pixel, up to 0.5; of shells, see
+        :func:`sciSR.metrics.shells.fourier_shell_correlation`.
     correlation : ndarray, (rings,)
         -1 to 1; NaN where either image has no power.
     n : ndarray, (rings,)
@@ -54,10 +78,10 @@ class Resolution:
     Attributes
     ----------
     frequency : float
-        Cycles per pixel; NaN where the curve never lies above the threshold.
+        In the curve's unit, cycles per pixel; NaN where the curve never lies above the threshold.
     threshold : {"1/7", "half-bit"}
     reached_end : bool
-        The curve stays above the threshold up to the pixel's own limit (0.5): the true resolution may be finer.
+        The curve stays above the threshold up to the pixel's own limit: the true resolution may be finer.
     rises_again : bool
         The curve turned up before it fell below the threshold. What both images share beyond that is most likely an
         artefact of how they were made; `frequency` is where it turned.
@@ -70,18 +94,8 @@ class Resolution:
 
     @property
     def period(self) -> float:
-        """Pixels per cycle: the length of the finest wave that both images share. 2 is the finest possible."""
+        """Pixels per cycle: the length of the finest wave that both images share. 2 pixels is the finest possible."""
         return 1 / self.frequency if self.frequency > 0 else math.nan
-
-
-def tapered_window(shape: tuple[int, int], taper: float = 1.0) -> NDArray[np.float64]:
-    """A window that falls to zero by cosines over a fraction `taper` of each side in all: 1 is Hann's, less Tukey's."""
-    sides = []
-    for size in shape:
-        x = (np.arange(size) + 0.5) / size
-        edge = np.minimum(x, 1 - x) / max(taper / 2, 1e-12)
-        sides.append(np.where(edge < 1, 0.5 - 0.5 * np.cos(np.pi * np.minimum(edge, 1)), 1.0))
-    return np.outer(*sides)
 
 
 def fourier_ring_correlation(
@@ -124,38 +138,41 @@ def fourier_ring_correlation(
         raise UsageError(
             f"ring correlation needs two equal planes of 8 pixels or more, not {a.shape} and {b.shape}"
         )
-    if not ring_width >= 1:
-        raise UsageError(f"rings are at least one Fourier pixel wide, not {ring_width:g}")
     good = np.isfinite(a) & np.isfinite(b)
     if mask is not None:
         good &= np.asarray(mask, bool)
-    weight = _weight(good, good | _bridgeable(a, b, good), window)
-    spectra = [np.fft.rfft2(_centred(image, good, weight)) for image in (a, b)]
-    ring, both, count = _rings(a.shape, ring_width)
+    weight = field_weight(good, good | bridgeable(a, b, good), window)
+    spectra = [np.fft.rfft2(centred(image, good, weight)) for image in (a, b)]
+    return correlated(spectra[0], spectra[1], rings(a.shape, ring_width), independent_share(weight))
 
-    def total(values: NDArray) -> NDArray[np.float64]:
-        return np.bincount(ring.ravel(), (values * both).ravel(), minlength=count)
 
-    cross = total((spectra[0] * np.conj(spectra[1])).real)
-    power = total(np.abs(spectra[0]) ** 2) * total(np.abs(spectra[1]) ** 2)
-    n, frequencies = total(np.ones(ring.shape)), total(_radius(a.shape))
-    # A window lets neighbouring coefficients share their noise: the variance of a mean of products grows by this.
-    independent = float(np.sum(weight**2) ** 2 / (weight.size * np.sum(weight**4)))
+def correlated(a: NDArray, b: NDArray, over: Rings, independent: float = 1.0) -> RingCorrelation:
+    """Two spectra (of ``rfftn``) correlated over rings.
+
+    Parameters
+    ----------
+    a, b : ndarray, complex
+    over : Rings
+    independent : float
+        Part of the coefficients that are independent; see :func:`sciSR.metrics.windowing.independent_share`.
+    """
+    cross = over.total((a * np.conj(b)).real)
+    power = over.total(np.abs(a) ** 2) * over.total(np.abs(b) ** 2)
+    n, frequencies = over.total(np.ones(over.ring.shape)), over.total(over.radius)
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.where(power > 0, cross / np.sqrt(power), np.nan)
         frequencies = frequencies / n
-    inside = slice(1, -1)  # without the mean, and without what lies beyond 0.5 cycles per pixel
-    return RingCorrelation(frequencies[inside], correlation[inside], n[inside] * independent)
+    return RingCorrelation(frequencies, correlation, n * independent)
 
 
-def _bridgeable(a: NDArray, b: NDArray, good: NDArray) -> NDArray[np.bool_]:
+def bridgeable(a: NDArray, b: NDArray, good: NDArray) -> NDArray[np.bool_]:
     """Bad pixels that their neighbours' mean can stand for: most neighbours good, and no steeper than the noise.
 
     A bridged star core would be a sharp feature that both images have.
     """
     if good.all():
         return ~good
-    around = _neighbours(good)
+    around = neighbours(good)
     difference = (a - b)[good]
     noise = (
         1.4826 * np.median(np.abs(difference - np.median(difference))) / math.sqrt(2)
@@ -164,79 +181,8 @@ def _bridgeable(a: NDArray, b: NDArray, good: NDArray) -> NDArray[np.bool_]:
     )
     mean = np.where(good, (a + b) / 2, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = _neighbours(mean**2) / around - (_neighbours(mean) / around) ** 2
+        variance = neighbours(mean**2) / around - (neighbours(mean) / around) ** 2
     return ~good & (around >= 0.4) & (variance < (5 * noise) ** 2)
-
-
-def _weight(good: NDArray, usable: NDArray, window: Any) -> NDArray[np.float64]:
-    """The window, falling softly to zero towards holes and along ragged edges of the field.
-
-    A hard edge that both images have would scatter the power of their stars over all frequencies, alike in both.
-    """
-    if isinstance(window, str):
-        tapers = {"hann": 1.0, "tukey": 0.25, "none": 0.0}
-        if window not in tapers:
-            raise UsageError(f"the window is {window!r}; use hann, tukey, none or an array")
-        weight = tapered_window((good.shape[0], good.shape[1]), tapers[window])
-    else:
-        weight = np.array(window, np.float64)
-        if weight.shape != good.shape:
-            raise UsageError(f"the window has shape {weight.shape}, the images {good.shape}")
-    if not usable.all():
-        weight = weight * _soft(~usable)
-    if np.count_nonzero(weight) < 64:
-        raise UsageError("hardly any pixel is good in both images")
-    return weight
-
-
-def _soft(hole: NDArray) -> NDArray[np.float64]:
-    """0 in holes, 1 away from them, a cosine over `_SOFT` pixels between."""
-    from scipy.ndimage import distance_transform_edt
-
-    distance = distance_transform_edt(~hole)
-    return np.where(distance < _SOFT, 0.5 - 0.5 * np.cos(np.pi * distance / _SOFT), 1.0)
-
-
-def _neighbours(values: NDArray) -> NDArray[np.float64]:
-    """Mean over 5 x 5 pixels."""
-    from scipy.ndimage import uniform_filter
-
-    return uniform_filter(values.astype(np.float64), 5, mode="constant")
-
-
-def _centred(image: NDArray, good: NDArray, weight: NDArray) -> NDArray[np.float64]:
-    """The windowed image without its mean (else the window's own spectrum would correlate), small holes bridged.
-
-    A bad pixel gets the mean of its own image's good neighbours.
-    """
-    image = np.where(good, image, 0.0)
-    if not good.all():
-        around = _neighbours(good)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            image = np.where(good | (around < 1e-6), image, _neighbours(image) / around)
-    return (image - np.sum(image * weight) / np.sum(weight)) * weight
-
-
-def _radius(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Cycles per pixel of each coefficient of ``rfft2``."""
-    return np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
-
-
-def _rings(shape: tuple[int, ...], width: float) -> tuple[NDArray[np.intp], NDArray[np.float64], int]:
-    """Number of each coefficient's ring, how often it counts, and how many rings there are.
-
-    Ring 0 is the mean, the last one all beyond 0.5 cycles per pixel.
-    """
-    size = max(shape)
-    rings = max(1, int(size / 2 / width))
-    edge = 0.5 / rings
-    radius = _radius(shape)
-    ring = np.minimum(np.ceil(radius / edge - 1e-9).astype(np.intp), rings + 1)
-    both = np.full(radius.shape, 2.0)  # coefficients of negative frequencies are not stored
-    both[:, 0] = 1.0
-    if shape[1] % 2 == 0:
-        both[:, -1] = 1.0
-    return ring, both, rings + 2
 
 
 def threshold_curve(n: NDArray, threshold: Threshold = "1/7") -> NDArray[np.float64]:
@@ -261,7 +207,7 @@ def threshold_curve(n: NDArray, threshold: Threshold = "1/7") -> NDArray[np.floa
     return (both + 1 / root) / (both + 1)
 
 
-def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7") -> Resolution:
+def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7", limit: float = 0.5) -> Resolution:
     """The first spatial frequency at which a curve falls below a threshold for good measure.
 
     A single low ring between two high ones is noise: the curve is smoothed by a running mean of three rings, weighted
@@ -272,14 +218,15 @@ def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7") -> Reso
     ----------
     curve : RingCorrelation
     threshold : {"1/7", "half-bit"}
+    limit : float
+        The pixel's own limit, half a cycle per pixel, in the curve's unit of frequency.
 
     Returns
     -------
     Resolution
     """
-    limit = threshold_curve(curve.n, threshold)
     smooth = _smoothed(curve)
-    excess = smooth - limit
+    excess = smooth - threshold_curve(curve.n, threshold)
     excess[~np.isfinite(excess)] = -1.0
     above = excess > 0
     if not above.any():
@@ -293,7 +240,7 @@ def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7") -> Reso
     if dip is not None:
         return Resolution(float(curve.frequencies[first + dip]), threshold, rises_again=True)
     if not below.size:
-        return Resolution(0.5, threshold, reached_end=True)
+        return Resolution(limit, threshold, reached_end=True)
     f0, f1 = curve.frequencies[end - 1], curve.frequencies[end]
     e0, e1 = excess[end - 1], excess[end]
     return Resolution(float(f0 + (f1 - f0) * e0 / (e0 - e1)), threshold)
@@ -349,20 +296,16 @@ def frc_report(
     for threshold in THRESHOLDS:
         each = frc_resolution(curve, threshold)
         found[threshold] = {
-            "frequency": _number(each.frequency * factor),
-            "period_px": _number(each.period / factor),
+            "frequency": finite_or_none(each.frequency * factor),
+            "period_px": finite_or_none(each.period / factor),
             "reached_end": each.reached_end,
             "rises_again": each.rises_again,
         }
     return {
         "frequencies": [float(f * factor) for f in curve.frequencies],
-        "correlation": [_number(c) for c in curve.correlation],
+        "correlation": [finite_or_none(c) for c in curve.correlation],
         "n": [float(n) for n in curve.n],
         "half_bit": [float(t) for t in threshold_curve(curve.n, "half-bit")],
         "factor": float(factor),
         "resolution": found,
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
