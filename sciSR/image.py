@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
 from sciSR.errors import UsageError
 from sciSR.grid import AffineGrid, Grid, PixelGrid
 from sciSR.provenance import Provenance
+
+if TYPE_CHECKING:
+    from sciSR.sequence import NoiseModel
 
 Quantity = Literal["density", "total"]
 Kind = Literal["intensity", "labels", "probability", "phase"]
@@ -78,6 +81,10 @@ class Image:
     value_range : (float, float), optional
         The ends of a probability's scale, (0, 1) or (0, 100), or of a phase's turn, (-pi, pi) or a scanner's own
         (-4096, 4096). Where the file does not say, it is decided by the values.
+    noise : callable, optional
+        ``noise(image)`` gives the detector's :class:`sciSR.sequence.NoiseModel` as the file tells it, or None where it
+        does not or where the pixels contradict it, and what to say about it, or None; set by the adapter, asked only
+        where noise matters and `uncertainty` is None.
     """
 
     data: LazyArray
@@ -96,6 +103,7 @@ class Image:
     provenance: Provenance = field(default_factory=Provenance)
     slice_thickness: float | None = None
     value_range: tuple[float, float] | None = None
+    noise: Callable[[Image], tuple[NoiseModel | None, str | None]] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.data.shape)

@@ -106,6 +106,11 @@ def plan_upscale(
         raise UsageError(f"unknown label method {label_method!r}", remedy="use nearest or argmax")
     settings = {"model": model, "consistency": consistency, "device": device, "precision": precision}
     settings |= {"tile": tile, "forward": forward, "noise": noise, "psf_fwhm": psf_fwhm, "strict": strict}
+    if uncertainty is not False and uncertainty is not None:
+        from sciSR.uncertainty.planning import plan_with_uncertainty
+
+        plan = functools.partial(plan_upscale, scale=scale, label_method=label_method, **settings)
+        return plan_with_uncertainty(image, plan, uncertainty)
     if is_other_kind(image):
         settings["model"] = method_for(image) if model == "auto" else model
         plan = plan_kind(image, functools.partial(plan_upscale, scale=scale, **settings))
@@ -273,4 +278,7 @@ def upscale(
     def put(index: tuple[slice | int, ...], block: np.ndarray) -> None:
         data[index] = block
 
-    return plan.run(put, progress).replace(data=data)
+    final = plan.run(put, progress).replace(data=data)
+    if options.get("uncertainty"):
+        final = final.replace(uncertainty=np.asarray(final.uncertainty))
+    return final

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_r
 from sciSR.inference.tiles import Span, split
 from sciSR.inference.whole_plane import GaussianSamples, KSpaceSamples, PlaneOperator, plane_step
 from sciSR.views import NearestView
+
+if TYPE_CHECKING:
+    from sciSR.uncertainty.propagation import Propagation
 
 Put = Callable[[tuple[slice | int, ...], np.ndarray], None]
 Progress = Callable[[float], None]
@@ -77,6 +81,8 @@ class UpscalePlan:
         Of the Gaussian of that consistency, in input pixels; 1 by default.
     bounds : (float, float), optional
         Good pixels are kept within them.
+    uncertain : Propagation, optional
+        How the standard deviation of each output pixel is found, where it is asked for.
     messages : list of str
         What was decided and why.
     """
@@ -95,6 +101,7 @@ class UpscalePlan:
     conditions: tuple[Condition, ...] = ()
     psf_fwhm: float | None = None
     bounds: tuple[float, float] | None = None
+    uncertain: Propagation | None = None
 
     @cached_property
     def all_factors(self) -> tuple[Fraction, ...]:
@@ -118,13 +125,15 @@ class UpscalePlan:
         dtype = image.dtype if image.kind == "labels" else np.dtype(np.float32)
         # The fine pixels of one coarse pixel share its error: they are fully correlated, so a total's error is
         # shared out like the total itself.
-        error = image.uncertainty
+        error: Any = image.uncertainty
+        if error is not None:
+            error = NearestView(error, self.all_factors, scale=float(self.share))
+        if self.uncertain is not None:
+            error = Promise(tuple(grid.shape), np.dtype(np.float32))
         return image.replace(
             data=Promise(tuple(grid.shape), dtype),
             grid=grid,
-            uncertainty=None
-            if error is None
-            else NearestView(error, self.all_factors, scale=float(self.share)),
+            uncertainty=error,
             mask=None if image.mask is None else NearestView(image.mask, self.all_factors),
         )
 
@@ -143,16 +152,21 @@ class UpscalePlan:
         Image
             :attr:`output` with its provenance completed by the measured agreement with the input.
         """
+        if self.uncertain is not None:
+            self.uncertain.begin(self)
         if self._is_replication:
             report = self._replicate(put, progress)
-            return self.output.replace(provenance=self._provenance(report))
+            if self.uncertain is not None:
+                self.uncertain.replicate(self)
+            return self._finished(report)
         if self.device.type == "cpu":
             tune_allocator()
         agreement = Agreement(
             self.factors, WHOLE_PLANE.get(self.consistency, "block mean"), float(self.share)
         )
         planes = plane_indices(self.image)
-        done, total = 0, len(planes) * self._work_per_plane()
+        passes = 1 if self.uncertain is None else 1 + self.uncertain.settings.probes
+        done, total = 0, len(planes) * self._work_per_plane() * passes
 
         def advance(pixels: int) -> None:
             nonlocal done
@@ -164,20 +178,29 @@ class UpscalePlan:
         # Bands of whole original pixels, so that each can be made consistent by itself.
         multiple = int(self.factors[0]) if self._whole else 1
         runner = Runner(self.device, self.tile, tiled_step, multiple, advance)
-        for index in planes:
-            self._run_plane(index, runner, agreement, put)
+        for number, index in enumerate(planes):
+            self._run_plane(index, number, runner, agreement, put)
         if progress is not None:
             progress(1.0)
-        unit = self._unit if self.consistency in WHOLE_PLANE else 1.0
+        unit = self.unit if self.consistency in WHOLE_PLANE else 1.0
         # Bounds have the last word; only whole blocks can have both.
-        spoiled = self.bounds is not None and not (self.consistency == "block" and self._whole)
+        spoiled = self.bounds is not None and not self.settles_rows
         report = agreement.report(unit, enforced=self.consistency != "none" and not spoiled)
-        return self.output.replace(provenance=self._provenance(report))
+        return self._finished(report)
+
+    def _finished(self, agreement: Any) -> Image:
+        """The output with what was found on the way."""
+        if self.uncertain is None:
+            final, found = self.output, {}
+        else:
+            final = self.output.replace(uncertainty=self.uncertain.stored)
+            found = {"uncertainty": self.uncertain.record()}
+        return final.replace(provenance=self.image.provenance.add(**upscale_step(self, agreement, **found)))
 
     # -- one plane ------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _unit(self) -> float:
+    def unit(self) -> float:
         """The robust scale rounded to a power of two, so that dividing by it is exact."""
         scale = self.normaliser.scale
         return float(2.0 ** np.round(np.log2(scale))) if scale > 0 else 1.0
@@ -188,7 +211,7 @@ class UpscalePlan:
                 return [FourierStage(self.factors)]
             return [ClassicalStage(self.choice.name, self.factors)]
         model, spec, digest = self.models[0]
-        normaliser = Normaliser(self.normaliser.kind, 0.0, self.normaliser.scale / self._unit)
+        normaliser = Normaliser(self.normaliser.kind, 0.0, self.normaliser.scale / self.unit)
         told = tuple(condition.value for condition in self.conditions)
         return [NetworkStage(model, spec, digest, normaliser, self.bf16, told)] * self.choice.times
 
@@ -200,20 +223,39 @@ class UpscalePlan:
             work += pixels
         return max(1, work)
 
+    def source_plane(self, index: tuple[slice | int, ...]) -> ImagePlane:
+        """One plane of the input, relative to the offset."""
+        return ImagePlane(self.image, index, self.normaliser.offset, self.unit, has_bad=self.sample.n_bad > 0)
+
     def _run_plane(
-        self, index: tuple[slice | int, ...], runner: Runner, agreement: Agreement, put: Put
+        self, index: tuple[slice | int, ...], number: int, runner: Runner, agreement: Agreement, put: Put
     ) -> None:
-        source = ImagePlane(
-            self.image, index, self.normaliser.offset, self._unit, has_bad=self.sample.n_bad > 0
-        )
+        source = self.source_plane(index)
         agreement.begin_plane()
+        probes = None if self.uncertain is None else self.uncertain.plane(self, index, number, runner)
+        with contextlib.nullcontext() if probes is None else probes:
+            for rows, band in self.fine_rows(source, runner, agreement):
+                self._finish(index, rows, band, source, agreement, put)
+                if probes is not None:
+                    probes.take(rows, band)
+            if probes is not None:
+                probes.finish()
+
+    def fine_rows(
+        self, source: ImagePlane, runner: Runner, agreement: Agreement | None = None
+    ) -> Iterator[tuple[Span, np.ndarray]]:
+        """Fine rows from top to bottom, relative to the offset, in units of :attr:`unit`; `agreement` is measured."""
         scratch: list[Scratch] = []
         try:
-            for rows, band in self._fine_rows(source, runner, agreement, scratch):
-                self._finish(index, rows, band, source, agreement, put)
+            yield from self._fine_rows(source, runner, agreement or Agreement(self.factors), scratch)
         finally:
             for each in scratch:
                 each.close()
+
+    @property
+    def settles_rows(self) -> bool:
+        """Whether the block means are made exact as rows get their final values."""
+        return self.consistency == "block" and self._whole
 
     def _fine_rows(
         self, source: ImagePlane, runner: Runner, agreement: Agreement, scratch: list[Scratch]
@@ -256,11 +298,11 @@ class UpscalePlan:
     def _as_written(self, values: torch.Tensor) -> torch.Tensor:
         """Values relative to the offset after their rounding in the image's unit."""
         share = float(self.share)
-        exact = values * self._unit + self.normaliser.offset
+        exact = values * self.unit + self.normaliser.offset
         if self.bounds is not None:
             exact = exact.clamp(*self.bounds)
         rounded = (exact * share).float().double() / share
-        return (rounded - self.normaliser.offset) / self._unit
+        return (rounded - self.normaliser.offset) / self.unit
 
     def _finish(
         self,
@@ -280,7 +322,7 @@ class UpscalePlan:
             fine = Span(rows.start + part.start, rows.start + part.stop)
             final[inside] = self._final_values(fine, band[inside], source)
             if not np.isfinite(final[inside]).all():
-                raise out_of_float32(self.image, float(np.abs(band[inside]).max()) * self._unit)
+                raise out_of_float32(self.image, float(np.abs(band[inside]).max()) * self.unit)
             if self.consistency not in WHOLE_PLANE:
                 agreement.feed(fine, final[inside], source)
         put_flags_back(rows, final, source, self.factors, float(self.share))
@@ -293,9 +335,9 @@ class UpscalePlan:
     def _final_values(self, fine: Span, band: np.ndarray, source: ImagePlane) -> np.ndarray:
         """Undo offset and unit, make the pixels' means exactly the measured ones, share totals out."""
         values = torch.from_numpy(band).double()
-        values *= self._unit
+        values *= self.unit
         values += self.normaliser.offset
-        if self.consistency == "block" and self._whole:
+        if self.settles_rows:
             coarse = fine.coarse(self.factors[0])
             measured, bad = source.measured(coarse)
             y = torch.from_numpy(measured.astype(np.float64))
@@ -355,6 +397,3 @@ class UpscalePlan:
         if (np.isinf(final) & np.isfinite(values)).any():
             raise out_of_float32(self.image, float(np.abs(values[np.isfinite(values)]).max()))
         return final
-
-    def _provenance(self, agreement: Any, **measured: Any) -> Any:
-        return self.image.provenance.add(**upscale_step(self, agreement, **measured))

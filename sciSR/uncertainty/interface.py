@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -85,20 +85,22 @@ class Uncertain:
     seed : int
     gain, read_noise : float, optional
         Electrons per unit, electrons: for shot noise where the file has no error plane.
-    model : ErrorModel or None
-        None where there is none for the task: the noise alone is then propagated, and the record says so.
+    model : ErrorModel, None or "auto"
+        None where there is none for the task: the noise alone is then propagated, and the record says so. "auto" looks
+        it up once the method is known.
     """
 
     probes: int = 4
     seed: int = 0
     gain: float | None = None
     read_noise: float | None = None
-    model: ErrorModel | None = None
+    model: ErrorModel | Literal["auto"] | None = None
 
     def record(self, **measured: Any) -> Mapping[str, Any]:
         """JSON-ready, for the provenance: what stands under ``"uncertainty"`` in an upscale step."""
-        found = None if self.model is None else self.model.calibration
-        known = {} if self.model is None else {"model": self.model.name, "sha256": self.model.sha256}
+        model = None if self.model == "auto" else self.model
+        found = None if model is None else model.calibration
+        known = {} if model is None else {"model": model.name, "sha256": model.sha256}
         if found is not None:
             known |= {
                 "factor": found.factor,

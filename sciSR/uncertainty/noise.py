@@ -1,0 +1,192 @@
+"""The noise of each input pixel: told by the file, by gain and read noise, or by the pixels themselves.
+
+Every estimate follows the image exactly under ``x -> a x + b`` (a > 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sciSR.errors import UsageError
+from sciSR.image import Image, LazyArray
+from sciSR.inference.noise import noise_of
+from sciSR.inference.normalise import fit
+from sciSR.inference.statistics import Sample, bad_pixels
+from sciSR.sequence import NoiseModel
+from sciSR.uncertainty.interface import Uncertain
+from sciSR.uncertainty.rician import deviation
+from sciSR.views import full_index
+
+_NEAR = 2
+"""A magnitude's mean is taken over the pixels up to this many rows and columns away."""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelNoise:
+    """Standard deviation of the noise of every input pixel.
+
+    Attributes
+    ----------
+    deviation : LazyArray
+        Same shape and unit as the image; negative, NaN or infinite where it is not known.
+    origin : {"uncertainty", "gain", "header", "estimated"}
+        From the file's own error plane; from a given gain; from gain and read noise in the header; from the pixels.
+    messages : tuple of str
+        What was assumed.
+    parameters : tuple of (str, float)
+        JSON-ready: gain, read noise, pedestal, sigma.
+    """
+
+    deviation: LazyArray
+    origin: str
+    messages: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, float], ...] = ()
+
+
+def pixel_noise(image: Image, statistics: Sample, settings: Uncertain) -> PixelNoise:
+    """The best that is known of an image's noise.
+
+    Parameters
+    ----------
+    image : Image
+        Real-valued intensities.
+    statistics : Sample
+        Of its good pixels.
+    settings : Uncertain
+        With gain and read noise, where the user knows them.
+
+    Raises
+    ------
+    UsageError
+        A gain for an image that is no detector's, a read noise alone, or numbers that can't be.
+    """
+    _check(image, settings)
+    if image.uncertainty is not None:
+        ignored = ("gain and read noise are not used: the file tells the error of each pixel",)
+        return PixelNoise(image.uncertainty, "uncertainty", ignored if settings.gain is not None else ())
+    kind = "range" if image.domain in ("mr", "ct", "natural") else "sky"
+    normaliser = fit(statistics.values, kind)
+    if settings.gain is not None:
+        return _given(image, settings.gain, settings.read_noise, normaliser)
+    if image.noise is not None:
+        model, note = image.noise(image)
+        if model is not None:
+            return _of_detector(image, model, "header", () if note is None else (note,))
+        said = (note,) if note is not None else ()
+    else:
+        said = ()
+    sigma, _ = noise_of(image, normaliser)
+    found = (("sigma", sigma),)
+    if image.domain == "mr" and statistics.values.min(initial=0.0) >= 0:
+        view: LazyArray = Magnitude(image, sigma)
+        return PixelNoise(
+            view, "estimated", (*said, f"noise: {sigma:.3g} in each part of a magnitude"), found
+        )
+    what = "the empty sky's" if kind == "sky" else "the quiet parts'"
+    view = Formula(image, lambda values: np.full(values.shape, sigma))
+    return PixelNoise(view, "estimated", (*said, f"noise: {sigma:.3g} for every pixel, {what}"), found)
+
+
+def _check(image: Image, settings: Uncertain) -> None:
+    for name, value in (("gain", settings.gain), ("read noise", settings.read_noise)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"a {name} of {value!r}", remedy="give a finite number that is not negative")
+    if settings.gain == 0:
+        raise UsageError("a gain of 0", remedy="give electrons per unit of the image")
+    if settings.gain is None and settings.read_noise is not None:
+        raise UsageError("a read noise without a gain", remedy="give --gain too, in electrons per unit")
+    if settings.gain is not None and image.domain in ("mr", "ct"):
+        raise UsageError(
+            f"gain and read noise mean nothing to {image.domain.upper()}",
+            where=image.where,
+            remedy="leave them out: the noise is estimated",
+        )
+
+
+def _given(image: Image, gain: float, read_noise: float | None, normaliser: Any) -> PixelNoise:
+    """Photons counted with a known gain; what the read-out adds is the sky's noise where it is not told."""
+    if read_noise is not None:
+        return _of_detector(image, NoiseModel(gain, read_noise), "gain", ())
+    sigma, _ = noise_of(image, normaliser)
+    level = normaliser.offset
+
+    def formula(values: np.ndarray) -> np.ndarray:
+        return np.sqrt(sigma**2 + np.maximum(values - level, 0) / gain)
+
+    said = f"noise: {sigma:.3g} of the sky, and photons above it"
+    return PixelNoise(Formula(image, formula), "gain", (said,), (("gain", gain), ("sigma", sigma)))
+
+
+def _of_detector(image: Image, model: NoiseModel, origin: str, notes: tuple[str, ...]) -> PixelNoise:
+    told = {"gain": model.gain, "read_noise": model.read_noise, "pedestal": model.pedestal}
+
+    def formula(values: np.ndarray) -> np.ndarray:
+        return np.sqrt(
+            np.maximum(values - model.pedestal, 0) / model.gain + (model.read_noise / model.gain) ** 2
+        )
+
+    said = f"noise: gain {model.gain:.4g}, read noise {model.read_noise:.4g} electrons"
+    return PixelNoise(Formula(image, formula), origin, (said, *notes), tuple(told.items()))
+
+
+class Formula:
+    """A function of each pixel's value; nothing is read until indexed."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, image: Image, formula: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.image, self.formula, self.shape = image, formula, image.shape
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        values = np.asarray(self.image.data[index]).astype(np.float64)
+        return self.formula(np.where(np.isfinite(values), values, 0.0))
+
+
+class Magnitude:
+    """Standard deviation of MR magnitudes, from the mean of the good pixels around each.
+
+    Parameters
+    ----------
+    image : Image
+    sigma : float
+        Of the real and imaginary part.
+    """
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, image: Image, sigma: float) -> None:
+        self.image, self.sigma, self.shape = image, sigma, image.shape
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        index = full_index(index, len(self.shape))
+        wide, inner = list(index), []
+        for axis in self.image.spatial_axes:
+            start, stop, _ = index[axis].indices(self.shape[axis])
+            low, high = max(0, start - _NEAR), min(self.shape[axis], stop + _NEAR)
+            wide[axis] = slice(low, high)
+            inner.append(slice(start - low, stop - low))
+        values = np.asarray(self.image.data[tuple(wide)]).astype(np.float64)
+        mask = self.image.mask
+        good = ~bad_pixels(values, None if mask is None else np.asarray(mask[tuple(wide)]))
+        return deviation(_local_mean(values, good)[tuple(inner)], self.sigma)
+
+
+def _local_mean(values: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Mean of the good pixels around each one, ``[rows, columns]``; fewer of them at the edges."""
+    total, count = (_box(np.where(good, each, 0.0)) for each in (values, np.ones_like(values)))
+    return total / np.maximum(count, 1)
+
+
+def _box(values: np.ndarray) -> np.ndarray:
+    """Sums over ``2 _NEAR + 1`` pixels along both axes, the same to the bit wherever the block begins."""
+    for axis in (0, 1):
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = (_NEAR, _NEAR)
+        padded, size = np.pad(values, padding), values.shape[axis]
+        values = sum(np.take(padded, range(step, step + size), axis) for step in range(2 * _NEAR + 1))  # type: ignore[assignment]
+    return values

@@ -1,0 +1,77 @@
+"""From the user's wish to what a plan will do about uncertainty."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sciSR.errors import UsageError
+from sciSR.image import Image
+from sciSR.inference.candidates import PREFERRED
+from sciSR.uncertainty.interface import ErrorModel, Uncertain
+from sciSR.uncertainty.loading import load_error_model
+from sciSR.uncertainty.noise import pixel_noise
+from sciSR.uncertainty.propagation import Propagation
+
+if TYPE_CHECKING:
+    from sciSR.inference.upscaling import UpscalePlan
+
+LABELS = "labels have no uncertainty: none is written"
+
+NOT_YET = "no uncertainty for this kind of voxels: none is written"
+
+
+def add_uncertainty(plan: UpscalePlan, wanted: bool | Uncertain) -> UpscalePlan:
+    """Let a plan find its uncertainty; with True the model of the network's own error is looked up.
+
+    Raises
+    ------
+    UsageError
+        Settings that can't be.
+    """
+    if plan.image.kind == "labels":
+        plan.messages.append(LABELS)
+        return plan
+    settings = wanted if isinstance(wanted, Uncertain) else Uncertain(model="auto")
+    if settings.model == "auto":
+        settings = dataclasses.replace(settings, model=error_model_of(plan))
+    if settings.probes < 1:
+        raise UsageError(f"{settings.probes} probes tell no uncertainty", remedy="give 1 or more")
+    noise = pixel_noise(plan.image, plan.sample, settings)
+    plan.uncertain = Propagation(settings, noise)
+    plan.messages.extend(noise.messages)
+    if settings.model is None:
+        plan.messages.append(
+            "uncertainty: the noise alone; how far the method itself errs is not known for this"
+        )
+    return plan
+
+
+def error_model_of(plan: UpscalePlan) -> ErrorModel | None:
+    """The error model of a plan's task, or None where there is none."""
+    first, second = plan.factors
+    if first != second or first.denominator != 1:
+        return None
+    forward = plan.choice.forward or PREFERRED.get(plan.image.domain, "")
+    name = plan.models[0][1].name if plan.choice.trained else plan.choice.name
+    return load_error_model(plan.image.domain, forward, int(first), name)
+
+
+def plan_with_uncertainty(image: Image, make_plan: Callable[[Image], Any], wanted: bool | Uncertain) -> Any:
+    """The plan of an image of any kind, which finds its uncertainty where that means something.
+
+    Parameters
+    ----------
+    image : Image
+    make_plan : callable
+        :func:`sciSR.inference.plan_upscale` with all settings but these.
+    wanted : bool or Uncertain
+    """
+    from sciSR.inference.upscaling import UpscalePlan
+
+    plan = make_plan(image)
+    if isinstance(plan, UpscalePlan):
+        return add_uncertainty(plan, wanted)
+    plan.messages.append(LABELS if image.kind == "labels" else NOT_YET)
+    return plan
