@@ -23,6 +23,8 @@ from sciSR.files import atomic_output
 from sciSR.models.spec import ModelSpec, receptive_field
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+ERRORS = "error-"
+"""What the names of error heads begin with: they tell how wrong a model is, and upscale nothing."""
 PICKLES = (".pth", ".pt", ".ckpt")
 """Suffixes of torch's own files."""
 ARCHITECTURES = {
@@ -76,12 +78,12 @@ def save_model(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
-    content = _ordered(save(tensors, metadata={**(extra or {}), **spec.to_metadata()}))
+    content = ordered(save(tensors, metadata={**(extra or {}), **spec.to_metadata()}))
     with atomic_output(path, overwrite=True) as temporary:
         temporary.write_bytes(content)
 
 
-def _ordered(content: bytes) -> bytes:
+def ordered(content: bytes) -> bytes:
     """A safetensors file with its metadata in order, so that the same weights give the same bytes: the library
     writes them in an order of chance."""
     end = 8 + int.from_bytes(content[:8], "little")
@@ -226,7 +228,16 @@ def model_path(name: str | Path) -> Path:
 
 
 def shipped_paths() -> dict[str, Path]:
-    """Weights files of the shipped models, by name."""
+    """Weights files of the shipped models, by name; error heads are none."""
+    return {stem: path for stem, path in _weights().items() if not stem.startswith(ERRORS)}
+
+
+def error_head_paths() -> dict[str, Path]:
+    """Weights files of the shipped error heads, by name."""
+    return {stem: path for stem, path in _weights().items() if stem.startswith(ERRORS)}
+
+
+def _weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
 
 

@@ -1,4 +1,4 @@
-"""Error heads by task, and as files: safetensors in float16 with their spec, a card with their calibration beside it."""
+"""Error heads by task, and as files: safetensors in float16, and a card beside it with the calibration."""
 
 from __future__ import annotations
 

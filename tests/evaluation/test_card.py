@@ -17,7 +17,7 @@ from sciSR.evaluation import card
 from sciSR.evaluation.cache import ScoreCache
 from sciSR.evaluation.prose import forward, limits
 from sciSR.evaluation.terms import Terms, read_terms, refuse_unstated, terms_of
-from sciSR.models.files import load_card, load_spec
+from sciSR.models.files import load_card, load_spec, shipped_paths
 from sciSR.models.spec import ModelSpec
 from sciSR.provenance import file_sha256
 
@@ -198,7 +198,7 @@ def test_terms_are_read_with_care(licence: str, note: str, stated: bool) -> None
 def test_the_shipped_networks_were_trained_on_files_that_allow_it(shared_data: Path) -> None:
     table = read_terms(shared_data)
     assert terms_of("natural/yang91/t1.bmp", table) is not None
-    for path in sorted(card.WEIGHTS.glob("*.safetensors")):
+    for path in sorted(shipped_paths().values()):
         files = load_card(path)["data"]["files"]
         refuse_unstated([row["file"] for row in files if row.get("role", "train") == "train"], table)
 
@@ -208,7 +208,7 @@ def test_shipped_weights_have_finished_cards_and_are_small() -> None:
     cards = [path.with_suffix(".yaml") for path in weights]
     assert sum(path.stat().st_size for path in [*weights, *cards]) < 40e6
     assert sum(path.stat().st_size for path in cards) < 1.5e6
-    for path in weights:
+    for path in shipped_paths().values():
         found = load_card(path)
         assert found["sha256"] == file_sha256(path), f"{path.name} changed since its card was made"
         assert found["name"] == path.stem == load_spec(path).name

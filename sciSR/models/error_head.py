@@ -1,0 +1,92 @@
+"""The head that tells a method's own error: from input, result and propagated noise to one width per fine pixel.
+
+Everything it sees is relative: to the image's robust scale, which the engine divides by, and to a local scale, made of
+the detail and the gradient around a pixel. A field that is twice as contrasted has twice the error to begin with; the
+convolutions learn what that leaves open.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FLOOR = 1e-4
+"""Least local scale, in units of the image's robust scale: below it everything counts as flat."""
+WINDOW = 5
+"""Coarse pixels a side over which the local scale and the noise are averaged."""
+_LIMIT = 6.0
+
+
+class ErrorHead(nn.Module):
+    """Standard deviation of a method's own error on the fine grid.
+
+    Parameters
+    ----------
+    scale : int
+        Fine pixels for each coarse pixel and axis.
+    stretch : {"sky", "range"}
+        How brightness is shown to the convolutions: through asinh, or as it is.
+    features, depth : int
+        Channels, and number of 3 x 3 convolutions (all but the last with a SiLU).
+
+    Notes
+    -----
+    ``forward(coarse, fine, noise)``: float32 ``[B, 1, h, w]``, ``[B, 1, s h, s w]`` and ``[B, 1, s h, s w]`` ->
+    ``[B, 1, s h, s w]``, all relative to offset and robust scale of the image (no stretch). Positive. Shift-invariant
+    by coarse pixels; the border is replicated.
+    """
+
+    def __init__(self, scale: int = 2, stretch: str = "sky", features: int = 32, depth: int = 4) -> None:
+        super().__init__()
+        if stretch not in ("sky", "range"):
+            raise ValueError(f"stretch must be sky or range, not {stretch!r}")
+        if depth < 2 or scale < 2:
+            raise ValueError(f"an error head has a scale and a depth of 2 at least, not {scale} and {depth}")
+        self.scale, self.stretch, self.depth = scale, stretch, depth
+        widths = [scale**2 + 6, *[features] * (depth - 1), scale**2]
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in itertools.pairwise(widths))
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.constant_(self.layers[-1].bias, -1.0)
+
+    def forward(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> Tensor:
+        known, local = self.look(coarse, fine, noise)
+        for number, layer in enumerate(self.layers):
+            known = layer(F.pad(known, (1, 1, 1, 1), mode="replicate"))
+            if number < self.depth - 1:
+                known = F.silu(known)
+        relative = _LIMIT * torch.tanh(known / _LIMIT)
+        return F.pixel_shuffle(local * relative.exp(), self.scale)
+
+    def look(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the convolutions are shown, ``[B, s^2 + 6, h, w]``, and the local scale, ``[B, 1, h, w]``."""
+        detail = F.pixel_unshuffle(fine, self.scale) - coarse
+        variance = F.pixel_unshuffle(noise, self.scale).square().mean(1, keepdim=True)
+        around = _mean(coarse, 3)
+        lively = detail.square().mean(1, keepdim=True) + (coarse - around).square()
+        local = (_mean(lively, WINDOW) + FLOOR**2).sqrt()
+        noisy = (_mean(variance, WINDOW) + (1e-2 * local).square()).sqrt()
+        here = (lively + (1e-2 * local).square()).sqrt()
+        shown = coarse.asinh() if self.stretch == "sky" else coarse
+        seen = [
+            (detail / local).asinh(),
+            ((coarse - around) / local).asinh(),
+            ((coarse - _mean(coarse, WINDOW)) / local).asinh(),
+            shown.clamp(-8, 16) / 4 if self.stretch == "sky" else shown.clamp(-2, 4),
+            local.log() / 4,
+            (noisy / local).log() / 2,
+            (here / local).log(),
+        ]
+        return torch.cat(seen, 1), local
+
+    def receptive_field(self) -> int:
+        """Radius in coarse pixels."""
+        return self.depth + WINDOW // 2 + 1
+
+
+def _mean(x: Tensor, side: int) -> Tensor:
+    """Mean over a square window of odd `side`, the border replicated."""
+    half = side // 2
+    return F.avg_pool2d(F.pad(x, (half, half, half, half), mode="replicate"), side, 1)
