@@ -44,6 +44,8 @@ class ErrorModel(Protocol):
     scale : int
     halo : int
         Coarse pixels that it sees beyond its own.
+    normalisation : {"sky", "range"}
+        Kind of the `Normaliser` that its values are relative to.
     calibration : Calibration
         For the method it was loaded for.
     """
@@ -52,6 +54,7 @@ class ErrorModel(Protocol):
     sha256: str
     scale: int
     halo: int
+    normalisation: str
     calibration: Calibration
 
     def total(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.flags import touches
 from sciSR.inference.kinds_parts import Kept
+from sciSR.inference.normalise import Normaliser, fit
 from sciSR.inference.planes import ImagePlane, Scratch
 from sciSR.inference.statistics import plane_indices
 from sciSR.inference.tiles import Span, mirror, split
@@ -67,6 +68,7 @@ class Propagation:
     noise: PixelNoise
     _stored: StoredDeviation | None = None
     _sample: list[np.ndarray] = field(default_factory=list)
+    _normaliser: Normaliser | None = None
 
     def begin(self, plan: UpscalePlan) -> None:
         """Make room for the result."""
@@ -103,6 +105,15 @@ class Propagation:
             "noise": {"from": self.noise.origin, **{k: float(f"{v:.6g}") for k, v in self.noise.parameters}}
         }
         return self.settings.record(**noise, **median)
+
+    def normaliser(self, plan: UpscalePlan, model: ErrorModel) -> Normaliser:
+        """What the error model's values are relative to: of its own kind, whatever made the image."""
+        kind = getattr(model, "normalisation", plan.normaliser.kind)
+        if plan.normaliser.kind == kind:
+            return plan.normaliser
+        if self._normaliser is None or self._normaliser.kind != kind:
+            self._normaliser = fit(plan.sample.values, kind)
+        return self._normaliser
 
     def plane(
         self, plan: UpscalePlan, index: tuple[slice | int, ...], number: int, runner: Runner
@@ -201,10 +212,12 @@ class PlanePropagation:
         self, model: ErrorModel, coarse: tuple[Span, ...], fine: tuple[Span, ...], noise: np.ndarray
     ) -> np.ndarray:
         """With the network's own error: all in units of the normaliser's scale."""
-        relative = self.plan.normaliser.scale / self.plan.unit
+        normaliser = self.whole.normaliser(self.plan, model)
+        relative = normaliser.scale / self.plan.unit
         if relative <= 0:
             return noise
-        given = (self.source.region(*coarse), self.base.region(*fine), noise)
+        shift = (self.plan.normaliser.offset - normaliser.offset) / self.plan.unit
+        given = (self.source.region(*coarse) + shift, self.base.region(*fine) + shift, noise)
         with torch.inference_mode():
             total = model.total(*(torch.from_numpy((each / relative).astype(np.float32)) for each in given))
         return total.double().numpy() * relative
