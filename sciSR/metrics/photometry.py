@@ -35,7 +35,9 @@ def circle_weights(
     return slice(top, bottom), slice(left, right), weights
 
 
-def aperture_sums(image: NDArray, positions: NDArray, radius: float) -> NDArray[np.float64]:
+def aperture_sums(
+    image: NDArray, positions: NDArray, radius: float, mask: NDArray | None = None
+) -> NDArray[np.float64]:
     """Sums within circular apertures.
 
     Parameters
@@ -46,23 +48,34 @@ def aperture_sums(image: NDArray, positions: NDArray, radius: float) -> NDArray[
         y, x in pixels; the centre of the first pixel is 0.
     radius : float
         Pixels.
+    mask : ndarray of bool, optional
+        True where pixels count.
 
     Returns
     -------
     ndarray, float64 ``[M]``
-        In the image's unit; NaN where the aperture reaches outside the image.
+        In the image's unit; NaN where the aperture reaches outside the image, or touches a pixel that is NaN or does
+        not count.
     """
     sums = np.full(len(positions), np.nan)
     for number, (y, x) in enumerate(positions):
         rows, columns, weights = circle_weights(float(y), float(x), radius)
         if rows.start < 0 or columns.start < 0 or rows.stop > image.shape[0] or columns.stop > image.shape[1]:
             continue
-        sums[number] = float((np.asarray(image[rows, columns], np.float64) * weights).sum())
+        if mask is not None and not np.asarray(mask[rows, columns], bool)[weights > 0].all():
+            continue
+        inside = np.where(weights > 0, np.asarray(image[rows, columns], np.float64), 0.0)
+        sums[number] = float((inside * weights).sum())
     return sums
 
 
 def flux_error(
-    truth: NDArray, image: NDArray, positions: NDArray, radius: float, sky: float
+    truth: NDArray,
+    image: NDArray,
+    positions: NDArray,
+    radius: float,
+    sky: float | NDArray,
+    mask: NDArray | None = None,
 ) -> tuple[float, float]:
     """Bias and scatter of aperture fluxes against the truth.
 
@@ -70,20 +83,36 @@ def flux_error(
     ----------
     truth, image : ndarray ``[y, x]``
         On the same grid, same unit.
-    positions, radius
+    positions, radius, mask
         As in `aperture_sums`.
-    sky : float
-        Level subtracted from both.
+    sky : float or ndarray ``[y, x]``
+        Level subtracted from both: the truth's, so that an error of the background counts.
 
     Returns
     -------
     bias, scatter : float
-        Median of the relative error and 1.4826 x its median absolute deviation, both in per cent.
+        As of `relative_error`.
     """
-    reference = aperture_sums(np.asarray(truth, np.float64) - sky, positions, radius)
-    measured = aperture_sums(np.asarray(image, np.float64) - sky, positions, radius)
-    good = np.isfinite(reference) & (reference > 0)
-    relative = measured[good] / reference[good] - 1
+    reference = aperture_sums(np.asarray(truth, np.float64) - sky, positions, radius, mask)
+    measured = aperture_sums(np.asarray(image, np.float64) - sky, positions, radius, mask)
+    return relative_error(reference, measured)
+
+
+def relative_error(true: NDArray, measured: NDArray) -> tuple[float, float]:
+    """Median of the relative error of fluxes and 1.4826 x its median absolute deviation, both in per cent.
+
+    Parameters
+    ----------
+    true, measured : ndarray ``[M]``
+        Pairs with a NaN, or a true flux that is not positive, don't count.
+
+    Returns
+    -------
+    bias, scatter : float
+        NaN if no pair counts.
+    """
+    good = np.isfinite(true) & np.isfinite(measured) & (true > 0)
+    relative = measured[good] / true[good] - 1
     if relative.size == 0:
         return float("nan"), float("nan")
     bias = float(np.median(relative))

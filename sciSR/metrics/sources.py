@@ -1,0 +1,381 @@
+"""Sources of a sky image: found with SExtractor's method (sep), matched, counted, and how well they are placed.
+
+Bertin and Arnouts, Astron. Astrophys. Suppl. 117, 393 (1996); Barbary, J. Open Source Softw. 1, 58 (2016).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sciSR.errors import UsageError
+from sciSR.metrics.windowing import finite_or_none
+
+MESH = 64
+LEAST_AREA = 5
+MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Detections in one image.
+
+    Attributes
+    ----------
+    points : ndarray, (M, 2)
+        y, x in pixels, brightest first; the centre of the first pixel is 0.
+    flux : ndarray, (M,)
+        Above the background, within the isophote, in the image's unit.
+    fwhm : float
+        Median of the sources' widths (full width at half maximum of a Gaussian of their moments), pixels.
+    noise : float
+        Standard deviation of a background pixel that the threshold was a multiple of.
+    background : ndarray, (rows, columns)
+        The smooth level, in the image's unit.
+    """
+
+    points: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    fwhm: float
+    noise: float
+    background: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def detect_sources(
+    image: NDArray,
+    *,
+    threshold: float = 5.0,
+    noise: float | None = None,
+    mask: NDArray | None = None,
+    least_area: int = LEAST_AREA,
+    mesh: int = MESH,
+) -> Sources:
+    """Find sources in a plane.
+
+    Parameters
+    ----------
+    image : ndarray, (rows, columns)
+        NaN and infinite pixels are bad.
+    threshold : float
+        In units of the noise.
+    noise : float, optional
+        Standard deviation of a background pixel, in the image's unit; measured by default. Give the truth's, so that
+        the threshold is one level for all images: an image whose noise was smoothed away has no lower one by right.
+    mask : ndarray of bool, optional
+        True where pixels count.
+    least_area : int
+        Pixels above the threshold that make a source.
+    mesh : int
+        Pixels a side of the background's mesh.
+
+    Returns
+    -------
+    Sources
+        None of whose centres lie on a bad pixel.
+
+    Raises
+    ------
+    UsageError
+        No plane of 16 pixels or more, or no good pixel.
+    """
+    import sep
+
+    values = np.asarray(image, np.float64)
+    if values.ndim != 2 or min(values.shape) < 16:
+        raise UsageError(f"sources are found in planes of 16 pixels or more a side, not {values.shape}")
+    bad = ~np.isfinite(values)
+    if mask is not None:
+        bad |= ~np.asarray(mask, bool)
+    if bad.all():
+        raise UsageError("no pixel is good")
+    level = float(np.median(values[~bad]))  # sep works in float32 here and there
+    clean = np.ascontiguousarray(np.where(bad, 0.0, values - level))
+    side = min(mesh, *values.shape)
+    found_background = sep.Background(clean, mask=bad, bw=side, bh=side)
+    background = found_background.back()
+    sigma = float(found_background.globalrms) if noise is None else float(noise)
+    flat = clean - background
+    if not sigma > 0:  # a noiseless truth: anything that stands out of it by rounding
+        sigma = 1e-6 * float(np.ptp(clean))
+    found = _extract(flat, threshold * sigma, bad, least_area) if sigma > 0 else None
+    if found is None or not len(found):
+        return Sources(np.zeros((0, 2)), np.zeros(0), math.nan, sigma, background + level)
+    points = np.column_stack([found["y"], found["x"]])
+    at = np.clip(np.round(points).astype(int), 0, np.array(values.shape) - 1)
+    keep = ~bad[at[:, 0], at[:, 1]] & (found["flux"] > 0)
+    order = np.argsort(-found["flux"][keep], kind="stable")
+    size = 2 * np.sqrt(np.log(2) * (np.square(found["a"]) + np.square(found["b"])))[keep]
+    fwhm = float(np.median(size)) if keep.any() else math.nan
+    return Sources(points[keep][order], found["flux"][keep][order], fwhm, sigma, background + level)
+
+
+def _extract(flat: NDArray, level: float, bad: NDArray, least_area: int) -> Any:
+    """sep's detections; where they are more than its buffers hold, those above a higher threshold."""
+    import sep
+
+    sep.set_extract_pixstack(max(300_000, flat.size // 4))
+    for _ in range(6):
+        try:
+            return sep.extract(flat, level, mask=bad, minarea=least_area)
+        except Exception:  # sep raises a bare Exception when its buffers are full
+            level *= 2
+    return None
+
+
+def match_points(a: NDArray, b: NDArray, radius: float) -> NDArray[np.intp]:
+    """Pairs of points closer than `radius`, closest first, each point in one pair at most.
+
+    Parameters
+    ----------
+    a, b : ndarray, (M, 2) and (N, 2)
+    radius : float
+
+    Returns
+    -------
+    ndarray of int, (pairs, 2)
+        Indices into `a` and `b`.
+    """
+    if not len(a) or not len(b):
+        return np.zeros((0, 2), np.intp)
+    from scipy.spatial import cKDTree
+
+    near = cKDTree(a).sparse_distance_matrix(cKDTree(b), radius, output_type="coo_matrix")
+    order = np.lexsort((near.col, near.row, near.data))
+    used_a, used_b, pairs = np.zeros(len(a), bool), np.zeros(len(b), bool), []
+    for i, j in zip(near.row[order], near.col[order], strict=True):
+        if not (used_a[i] or used_b[j]):
+            used_a[i] = used_b[j] = True
+            pairs.append((i, j))
+    return np.array(pairs, np.intp).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Sources of some brightness.
+
+    Attributes
+    ----------
+    faintest, brightest : float
+        Flux, in the image's unit: the truth's for completeness, the image's own for purity.
+    n_truth, n_found : int
+        Sources of the truth, and of the image, of that flux.
+    completeness, purity : float
+        NaN where there are none.
+    """
+
+    faintest: float
+    brightest: float
+    n_truth: int
+    n_found: int
+    completeness: float
+    purity: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, with magnitudes of zero point 0; NaN is None."""
+        ends = [-2.5 * math.log10(f) if f > 0 else math.nan for f in (self.brightest, self.faintest)]
+        return {
+            "flux": [finite_or_none(self.faintest), finite_or_none(self.brightest)],
+            "magnitude": [finite_or_none(m) for m in ends],
+            "n_truth": self.n_truth,
+            "n_found": self.n_found,
+            "completeness": finite_or_none(self.completeness),
+            "purity": finite_or_none(self.purity),
+        }
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many of the truth's sources an image has, and how many of its own the truth has.
+
+    Attributes
+    ----------
+    completeness : float
+        Part of the truth's sources that the image shows; NaN without any.
+    purity : float
+        Part of the image's sources that the truth knows; NaN without any.
+    n_truth, n_found, lost, invented : int
+    radius : float
+        Within which two are one, pixels.
+    bins : tuple of Bin
+        By flux, faintest first.
+    """
+
+    completeness: float
+    purity: float
+    n_truth: int
+    n_found: int
+    lost: int
+    invented: int
+    radius: float
+    bins: tuple[Bin, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; NaN is None."""
+        plain = {key: value for key, value in vars(self).items() if key != "bins"}
+        plain |= {key: finite_or_none(plain[key]) for key in ("completeness", "purity")}
+        return plain | {"bins": [each.as_dict() for each in self.bins]}
+
+
+def census(
+    truth: Sources,
+    found: Sources,
+    radius: float,
+    *,
+    all_truth: NDArray | None = None,
+    all_found: NDArray | None = None,
+    bins: int | Sequence[float] = 4,
+) -> Census:
+    """Completeness and purity of a catalogue against a true one.
+
+    Parameters
+    ----------
+    truth, found : Sources
+        A catalogue of known stars will do for `truth`: only points and fluxes are looked at.
+    radius : float
+        Pixels.
+    all_truth, all_found : ndarray, (M, 2), optional
+        Points down to a lower threshold, among which counterparts are looked for; `truth`'s and `found`'s own by
+        default. With one threshold for both, a source at the threshold is half lost and half invented by noise alone.
+    bins : int or sequence of float
+        Number of bins of equal counts of the truth's sources, or edges in flux.
+
+    Returns
+    -------
+    Census
+    """
+    seen = _has_partner(truth.points, found.points, all_found, radius)
+    real = _has_partner(found.points, truth.points, all_truth, radius)
+    return Census(
+        _share(seen),
+        _share(real),
+        len(seen),
+        len(real),
+        int((~seen).sum()),
+        int((~real).sum()),
+        float(radius),
+        tuple(_binned(truth.flux, seen, found.flux, real, bins)),
+    )
+
+
+def _has_partner(
+    points: NDArray, others: NDArray, fainter: NDArray | None, radius: float
+) -> NDArray[np.bool_]:
+    """Which points have a counterpart of their own; those that find none look among the fainter ones."""
+    has = np.zeros(len(points), bool)
+    has[match_points(points, others, radius)[:, 0]] = True
+    if fainter is not None:
+        left = np.flatnonzero(~has)
+        has[left[match_points(points[left], fainter, radius)[:, 0]]] = True
+    return has
+
+
+def _share(values: NDArray[np.bool_]) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _binned(
+    true: NDArray, seen: NDArray, flux: NDArray, real: NDArray, bins: int | Sequence[float]
+) -> list[Bin]:
+    if isinstance(bins, int):
+        if len(true) < 2 * bins:
+            return []
+        edges = np.quantile(true, np.linspace(0, 1, bins + 1))
+    else:
+        edges = np.asarray(bins, np.float64)
+    out = []
+    for number, (low, high) in enumerate(itertools.pairwise(edges)):
+        last = number == len(edges) - 2
+        chosen = [(f >= low) & ((f <= high) if last else (f < high)) for f in (true, flux)]
+        counts = [int(each.sum()) for each in chosen]
+        out.append(Bin(float(low), float(high), *counts, _share(seen[chosen[0]]), _share(real[chosen[1]])))
+    return out
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Where sources lie in an image less where they lie in the truth.
+
+    Attributes
+    ----------
+    bias : (float, float)
+        Median along y and x, pixels.
+    scatter : float
+        1.4826 times the median absolute deviation, mean of both axes, pixels.
+    n : int
+        Sources that count.
+    """
+
+    bias: tuple[float, float]
+    scatter: float
+    n: int
+
+    @property
+    def size(self) -> float:
+        """Length of the bias."""
+        return math.hypot(*self.bias)
+
+
+def centroid_offsets(
+    truth: NDArray, image: NDArray, points: NDArray, fwhm: float, mask: NDArray | None = None
+) -> Offsets:
+    """Bias and scatter of windowed centroids (SExtractor's ``XWIN_IMAGE``) against the truth's.
+
+    Parameters
+    ----------
+    truth, image : ndarray, (rows, columns)
+        Without their background.
+    points : ndarray, (M, 2)
+        Where to begin, y and x.
+    fwhm : float
+        Of the window, pixels.
+    mask : ndarray of bool, optional
+        True where pixels count. A source with a pixel that does not count within one `fwhm` is left out.
+
+    Returns
+    -------
+    Offsets
+        NaN where fewer than three sources can be measured.
+    """
+    import sep
+
+    good = np.isfinite(truth) & np.isfinite(image)
+    if mask is not None:
+        good &= np.asarray(mask, bool)
+    points = points[_clear(points, good, fwhm)]
+    if not len(points) or not fwhm > 0:
+        return Offsets((math.nan, math.nan), math.nan, 0)
+    places, fine = [], np.ones(len(points), bool)
+    for values in (truth, image):
+        clean = np.ascontiguousarray(np.where(good, values, 0.0), np.float64)
+        x, y, flag = sep.winpos(clean, points[:, 1].copy(), points[:, 0].copy(), fwhm / 2.3548)
+        place = np.column_stack([y, x])
+        fine &= (flag == 0) & (np.abs(place - points) < max(fwhm, 1.0)).all(axis=1)
+        places.append(place)
+    shift = (places[1] - places[0])[fine]
+    if len(shift) < 3:
+        return Offsets((math.nan, math.nan), math.nan, len(shift))
+    bias = np.median(shift, axis=0)
+    scatter = MAD * np.median(np.abs(shift - bias), axis=0)
+    return Offsets((float(bias[0]), float(bias[1])), float(scatter.mean()), len(shift))
+
+
+def _clear(points: NDArray, good: NDArray, radius: float) -> NDArray[np.bool_]:
+    """Points whose surroundings are good, and lie inside the image."""
+    from scipy.ndimage import distance_transform_edt
+
+    free = distance_transform_edt(np.pad(good, 1))[1:-1, 1:-1]
+    at = np.round(points).astype(int)
+    inside = ((at >= 0) & (at < np.array(good.shape))).all(axis=1)
+    out = np.zeros(len(points), bool)
+    out[inside] = free[at[inside, 0], at[inside, 1]] > max(radius, 1.0)
+    return out
