@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sciSR.evaluation.evaluate import evaluate as evaluate
     from sciSR.image import Image as Image
     from sciSR.sequence import FrameSequence as FrameSequence
+    from sciSR.verify.checking import verify_files as verify_files
 
 _LAZY = {
     "evaluate": "sciSR.evaluation.evaluate",
@@ -38,6 +39,7 @@ _LAZY = {
     "read_all": "sciSR.api",
     "read_sequence": "sciSR.api",
     "upscale": "sciSR.api",
+    "verify_files": "sciSR.verify.checking",
     "write": "sciSR.api",
     "FrameSequence": "sciSR.sequence",
     "Image": "sciSR.image",

@@ -26,6 +26,7 @@ COMMANDS = {
     "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
     "fuse": ("sciSR.cli.fuse", "Fuse frames of one field, or stacks of slices, into one finer image."),
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
+    "verify": ("sciSR.cli.verify", "Check that an output holds what it promises, sciSR's or another tool's."),
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),

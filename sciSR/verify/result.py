@@ -113,7 +113,15 @@ class FormatVerifier(Protocol):
     """What a format knows that the engine does not; an adapter's optional method ``verifier()`` returns one.
 
     All of it is found with tools other than the ones that wrote the file: the format's reference library, its own
-    validator.
+    validator. A verifier may also have
+
+    ``lenient : mapping``
+        Options of the adapter's ``read`` with which damage that :meth:`validate` reports does not stop the reading.
+    ``quantum(image) -> float``
+        The step in which an image's values are stored, in its unit; 0 (or no such method) for floating point.
+    ``contents(pairs) -> (list[Check], list[KeyChange])``
+        What else the two files hold besides their images: tables and other parts carried over, headers of the file as a
+        whole. Called once, with all pairs.
     """
 
     def geometry(self, pair: Pair) -> list[Check]:
