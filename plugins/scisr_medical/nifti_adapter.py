@@ -239,6 +239,12 @@ class NiftiAdapter:
                 "notes": list(notes),
             }
 
+    def verifier(self) -> Any:
+        """A :class:`~scisr_medical.verify_nifti.NiftiVerifier`."""
+        from scisr_medical.verify_nifti import NiftiVerifier
+
+        return NiftiVerifier()
+
     def default_output(self, path: Path, scale: str) -> Path:
         """``T1w.nii.gz`` -> ``T1w_x2.nii.gz``; for a pair, the new header's name; ``.mgz`` -> ``.nii.gz``."""
         from scisr_medical.nifti_sidecars import stem
