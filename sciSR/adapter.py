@@ -99,6 +99,10 @@ class Adapter(Protocol):
     ``subject(image) -> str | None``
         A name that all images of one patient or one object in the sky have in common, as the header tells; None if it
         does not. A patient's identifier only as its hash. It keeps training and held-out files apart.
+    ``writes_uncertainty : bool``
+        Whether :meth:`open_writer` takes ``uncertainty=True``: each image's `uncertainty`, one standard deviation, as
+        it stands in the images that :meth:`Writer.commit` is given, is then written too. After the commit the writer
+        has `uncertainty_files`, the paths of the files that hold it.
     ``verifier() -> FormatVerifier``
         What ``scisr verify`` asks the format: geometry by its reference library, what became of each metadata key, its
         own validator; see :class:`sciSR.verify.result.FormatVerifier`.

@@ -27,6 +27,7 @@ class FitsAdapter:
     """
 
     name = "fits"
+    writes_uncertainty = True
     suffixes = (".fits.gz", ".fit.gz", ".fts.gz", ".fits", ".fit", ".fts")
     options = (
         Option(
@@ -147,12 +148,16 @@ class FitsAdapter:
     def open_writer(
         self, path: Path, images: Sequence[Image], *, overwrite: bool = False, **options: Any
     ) -> Writer:
-        """Begin an output like the file that `images` were read from; see :class:`sciSR.adapter.Adapter`."""
+        """Begin an output like the file that `images` were read from; see :class:`sciSR.adapter.Adapter`.
+
+        With ``uncertainty=True`` the standard deviation of each image is an extension ERR, or the new values of the
+        input's own ERR, VAR or IVAR: see :mod:`scisr_astronomy.error_hdu`.
+        """
         path = Path(path)
         with _only_our_errors(path):
             from scisr_astronomy.writer import FitsWriter
 
-            return FitsWriter(path, images, overwrite=overwrite)
+            return FitsWriter(path, images, overwrite=overwrite, uncertainty=bool(options.get("uncertainty")))
 
     def write_fused(self, path: Path, fused: Fused, *, overwrite: bool = False) -> Path:
         """A fused image with error, weight, coverage and frames; see :mod:`scisr_astronomy.fused_product`."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sciSR.errors import GeometryError, UsageError
 from sciSR.image import Image, LazyArray
 from sciSR.provenance import Provenance
@@ -14,6 +16,7 @@ from scisr_astronomy import lookup_tables
 from scisr_astronomy.carry import StoredForm, add_history, carry, refine_header, tidy_structure
 from scisr_astronomy.coarse import coarsen, is_coarser
 from scisr_astronomy.detector_keywords import finer, pixel_keywords, refine_detector
+from scisr_astronomy.error_hdu import prepare, renewed_header, replaced
 from scisr_astronomy.header_bytes import header_blocks
 from scisr_astronomy.physical_grid import add_physical
 from scisr_astronomy.preflight import BLOCK
@@ -45,6 +48,8 @@ class Unit:
     name : str
     provenance : Provenance
         What is known of an image that is copied.
+    error_of : (int, str) or None
+        Number of the image whose standard deviation will stand here, and in which form: see `error_hdu`.
     """
 
     copy_of: int | None = None
@@ -55,6 +60,7 @@ class Unit:
     shape: tuple[int, ...] = ()
     name: str = ""
     provenance: Provenance = field(default_factory=Provenance)
+    error_of: tuple[int, str] | None = None
     start: int = 0
     blocks: int = 0
 
@@ -71,8 +77,14 @@ class Unit:
         return self.start + self.blocks * BLOCK
 
 
-def plan_units(images: Sequence[Image]) -> list[Unit]:
+def plan_units(images: Sequence[Image], uncertainty: bool = False) -> list[Unit]:
     """The HDUs of the output, in order, without places in the file.
+
+    Parameters
+    ----------
+    images : sequence of Image
+    uncertainty : bool
+        Make room for the standard deviation of each image that will have one.
 
     Raises
     ------
@@ -84,10 +96,10 @@ def plan_units(images: Sequence[Image]) -> list[Unit]:
     metadata = [image.metadata for image in images]
     ours = [isinstance(m, FitsMetadata) for m in metadata]
     if not any(ours):
-        return _new_units(images)
+        return _new_units(images, uncertainty)
     if not all(ours) or len({id(m.file) for m in metadata}) != 1:
         raise UsageError("the images do not all come from one FITS file", remedy="write them one by one")
-    return _like_file(images)
+    return _like_file(images, uncertainty)
 
 
 def place(units: Sequence[Unit], records: Sequence[Any]) -> int:
@@ -104,13 +116,14 @@ def place(units: Sequence[Unit], records: Sequence[Any]) -> int:
     return at
 
 
-def _like_file(images: Sequence[Image]) -> list[Unit]:
+def _like_file(images: Sequence[Image], uncertainty: bool) -> list[Unit]:
     file = images[0].metadata.file
     roles = images[0].metadata.roles
     parts = {image.metadata.hdu: number for number, image in enumerate(images)}
     if len(parts) != len(images):
         raise UsageError("the same HDU is given twice", where=file.source)
     tables = _scaled_tables(images)
+    errors = _error_units(images) if uncertainty else {}
     units = []
     for record in file.records:
         index, role = record.index, roles[record.index]
@@ -118,6 +131,8 @@ def _like_file(images: Sequence[Image]) -> list[Unit]:
             continue
         if index in parts:
             unit = _science(images[parts[index]], parts[index])
+        elif index in errors:
+            unit = errors.pop(index)
         elif role.kind in COMPANIONS and role.of in parts:
             unit = _companion(images[parts[role.of]], index, role.kind)
         elif (record.name, record.version) in tables:
@@ -128,7 +143,32 @@ def _like_file(images: Sequence[Image]) -> list[Unit]:
             unit = Unit(copy_of=index, provenance=read_provenance(file, index))
         unit.name = file.part(index)
         units.append(unit)
+    return [*units, *errors.values()]
+
+
+def _error_units(images: Sequence[Image]) -> dict[int, Unit]:
+    """By the number of the HDU that they replace; negative for new ones, which come last."""
+    units: dict[int, Unit] = {}
+    for part, image in enumerate(images):
+        if image.uncertainty is None:
+            continue
+        metadata, form = image.metadata, StoredForm.of(np.float32)
+        there = replaced(image)
+        for index, kind in there.items():
+            header = renewed_header(image, index, kind)
+            units[index] = Unit(header=header, form=form, shape=image.shape, error_of=(part, kind))
+        if not there:
+            version = metadata.file.records[metadata.hdu].version
+            units[-1 - part] = _error_unit(image, part, version)
     return units
+
+
+def _error_unit(image: Image, part: int, version: int) -> Unit:
+    """A new extension."""
+    header = _new_header(image.shape, np.dtype(np.float32), "ERR", version, image, primary=False)
+    prepare(header, "sigma")
+    form = StoredForm.of(np.float32)
+    return Unit(header=header, form=form, shape=image.shape, name="ERR", error_of=(part, "sigma"))
 
 
 def _science(image: Image, part: int) -> Unit:
@@ -226,7 +266,7 @@ def _primary(images: Sequence[Image]) -> Unit:
     return Unit(header=header)
 
 
-def _new_units(images: Sequence[Image]) -> list[Unit]:
+def _new_units(images: Sequence[Image], uncertainty: bool) -> list[Unit]:
     """HDUs for images that came from no file: a primary image, or an empty primary and one extension each."""
     from astropy.io import fits
 
@@ -237,7 +277,9 @@ def _new_units(images: Sequence[Image]) -> list[Unit]:
         units.append(Unit(header=empty, name="PRIMARY"))
     for number, image in enumerate(images):
         units.append(_new_image(image, number, alone))
-        for name, data in (("ERR", image.uncertainty), ("DQ", image.mask)):
+        if uncertainty and image.uncertainty is not None:
+            units.append(_error_unit(image, number, number + 1))
+        for name, data in (("ERR", None if uncertainty else image.uncertainty), ("DQ", image.mask)):
             if data is not None:
                 header = _new_header(data.shape, data.dtype, f"{name}", number + 1, image, primary=False)
                 units.append(

@@ -16,6 +16,7 @@ from sciSR.grid import Grid
 from sciSR.image import Image, LazyArray
 from scisr_astronomy.fits_colour import ASKED, name_colours
 from scisr_astronomy.fits_file import DEFAULT_LIMIT, FitsFile, open_fits
+from scisr_astronomy.header_noise import header_noise
 from scisr_astronomy.lookup_tables import lookups
 from scisr_astronomy.physical_grid import PhysicalGrid
 from scisr_astronomy.provenance_table import read_provenance
@@ -250,6 +251,7 @@ def _image(
         source=file.source,
         part=_part(file, index),
         provenance=read_provenance(file, index),
+        noise=header_noise,
     )
 
 

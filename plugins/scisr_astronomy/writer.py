@@ -22,6 +22,7 @@ from sciSR.provenance import Provenance
 from sciSR.views import full_index
 from scisr_astronomy import checksum
 from scisr_astronomy.carry import StoredForm, add_history
+from scisr_astronomy.error_hdu import complete, values_of
 from scisr_astronomy.fits_file import wrong_sum
 from scisr_astronomy.header_bytes import corrected_sums, header_bytes
 from scisr_astronomy.layout import Unit, place, plan_units
@@ -37,9 +38,12 @@ _CHUNK = 1 << 22
 class FitsWriter:
     """See :class:`sciSR.adapter.Writer`. Made by :meth:`FitsAdapter.open_writer`."""
 
-    def __init__(self, path: Path, images: Sequence[Image], *, overwrite: bool) -> None:
+    def __init__(
+        self, path: Path, images: Sequence[Image], *, overwrite: bool, uncertainty: bool = False
+    ) -> None:
         self.path = Path(path)
-        self._units = plan_units(images)
+        self.uncertainty_files: tuple[Path, ...] = ()
+        self._units = plan_units(images, uncertainty)
         self._images = list(images)
         metadata = images[0].metadata
         self._file = metadata.file if isinstance(metadata, FitsMetadata) else None
@@ -78,7 +82,7 @@ class FitsWriter:
             for unit in self._units:
                 if unit.copy_of is not None:
                     self._copy(unit)
-                elif unit.part is None:
+                elif unit.part is None and unit.error_of is None:
                     self._write_known(unit)
 
     def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
@@ -105,6 +109,7 @@ class FitsWriter:
             if self._written[part] < int(np.prod(unit.shape)):
                 raise UsageError(f"only part of image {unit.name or part} was written", where=self.path)
         with translate_os_errors(self.path):
+            self._write_errors(images)
             table = provenance_hdu(self._provenance(images))
             for unit in self._units:
                 if unit.part is not None:
@@ -182,6 +187,16 @@ class FitsWriter:
                 size = record.data_start - record.start
                 total = checksum.sum_range(stream, unit.start + size, record.end - record.data_start)
             self._write_at(unit.start, corrected_sums(self._file.raw_header(record.index), total))
+
+    def _write_errors(self, images: Sequence[Image]) -> None:
+        """The standard deviations, which are known once all pixels are."""
+        for unit in self._units:
+            if unit.error_of is not None:
+                part, kind = unit.error_of
+                unit.data = values_of(images[part], kind)
+                complete(unit.header, images[part].provenance)
+                self._write_known(unit)
+                self.uncertainty_files = (self.path,)
 
     def _write_known(self, unit: Unit) -> None:
         """A unit whose values are known now: data first, for their sum, then the header."""

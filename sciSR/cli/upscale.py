@@ -74,7 +74,7 @@ def run(ctx: click.Context, **given: Any) -> int:
         overwrite=given["overwrite"],
         options=given_format_options(given),
     )
-    settings = {name: given[name] for name in SETTINGS}
+    settings = {name: given[name] for name in SETTINGS} | {"uncertainty": uncertain(given)}
     results = []
     for result in run_jobs(
         jobs,
@@ -94,6 +94,26 @@ def run(ctx: click.Context, **given: Any) -> int:
     if as_json:
         print_json({"software": f"sciSR {__version__}", "results": [result.as_dict() for result in results]})
     return exit_code(results)
+
+
+def uncertain(given: dict[str, Any]) -> Any:
+    """False, or the settings of the uncertainty.
+
+    Raises
+    ------
+    UsageError
+        What the detector is like, though no uncertainty is asked for.
+    """
+    if not given["uncertainty"]:
+        for name in ("gain", "read_noise"):
+            if given[name] is not None:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for the uncertainty", remedy="give --uncertainty too"
+                )
+        return False
+    from sciSR.uncertainty.interface import Uncertain
+
+    return Uncertain(gain=given["gain"], read_noise=given["read_noise"], model="auto")
 
 
 ISOTROPIC = {
@@ -133,7 +153,7 @@ def isotropic_plan(ctx: click.Context, given: dict[str, Any]) -> Any:
         thickness=given["slice_thickness"],
         consistency=given["consistency"],
         label_method=given.get("label_method") or "nearest",
-        uncertainty=bool(given_format_options(given).get("uncertainty_map")),
+        uncertainty=given["uncertainty"],
         device=given["device"],
         precision=given["precision"],
         tile=given["tile"],
@@ -169,8 +189,14 @@ def _print_outcome(outcome: Any) -> None:
                 "agrees with the input to" if agreement["enforced"] else "differs from the input by at most"
             )
             click.echo(f"    {sense} {worst} ({operator})", err=True)
+        found = part.step.get("uncertainty")
+        if found:
+            what = "calibrated" if found["calibrated"] else "not calibrated"
+            click.echo(f"    standard deviation: median {found.get('median', '?')}, {what}", err=True)
         for message in part.messages:
             click.echo(f"    {message}", err=True)
+    for path in outcome.uncertainty:
+        click.echo(f"  standard deviation in {path}", err=True)
 
 
 def _method(*names: str, **fields: Any) -> GroupedOption:
@@ -212,6 +238,12 @@ OPTIONS = [
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),
     _method("--tile", type=click.IntRange(min=16), metavar="N",
             help="Tile size in input pixels; by default fitted to the memory at hand."),
+    _method("--uncertainty", is_flag=True,
+            help="Also write the standard deviation of each pixel: FITS extension ERR, NAME_std.nii.gz, or a DICOM "
+                 "Parametric Map."),
+    _method("--gain", type=float, metavar="E",
+            help="For the uncertainty: electrons per unit of the image; by default the header's, or as estimated."),
+    _method("--read-noise", type=float, metavar="E", help="For the uncertainty: of the detector, in electrons."),
     _method("--strict", is_flag=True,
             help="Refuse images that are unlike what the network was trained on, instead of warning."),
     _isotropic("--isotropic", is_flag=True,

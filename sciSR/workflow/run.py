@@ -9,7 +9,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import Any, Protocol, TextIO
 
 from sciSR import __version__
 from sciSR.adapter import Adapter
-from sciSR.errors import NothingToDo, ResourceError, SciSRError, SciSRWarning, UnsupportedError
+from sciSR.errors import NothingToDo, ResourceError, SciSRError, SciSRWarning, UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.inference import plan_upscale
 from sciSR.inference.choose import parse_scale
 from sciSR.provenance import file_sha256
+from sciSR.workflow.outcome import Failure, Outcome, PartOutcome, Skipped
 from sciSR.workflow.outputs import Job, plan_jobs
 
 log = logging.getLogger(__name__)
@@ -42,89 +42,6 @@ class Plan(Protocol):
     def run(self, put: Callable[..., None], progress: Progress | None = None) -> Image:
         """Hand over the pixels with ``put(index, block)``; the result with its provenance."""
         ...
-
-
-@dataclass(frozen=True)
-class PartOutcome:
-    """What happened to one image of a file.
-
-    Attributes
-    ----------
-    part : str
-        ``"SCI"``; empty where a file holds one image.
-    shape_in, shape_out : tuple of int
-        In the order of the data's axes.
-    step : mapping
-        The provenance record: model, weights, scale, quantity, consistency, measured agreement.
-    messages : tuple of str
-        What was decided on the way, and why.
-    """
-
-    part: str
-    shape_in: tuple[int, ...]
-    shape_out: tuple[int, ...]
-    step: Mapping[str, Any]
-    messages: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "part": self.part,
-            "shape_in": list(self.shape_in),
-            "shape_out": list(self.shape_out),
-            **{key: value for key, value in self.step.items() if key not in ("software", "step")},
-            "messages": list(self.messages),
-        }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One file upscaled: a JSON-ready record."""
-
-    input: Path
-    output: Path
-    format: str
-    input_sha256: str
-    parts: tuple[PartOutcome, ...]
-    warnings: tuple[str, ...]
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "input": str(self.input),
-            "output": str(self.output),
-            "ok": True,
-            "format": self.format,
-            "input_sha256": self.input_sha256,
-            "parts": [part.as_dict() for part in self.parts],
-            "warnings": list(self.warnings),
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One file refused or failed: nothing was written for it."""
-
-    input: Path
-    error: SciSRError
-
-    @property
-    def exit_code(self) -> int:
-        return self.error.exit_code
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"input": str(self.input), "ok": False, "error": str(self.error), "exit_code": self.exit_code}
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """One file that needed nothing done: nothing was written for it."""
-
-    input: Path
-    reason: NothingToDo
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"input": str(self.input), "output": None, "ok": True, "skipped": str(self.reason)}
 
 
 def upscale_file(
@@ -189,11 +106,16 @@ def upscale_file(
         "uncertainty": uncertainty,
         "strict": strict,
     }
-    return _run_job(job, partial(plan_upscale, scale=factors, **settings), overwrite, progress)
+    make_plan = partial(plan_upscale, scale=factors, **settings)
+    return _run_job(job, make_plan, overwrite, progress, uncertainty=bool(uncertainty))
 
 
 def _run_job(
-    job: Job, make_plan: Callable[[Image], Plan], overwrite: bool, progress: Progress | None
+    job: Job,
+    make_plan: Callable[[Image], Plan],
+    overwrite: bool,
+    progress: Progress | None,
+    uncertainty: bool = False,
 ) -> Outcome:
     """Read, plan, stream, commit."""
     start = time.perf_counter()
@@ -206,6 +128,9 @@ def _run_job(
     writing = {option.name for option in writes.options if option.writes}
     read_options = {name: value for name, value in job.options.items() if name not in writing}
     write_options = {name: value for name, value in job.options.items() if name in writing}
+    if uncertainty:
+        _check_uncertainty(path, writes)
+        write_options["uncertainty"] = True
     said: list[str] = []
     with out_of_memory_named(path), overheard(said):
         # Only adapters that have `read_files` are given several files: see sciSR.workflow.outputs.
@@ -231,7 +156,19 @@ def _run_job(
         PartOutcome(final.part, image.shape, final.shape, final.provenance.steps[-1], tuple(plan.messages))
         for image, plan, final in zip(images, plans, finals, strict=True)
     )
-    return Outcome(path, written, adapter.name, digest, parts, tuple(said), time.perf_counter() - start)
+    beside = tuple(getattr(writer, "uncertainty_files", ()))
+    seconds = time.perf_counter() - start
+    return Outcome(path, written, adapter.name, digest, parts, tuple(said), seconds, beside)
+
+
+def _check_uncertainty(path: Path, writes: Adapter) -> None:
+    """Refuse early what has no place in the output's format."""
+    if not getattr(writes, "writes_uncertainty", False):
+        raise UsageError(
+            f"{writes.name} files have no place for an uncertainty",
+            where=path,
+            remedy="leave out --uncertainty, or give the image as FITS, NIfTI or DICOM",
+        )
 
 
 def _warn_of_conversion(path: Path, adapter: Adapter, writes: Adapter) -> None:
@@ -335,7 +272,8 @@ def run_jobs(
     scale : pair of Fraction, optional
         To upscale by.
     make_plan : callable, optional
-        What to do instead: an image's plan, see :class:`Plan`.
+        What to do instead: an image's plan, see :class:`Plan`. Of the settings only `uncertainty` is then looked at:
+        whether to write what the plan finds.
     overwrite : bool
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
@@ -348,13 +286,14 @@ def run_jobs(
     Outcome, Failure or Skipped
         One per job, in order, as each is done.
     """
+    uncertainty = bool(settings.get("uncertainty"))
     if make_plan is None:
         make_plan = partial(plan_upscale, scale=scale, **settings)
     for job in jobs:
         shown = contextlib.nullcontext() if progress is None else progress(job)
         try:
             with shown as report:
-                outcome = _run_job(job, make_plan, overwrite, report)
+                outcome = _run_job(job, make_plan, overwrite, report, uncertainty)
         except NothingToDo as reason:
             yield Skipped(job.input, reason)
         except SciSRError as error:
