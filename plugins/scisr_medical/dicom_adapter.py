@@ -26,6 +26,7 @@ class DicomAdapter:
     name = "dicom"
     suffixes = (".dcm",)
     writes_folders = True
+    writes_uncertainty = True
     reads_volumes = True
     options = (
         Option("series", "which series of a folder: its SeriesNumber or SeriesInstanceUID"),
@@ -49,12 +50,6 @@ class DicomAdapter:
         Option(
             "classic",
             "write one classic file a slice, into a folder, for enhanced multi-frame input too",
-            type="flag",
-            writes=True,
-        ),
-        Option(
-            "uncertainty_map",
-            "write the standard deviation, where the method gives one, as a DICOM Parametric Map",
             type="flag",
             writes=True,
         ),
@@ -154,12 +149,12 @@ class DicomAdapter:
         keep_private: str | None = None,
         synthetic_data: bool = False,
         classic: bool = False,
-        uncertainty_map: bool = False,
+        uncertainty: bool = False,
     ) -> Writer:
         """Begin what is derived: of classic images a folder of files, one a slice; of an enhanced file one like it.
 
         One file is written where `path` ends in ``.dcm``, a folder otherwise. `classic` writes classic images for
-        enhanced ones; `uncertainty_map` a Parametric Map of each image's `uncertainty`.
+        enhanced ones; `uncertainty` a Parametric Map of each image's `uncertainty`.
 
         Raises
         ------
@@ -177,7 +172,7 @@ class DicomAdapter:
                 keep_private=_groups(keep_private),
                 synthetic=synthetic_data,
                 classic=classic,
-                uncertainty_map=uncertainty_map,
+                uncertainty=uncertainty,
             )
 
     def neutral_name(self, path: Path, name: str) -> str:

@@ -48,7 +48,7 @@ def check_maps(images: Sequence[Image], path: Path) -> None:
         raise UsageError(
             "an uncertainty map needs a regular volume, these are loose slices",
             where=path,
-            remedy="leave out --uncertainty-map",
+            remedy="leave out --uncertainty",
         )
     if path.name.lower().endswith(".dcm"):
         count = sum(image.shape[3] if len(image.shape) > 3 else 1 for image in images)

@@ -73,7 +73,7 @@ class SeriesWriter:
     classic : bool
         Write classic single-frame files for enhanced multi-frame sources too; always into a folder, `path` without
         ``.dcm``.
-    uncertainty_map : bool
+    uncertainty : bool
         Write a Parametric Map of the standard deviation of each image that has one: into the folder, or beside the
         one file with ``_uncertainty`` in its name.
 
@@ -92,10 +92,11 @@ class SeriesWriter:
         keep_private: tuple[int, ...] = (),
         synthetic: bool = False,
         classic: bool = False,
-        uncertainty_map: bool = False,
+        uncertainty: bool = False,
     ) -> None:
         self.path, self.overwrite = Path(path), overwrite
-        self.keep_private, self.synthetic, self.uncertainty_map = keep_private, synthetic, uncertainty_map
+        self.keep_private, self.synthetic, self.uncertainty = keep_private, synthetic, uncertainty
+        self.uncertainty_files: tuple[Path, ...] = ()
         self._open = contextlib.ExitStack()
         stacks = [_check_source(image, self.path) for image in images]
         from_frames = all(stack.enhanced for stack in stacks)
@@ -107,7 +108,7 @@ class SeriesWriter:
                 self.path = path = self.path.with_suffix("")
         self._single = self.path.name.lower().endswith(".dcm")
         _check_target(self.path, single=self._single, overwrite=overwrite)
-        if uncertainty_map:
+        if uncertainty:
             check_maps(images, self.path)
         sources = {i.path.resolve() for s in stacks for i in s.slices.flat}
         if self.path.resolve() in sources.union(*(p.parents for p in sources)):
@@ -148,7 +149,7 @@ class SeriesWriter:
             contextlib.ExitStack() as beside,
         ):
             written = self._write(target, images)
-            if self.uncertainty_map:
+            if self.uncertainty:
                 self._write_maps(target, images, written, beside)
         self.close()
         return self.path
@@ -185,7 +186,7 @@ class SeriesWriter:
             dataset = derive_instance(derivation, at, stored, number)
             with translate(self.path, "can't be written", quote=False):
                 dataset.save_as(self._name(target, number), enforce_file_format=True)
-            if self.uncertainty_map:
+            if self.uncertainty:
                 written.note(at, dataset)
         return number
 
@@ -214,8 +215,10 @@ class SeriesWriter:
 
         def name(number: int, count: int) -> Path:
             if not self._single:
+                self.uncertainty_files += (self.path / f"SD_{number:04d}.dcm",)
                 return target / f"SD_{number:04d}.dcm"
             side = map_name(self.path, number, count)
+            self.uncertainty_files += (side,)
             return beside.enter_context(atomic_output(side, overwrite=self.overwrite))
 
         bad = [part.bad for part in self.parts]

@@ -102,6 +102,7 @@ class NiftiAdapter:
     name = "nifti"
     suffixes = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img")
     writes_volumes = True
+    writes_uncertainty = True
     options = (
         Option("axes", "the two array axes to upscale: x,y or i,k; x is the first (default: the two finest)"),
         Option(
@@ -216,12 +217,19 @@ class NiftiAdapter:
         )
 
     def open_writer(
-        self, path: Path, images: Sequence[Image], *, overwrite: bool = False, dtype: str | None = None
+        self,
+        path: Path,
+        images: Sequence[Image],
+        *,
+        overwrite: bool = False,
+        dtype: str | None = None,
+        uncertainty: bool = False,
     ) -> Writer:
         """A :class:`~scisr_medical.nifti_writer.NiftiWriter`; see there."""
         from scisr_medical.nifti_writer import NiftiWriter
 
-        return NiftiWriter(Path(path), images, overwrite=overwrite, dtype=dtype or "float32")
+        settings = {"overwrite": overwrite, "dtype": dtype or "float32", "uncertainty": uncertainty}
+        return NiftiWriter(Path(path), images, **settings)
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         """Parts, header and warnings of a file, JSON-ready; free text of the header is left out."""

@@ -20,6 +20,7 @@ from sciSR.image import Image
 from sciSR.provenance import Provenance
 from sciSR.views import full_index
 from scisr_medical.nifti_adapter import header_and_data_paths
+from scisr_medical.nifti_deviation import DeviationFile
 from scisr_medical.nifti_gzip import blocks_of, write_gzip
 from scisr_medical.nifti_output import OutputPlan, encode, header_bytes, plan_output
 from scisr_medical.nifti_sidecars import sidecar_content, stem
@@ -45,6 +46,8 @@ class NiftiWriter:
     dtype : {"float32", "keep"}
         ``"keep"``: the input's stored type and scaling, ``round((x - inter)/slope)``, clipped to its range. Label
         maps are always kept.
+    uncertainty : bool
+        Also write the image's standard deviation: see :mod:`scisr_medical.nifti_deviation`.
 
     Raises
     ------
@@ -52,8 +55,19 @@ class NiftiWriter:
         The output exists, or can't hold these images.
     """
 
-    def __init__(self, path: Path, images: Sequence[Image], *, overwrite: bool, dtype: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: Sequence[Image],
+        *,
+        overwrite: bool,
+        dtype: str,
+        uncertainty: bool = False,
+    ) -> None:
         self.path = path
+        self.uncertainty_files: tuple[Path, ...] = ()
+        self._scratch: BinaryIO | None = None
+        self._deviation: DeviationFile | None = None
         self.overwrite = overwrite
         self.plan: OutputPlan = plan_output(path, images, dtype)
         self.head_path, self.data_path = self._targets()
@@ -62,7 +76,8 @@ class NiftiWriter:
             check_output(target, overwrite=overwrite)
         # Read now: hours later they may be gone, and the result with them.
         self._sidecars = {target: (file, _content(file)) for target, file in sidecars.items()}
-        self._scratch: BinaryIO | None = None
+        if uncertainty and images[0].uncertainty is not None:
+            self._deviation = DeviationFile(path, images[0], overwrite=overwrite)
         with translate_os_errors(path):
             self._scratch = tempfile.TemporaryFile(prefix=".scisr-", suffix=".tmp", dir=path.parent)  # noqa: SIM115
             try:
@@ -123,12 +138,20 @@ class NiftiWriter:
                     data = stack.enter_context(atomic_output(self.data_path, overwrite=self.overwrite))
                     _write(head, self.head_path, header, None)
                     _write(data, self.data_path, b"", self._scratch)
+                if self._deviation is not None:
+                    self._write_deviation(stack, images[0])
                 for target, (file, content) in self._sidecars.items():
                     beside = stack.enter_context(atomic_output(target, overwrite=self.overwrite))
                     beside.write_bytes(self._sidecar(file, content, provenance))
         finally:
             self._close()
         return self.path
+
+    def _write_deviation(self, stack: contextlib.ExitStack, image: Image) -> None:
+        assert self._deviation is not None
+        beside = stack.enter_context(atomic_output(self._deviation.path, overwrite=self.overwrite))
+        _write(beside, self._deviation.path, self._deviation.fill(image), self._deviation.voxels)
+        self.uncertainty_files = (self._deviation.path,)
 
     def _sidecar(self, file: Path, content: bytes, provenance: Provenance) -> bytes:
         assert self.plan.metadata is not None  # only what was read from a file has sidecars
@@ -144,6 +167,8 @@ class NiftiWriter:
         if self._scratch is not None:
             self._scratch.close()
             self._scratch = None
+        if self._deviation is not None:
+            self._deviation.close()
 
     def __enter__(self) -> Self:
         return self

@@ -42,7 +42,7 @@ def judged(path, result, sigma):
 def test_a_classic_series_gets_a_map_in_its_folder(tmp_path, modality):
     make_series(tmp_path / "in", modality=modality, orientation=oblique(0.3, 0.2, 0.1))
     result = uncertain(adapter.read(tmp_path / "in")[0])
-    out = write_all([result], tmp_path / "out", uncertainty_map=True)
+    out = write_all([result], tmp_path / "out", uncertainty=True)
     assert len(list(out.glob("IM_*"))) == 7
     path = out / "SD_0001.dcm"
     judged(path, result, result.uncertainty)
@@ -62,7 +62,7 @@ def test_a_classic_series_gets_a_map_in_its_folder(tmp_path, modality):
 
 def test_each_frame_names_the_slice_whose_uncertainty_it_is(tmp_path):
     make_series(tmp_path / "in")
-    out = write_all([uncertain(adapter.read(tmp_path / "in")[0])], tmp_path / "out", uncertainty_map=True)
+    out = write_all([uncertain(adapter.read(tmp_path / "in")[0])], tmp_path / "out", uncertainty=True)
     written = {d.SOPInstanceUID: d for d in map(pydicom.dcmread, out.glob("IM_*"))}
     for each in pydicom.dcmread(out / "SD_0001.dcm").PerFrameFunctionalGroupsSequence:
         [source] = each.DerivationImageSequence[0].SourceImageSequence
@@ -73,7 +73,7 @@ def test_each_frame_names_the_slice_whose_uncertainty_it_is(tmp_path):
 def test_the_series_is_read_again_beside_its_map(tmp_path):
     make_series(tmp_path / "in")
     result = uncertain(adapter.read(tmp_path / "in")[0])
-    out = write_all([result], tmp_path / "out", uncertainty_map=True)
+    out = write_all([result], tmp_path / "out", uncertainty=True)
     with pytest.warns(SciSRWarning, match="Parametric Map"):
         [again] = adapter.read(out)
     assert again.shape == result.shape
@@ -83,7 +83,7 @@ def test_an_enhanced_image_gets_a_map_beside_it_one_for_each_volume(tmp_path):
     frames = [f for k in (1, 2) for f in volume((4, 6, 8), seed=k, temporal=k)]
     source = make_enhanced(tmp_path / "in.dcm", frames, dimensions=("stack", "place", "temporal"))
     result = uncertain(adapter.read(source)[0])
-    out = write_all([result], tmp_path / "out.dcm", uncertainty_map=True)
+    out = write_all([result], tmp_path / "out.dcm", uncertainty=True)
     image = pydicom.dcmread(out)
     for volume_number in (0, 1):
         path = tmp_path / f"out_uncertainty_00{volume_number + 1}.dcm"
@@ -111,7 +111,7 @@ def test_unknown_uncertainty_is_padding_and_never_a_number(tmp_path):
     image = adapter.read(tmp_path / "in")[0]
     sigma = np.full(image.shape, 2.0, np.float32)
     sigma[1, 3, 4] = np.nan
-    out = write_all([image.replace(uncertainty=sigma)], tmp_path / "out", uncertainty_map=True)
+    out = write_all([image.replace(uncertainty=sigma)], tmp_path / "out", uncertainty=True)
     found = pydicom.dcmread(out / "SD_0001.dcm")
     assert found.FloatPixelPaddingValue == -1
     expected = np.where(np.isnan(sigma) | (stored == 0), -1, sigma)
@@ -123,7 +123,7 @@ def test_unknown_uncertainty_is_padding_and_never_a_number(tmp_path):
 def test_without_an_uncertainty_the_image_is_written_and_the_missing_map_told(tmp_path):
     make_series(tmp_path / "in")
     with pytest.warns(SciSRWarning, match="no uncertainty map was written"):
-        out = write_all(adapter.read(tmp_path / "in"), tmp_path / "out", uncertainty_map=True)
+        out = write_all(adapter.read(tmp_path / "in"), tmp_path / "out", uncertainty=True)
     assert sorted(f.name[:3] for f in out.iterdir()) == ["IM_"] * 4
 
 
@@ -137,7 +137,7 @@ def test_loose_slices_get_no_map(tmp_path):
     make_series(tmp_path / "in")
     images = adapter.read(tmp_path / "in", irregular=True)
     with pytest.raises(UsageError, match="needs a regular volume"):
-        adapter.open_writer(tmp_path / "out", images, uncertainty_map=True)
+        adapter.open_writer(tmp_path / "out", images, uncertainty=True)
 
 
 def test_a_map_that_exists_is_not_overwritten(tmp_path):
@@ -145,6 +145,6 @@ def test_a_map_that_exists_is_not_overwritten(tmp_path):
     (tmp_path / "out_uncertainty.dcm").write_bytes(b"mine")
     result = uncertain(adapter.read(source)[0])
     with pytest.raises(UsageError, match="exists already"):
-        write_all([result], tmp_path / "out.dcm", uncertainty_map=True)
+        write_all([result], tmp_path / "out.dcm", uncertainty=True)
     assert (tmp_path / "out_uncertainty.dcm").read_bytes() == b"mine"
     assert not (tmp_path / "out.dcm").exists()
