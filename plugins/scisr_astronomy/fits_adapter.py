@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sciSR.fusion.product import Fused
     from sciSR.image import Image
     from sciSR.sequence import Frame
+    from scisr_astronomy.verify_fits import FitsVerifier
 
 
 class FitsAdapter:
@@ -166,6 +167,12 @@ class FitsAdapter:
             from scisr_astronomy.fused_product import write_fused
 
             return write_fused(path, fused, overwrite=overwrite)
+
+    def verifier(self) -> FitsVerifier:
+        """What ``scisr verify`` asks of FITS; see :mod:`scisr_astronomy.verify_fits`."""
+        from scisr_astronomy.verify_fits import FitsVerifier
+
+        return FitsVerifier()
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         """All HDUs with shape, role and unit, and the grid of each image; pixels and checksums are not read."""

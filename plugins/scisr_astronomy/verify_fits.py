@@ -1,0 +1,57 @@
+"""What ``scisr verify`` asks of FITS: places by astropy.wcs, every keyword, other HDUs, sums and fitsverify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sciSR.image import Image
+from sciSR.verify.result import Check, KeyChange, Pair
+from scisr_astronomy.verify_headers import opened
+from scisr_astronomy.verify_rules import scales_of
+
+
+class FitsVerifier:
+    """See :class:`sciSR.verify.result.FormatVerifier`."""
+
+    lenient: Mapping[str, Any] = {"ignore_checksum": True}
+
+    def geometry(self, pair: Pair) -> list[Check]:
+        """All world coordinate descriptions, and IRAF's physical pixels."""
+        from scisr_astronomy.verify_wcs import geometry
+
+        return geometry(pair)
+
+    def metadata(self, pair: Pair) -> list[KeyChange]:
+        """Every keyword of the image's header."""
+        from scisr_astronomy.verify_keywords import key_changes
+        from scisr_astronomy.verify_wcs import broken_letters, places_of
+
+        old, new = pair.before.metadata, pair.after.metadata
+        broken = broken_letters(places_of(pair))
+        with opened(old.file) as before, opened(new.file) as after:
+            headers = before[old.hdu].header, after[new.hdu].header
+            return key_changes(*headers, scales_of(pair), pair.before.part, broken)
+
+    def validate(self, path: Path) -> list[Check]:
+        """CHECKSUM and DATASUM of every HDU, and fitsverify."""
+        from scisr_astronomy.verify_sums import validate
+
+        return validate(path)
+
+    def contents(self, pairs: Sequence[Pair]) -> tuple[list[Check], list[KeyChange]]:
+        """HDUs that go with the images or were only carried over, and what the headers say beside the record."""
+        from scisr_astronomy.verify_hdus import other_hdus
+        from scisr_astronomy.verify_history import history_checks
+
+        checks, keys = other_hdus(pairs)
+        return [*checks, *history_checks(pairs)], keys
+
+    def quantum(self, image: Image) -> float:
+        """The step of integers; 0 for floating point."""
+        header = image.metadata.file.peek(image.metadata.hdu)
+        if int(header.get("BITPIX", -32)) < 0:
+            return 0.0
+        scale = header.get("BSCALE", 1.0)
+        return abs(float(scale)) if isinstance(scale, int | float) else 1.0
