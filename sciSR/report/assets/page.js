@@ -74,7 +74,8 @@ function setUpStretch(page) {
   const find = (name) => root.querySelector(`[name="${name}"]`);
   const [curve, black, white, invert] = ["curve", "black", "white", "invert"].map(find);
   const presets = root.querySelector(".presets"), said = root.querySelector(".said");
-  for (const slider of [black, white]) Object.assign(slider, { min: 1, max: coding.codes, step: "any" });
+  const [least, most] = shown.range ? shown.range.map((value) => codeOf(value, coding)) : [1, coding.codes];
+  for (const slider of [black, white]) Object.assign(slider, { min: least, max: most, step: "any" });
   const refresh = () => {
     const now = page.stretches.after;
     curve.value = now.curve;
@@ -89,7 +90,7 @@ function setUpStretch(page) {
     page.setStretch(change);
     refresh();
   };
-  const gap = (coding.codes - 1) / 500;
+  const gap = (most - least) / 500;
   black.addEventListener("input", () => {
     const top = codeOf(page.stretches.after.white, coding) - gap;
     set({ black: valueOf(Math.min(Number(black.value), top), coding) });

@@ -15,7 +15,8 @@
  *            row by row; null where there are no pixels of this slice at this level (a coarser level is shown).
  *   LAYER    { label, unit, map: "grey" | "sequential" | "diverging",
  *              coding: { kind: "linear" | "asinh", low, step, codes, zero, softening },
- *              shown: { curve, black, white, zero, softening, presets: [{name, curve, black, white}] } }
+ *              shown: { curve, black, white, zero, softening, presets: [{name, curve, black, white}],
+ *                       range: [low, high] values that the sliders reach, where the coding holds more } }
  *            A code c > 0 stands for low + (c - 1) step, or zero + softening sinh(low + (c - 1) step); 0 is no value.
  *            before and after have the same coding and are shown with the same stretch.
  *   PLANE    { name, axis: "z" | "y" | "x", sides: [["R", "L"], ["A", "P"]] or null,
@@ -90,9 +91,10 @@ function curveOf(stretch) {
 /* One colour for each code, as R, G, B; code 0 is transparent. */
 function tableOf(layer, stretch) {
   const { coding, map } = layer, table = new Uint8ClampedArray(3 * (coding.codes + 1)), curve = curveOf(stretch);
+  const shades = coding.codes > 8192 ? Array.from({ length: 4097 }, (_, k) => colourAt(map, k / 4096)) : null; // 65535 take long
   for (let code = 1; code <= coding.codes; code++) {
-    const t = curve(valueOf(code, coding));
-    table.set(colourAt(map, stretch.inverted ? 1 - t : t), 3 * code);
+    const t = curve(valueOf(code, coding)), place = stretch.inverted ? 1 - t : t;
+    table.set(shades ? shades[Math.round(4096 * clamp(place, 0, 1))] : colourAt(map, place), 3 * code);
   }
   return table;
 }
