@@ -1,7 +1,7 @@
 """What a page shows of an image: which pixels are embedded, at which size, and where they lie in the field.
 
-All positions are in the input's pixels, as displayed (see :mod:`sciSR.report.page_layout`), counted from the field's top
-left corner: the first pixel spans 0 to 1. Result and input share them, so they lie edge to edge.
+All positions are in the input's pixels, as displayed (see :mod:`sciSR.report.page_layout`), counted from the top left
+corner of the field: the first pixel spans 0 to 1. Result and input share them, so they lie edge to edge.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Scene:
         Packed reduced volumes.
     pictures : dict of str to ndarray
         Values of what is shown first, for previews and static maps: ``"before"``, ``"after"``, ``"std"``, ...
+    features : list of dict
+        Marked on the pictures.
     notes : list of str
         What is shown and what is not, for people.
     """
@@ -73,6 +75,7 @@ class Scene:
     blocks: list[dict[str, Any]] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, NDArray] = field(default_factory=dict)
+    features: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,8 +86,12 @@ class Scene:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
+        layers = {
+            name: {**{k: v for k, v in layer.items() if k != "code"}, "coding": layer["code"].as_dict()}
+            for name, layer in self.layers.items()
+        }
         return {
-            "layers": self.layers,
+            "layers": layers,
             "planes": self.planes,
             "blocks": self.blocks,
             "volumes": self.volumes,
@@ -98,12 +105,6 @@ class Scene:
         self.blocks.append(
             {"layer": layer, "plane": plane, "level": level, "slice": at, "data": [pack(c) for c in channels]}
         )
-
-    def finished(self) -> Scene:
-        """Without what JSON has no word for."""
-        for layer in self.layers.values():
-            layer["coding"] = layer.pop("code").as_dict() if "code" in layer else layer["coding"]
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,11 +286,13 @@ def _plane_at(sources: Sources, crop: tuple[int, int, int, int]) -> Scene:
     return scene
 
 
-def read_layers(sources: Sources, z: int, y: slice, x: slice) -> dict[str, NDArray]:
-    """Native pixels of a box of slice `z` of the input: of each layer that there is."""
+def read_layers(
+    sources: Sources, z: int, y: slice, x: slice, fine_z: int | None = None
+) -> dict[str, NDArray]:
+    """Native pixels of a box of slice `z` of the input (and `fine_z` of the output): of each layer that there is."""
     fz, fy, fx = sources.factors
     fine_y, fine_x = (slice(round(s.start * f), round(s.stop * f)) for s, f in ((y, fy), (x, fx)))
-    fine_z = min(int((z + 0.5) * fz), sources.after.shape[0] - 1)
+    fine_z = min(int((z + 0.5) * fz), sources.after.shape[0] - 1) if fine_z is None else fine_z
     deep = slice(fine_z, fine_z + 1)
     found: dict[str, NDArray] = {}
     if sources.before is not None:

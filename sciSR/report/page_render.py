@@ -1,0 +1,80 @@
+"""To HTML: templates, the policy that keeps a page to itself, and JSON that can't leave its place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from sciSR import __version__
+
+NOTICE = "Research use only, not for diagnosis"
+VIEWER = ("source.js", "pane.js", "hands.js", "page.js", "parts.js", "start.js")
+PLAIN = ("parts.js", "start.js")
+
+
+def asset(name: str) -> str:
+    """Text of a style sheet or script."""
+    return files("sciSR.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def scripts(names: Sequence[str]) -> str:
+    """Several scripts as one."""
+    return "\n".join(asset(name) for name in names)
+
+
+def policy(style: str, script: str) -> str:
+    """Content security policy of a page that runs this very script and style and asks nobody for anything."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def safe_json(document: Any) -> str:
+    """JSON for a script element: no text in it can end the element or begin another."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def render(template: str, *, viewer: bool, extra: Sequence[str] = (), **context: Any) -> str:
+    """A page.
+
+    Parameters
+    ----------
+    template : str
+        Name in ``templates/``.
+    viewer : bool
+        Whether it shows pictures that can be moved.
+    extra : sequence of str
+        Names of further scripts, in place of ``start.js``.
+    **context
+        Escaped, but for `markupsafe.Markup`.
+    """
+    from jinja2 import Environment, FunctionLoader
+    from markupsafe import Markup
+
+    def load(name: str) -> str:
+        return files("sciSR.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(load)
+    )
+    names = VIEWER if viewer else PLAIN
+    script = scripts((*names[:-1], *extra) if extra else names)
+    style = asset("page.css")
+    return environment.get_template(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy(style, script),
+        software=f"sciSR {__version__}",
+        notice=NOTICE,
+        **context,
+    )
