@@ -1,4 +1,4 @@
-"""The head that tells a method's own error: from input, result and propagated noise to one width per fine pixel.
+"""The head that tells how far a method errs: from input, result and propagated noise to one width per fine pixel.
 
 Everything it sees is relative: to the image's robust scale, which the engine divides by, and to a local scale, made of
 the detail and the gradient around a pixel. A field that is twice as contrasted has twice the error to begin with; the
@@ -20,8 +20,15 @@ WINDOW = 5
 _LIMIT = 6.0
 
 
+LEAST_NOISE, MOST_NOISE = 0.5, 1.25
+"""Ends of what the propagated noise's variance may be weighted with."""
+
+
 class ErrorHead(nn.Module):
-    """Standard deviation of a method's own error on the fine grid.
+    """Standard deviation of a result on the fine grid: ``sqrt(w noise^2 + sigma^2)``.
+
+    Sigma is the method's own error. The weight w lies near 1: probes ride on the noise that is in the image already,
+    to which a network does not answer linearly, and white probes overstate noise that is correlated.
 
     Parameters
     ----------
@@ -35,8 +42,8 @@ class ErrorHead(nn.Module):
     Notes
     -----
     ``forward(coarse, fine, noise)``: float32 ``[B, 1, h, w]``, ``[B, 1, s h, s w]`` and ``[B, 1, s h, s w]`` ->
-    ``[B, 1, s h, s w]``, all relative to offset and robust scale of the image (no stretch). Positive. Shift-invariant
-    by coarse pixels; the border is replicated.
+    ``[B, 1, s h, s w]``, the standard deviation, all relative to offset and robust scale of the image (no stretch).
+    Positive. Shift-invariant by coarse pixels; the border is replicated.
     """
 
     def __init__(self, scale: int = 2, stretch: str = "sky", features: int = 32, depth: int = 4) -> None:
@@ -46,10 +53,11 @@ class ErrorHead(nn.Module):
         if depth < 2 or scale < 2:
             raise ValueError(f"an error head has a scale and a depth of 2 at least, not {scale} and {depth}")
         self.scale, self.stretch, self.depth = scale, stretch, depth
-        widths = [scale**2 + 6, *[features] * (depth - 1), scale**2]
+        widths = [scale**2 + 6, *[features] * (depth - 1), scale**2 + 1]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in itertools.pairwise(widths))
         nn.init.zeros_(self.layers[-1].weight)
-        nn.init.constant_(self.layers[-1].bias, -1.0)
+        nn.init.constant_(self.layers[-1].bias[:-1], -1.0)
+        nn.init.zeros_(self.layers[-1].bias[-1:])
 
     def forward(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> Tensor:
         known, local = self.look(coarse, fine, noise)
@@ -57,8 +65,11 @@ class ErrorHead(nn.Module):
             known = layer(F.pad(known, (1, 1, 1, 1), mode="replicate"))
             if number < self.depth - 1:
                 known = F.silu(known)
-        relative = _LIMIT * torch.tanh(known / _LIMIT)
-        return F.pixel_shuffle(local * relative.exp(), self.scale)
+        own, credit = known[:, :-1], known[:, -1:]
+        sigma = local * (_LIMIT * torch.tanh(own / _LIMIT)).exp()
+        weight = LEAST_NOISE + (MOST_NOISE - LEAST_NOISE) * (credit + 0.7).sigmoid()  # begins at 1
+        variance = weight * F.pixel_unshuffle(noise, self.scale).square() + sigma.square()
+        return F.pixel_shuffle(variance.sqrt(), self.scale)
 
     def look(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the convolutions are shown, ``[B, s^2 + 6, h, w]``, and the local scale, ``[B, 1, h, w]``."""

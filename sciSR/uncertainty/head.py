@@ -31,12 +31,14 @@ class HeadModel:
     network: nn.Module
 
     def total(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> Tensor:
-        """``factor sqrt(noise^2 + sigma^2)``, sigma the head's; float32 ``[s h, s w]``, positive.
+        """The head's standard deviation times the factor; float32 ``[s h, s w]``, positive.
 
         Parameters
         ----------
         coarse, fine, noise : Tensor
             See the protocol.
         """
-        sigma = self.network(*(x.float()[None, None] for x in (coarse, fine, noise)))[0, 0]
-        return self.calibration.factor * (noise.square() + sigma.square()).sqrt()
+        return (
+            self.calibration.factor
+            * self.network(*(x.float()[None, None] for x in (coarse, fine, noise)))[0, 0]
+        )
