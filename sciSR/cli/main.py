@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": ("sciSR.cli.verify", "Check that an output holds what it promises, sciSR's or another tool's."),
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
+    "view": ("sciSR.cli.view", "Look at images of any size in the browser, or in napari."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
     "train": ("sciSR.cli.train", "Train a network on your own files, or from a patch file."),
     "prepare": ("sciSR.cli.prepare", "Draw training patches into one file."),

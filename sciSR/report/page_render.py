@@ -26,11 +26,15 @@ def scripts(names: Sequence[str]) -> str:
     return "\n".join(asset(name) for name in names)
 
 
-def policy(style: str, script: str) -> str:
-    """Content security policy of a page that runs this very script and style and asks nobody for anything."""
+def policy(style: str, script: str, *, served: bool = False) -> str:
+    """Content security policy of a page that runs this very script and style and asks nobody for anything.
+
+    A page that is `served` may ask its own server.
+    """
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        + ("connect-src 'self'; " if served else "")
+        + "base-uri 'none'; form-action 'none'"
     )
 
 
@@ -44,7 +48,9 @@ def safe_json(document: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def render(template: str, *, viewer: bool, extra: Sequence[str] = (), **context: Any) -> str:
+def render(
+    template: str, *, viewer: bool, extra: Sequence[str] = (), served: bool = False, **context: Any
+) -> str:
     """A page.
 
     Parameters
@@ -55,6 +61,8 @@ def render(template: str, *, viewer: bool, extra: Sequence[str] = (), **context:
         Whether it shows pictures that can be moved.
     extra : sequence of str
         Names of further scripts, in place of ``start.js``.
+    served : bool
+        Whether it asks the server that it came from for pixels.
     **context
         Escaped, but for `markupsafe.Markup`.
     """
@@ -73,7 +81,8 @@ def render(template: str, *, viewer: bool, extra: Sequence[str] = (), **context:
     return environment.get_template(template).render(
         style=Markup(style),
         script=Markup(script),
-        policy=policy(style, script),
+        policy=policy(style, script, served=served),
+        served=served,
         software=f"sciSR {__version__}",
         notice=NOTICE,
         **context,

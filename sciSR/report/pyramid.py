@@ -85,6 +85,8 @@ class PlanePyramid:
         # Levels from `held` on are kept once made; all finer ones are read from the plane. None of a small plane are.
         self.held = self.levels if small or labels else max(3, fitting)
         self._made: dict[int, np.ndarray] = {}
+        self.done = 0.0
+        """How much of the plane a pass has read, 0 to 1."""
 
     def shape(self, level: int) -> tuple[int, int]:
         """Rows and columns of a level; the last ones may stand for fewer native pixels."""
@@ -132,12 +134,17 @@ class PlanePyramid:
                 slice(first * factor, min((first + step) * factor, self.height)), slice(0, self.width)
             )
             sums[first : first + step], counts[first : first + step] = block_sums(band, factor)
+            self.done = min(1.0, (first + step) / len(sums))
         made = {}
         for level in range(self.held, self.levels):
             if level > self.held:
                 sums, counts = _summed(sums, 2, np.float64), _summed(counts, 2, np.int32)
             made[level] = _float32(_means(sums, counts))
         self._made = made
+
+    def give_up(self) -> None:
+        """After a pass that failed: what can be read is averaged when asked for, however long it takes."""
+        self.held = self.levels
 
     @property
     def _item(self) -> int:

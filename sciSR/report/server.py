@@ -29,19 +29,17 @@ _SECONDS = 15  # that a client may take for a request, or to take its answer
 _CLIENTS = 64  # served at a time; more wait in the socket's queue
 _LONGEST = 512  # characters of an address; ours are below 100
 
-# 'none' for all that is not named. The page's own policy (a tag in it) holds besides: the stricter one wins.
-POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Content security policy of every answer that brings none of its own."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a route gives: a body, its type, and further headers."""
+    """What a route gives: a body, its type, a policy for pages, and further headers."""
 
     body: bytes
     kind: str = "application/octet-stream"
+    policy: str = POLICY
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -49,8 +47,8 @@ class Answer:
         return cls(json.dumps(document, allow_nan=False).encode(), "application/json")
 
     @classmethod
-    def html(cls, text: str) -> Answer:
-        return cls(text.encode(), "text/html; charset=utf-8")
+    def html(cls, text: str, policy: str = POLICY) -> Answer:
+        return cls(text.encode(), "text/html; charset=utf-8", policy)
 
 
 class NotThere(Exception):
@@ -70,8 +68,6 @@ class LocalServer:
         function raises NotThere for what does not exist. It may be called in several threads at once.
     port : int
         0 takes any that is free.
-    policy : str
-        The content security policy of every answer.
 
     Raises
     ------
@@ -79,12 +75,11 @@ class LocalServer:
         The port is taken.
     """
 
-    def __init__(self, routes: Mapping[str, Route], *, port: int = 0, policy: str = POLICY) -> None:
+    def __init__(self, routes: Mapping[str, Route], *, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(24)
         self._http = _Http((ADDRESS, port), _Handler)
         self._http.routes = [(re.compile(pattern, re.ASCII), route) for pattern, route in routes.items()]
         self._http.token = self.token
-        self._http.policy = policy
         self.port = int(self._http.server_address[1])
         self._http.hosts = {f"{name}:{self.port}" for name in (ADDRESS, "localhost")}
         self._thread: threading.Thread | None = None
@@ -126,7 +121,6 @@ class _Http(socketserver.ThreadingMixIn, HTTPServer):
     routes: list[tuple[re.Pattern[str], Route]]
     token: str
     hosts: set[str]
-    policy: str
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(_CLIENTS)
@@ -188,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             log.debug("a request failed: %s", type(problem).__name__)
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, f"it can't be read ({type(problem).__name__})")
         else:
-            self._send(HTTPStatus.OK, answer.body, answer.kind, answer.headers)
+            self._send(HTTPStatus.OK, answer)
 
     def _answer(self, rest: str) -> Answer:
         for pattern, route in self.server.routes:
@@ -214,17 +208,17 @@ class _Handler(BaseHTTPRequestHandler):
             return HTTPStatus.NOT_FOUND, "not found"
         return None
 
-    def _send(self, status: HTTPStatus, body: bytes, kind: str, headers: Mapping[str, str]) -> None:
+    def _send(self, status: HTTPStatus, answer: Answer) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", self.server.policy)
-        for name, value in (*_ALWAYS, *headers.items()):
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Content-Security-Policy", answer.policy)
+        for name, value in (*_ALWAYS, *answer.headers.items()):
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """One line of text, with the headers of every answer; the base class calls it for malformed requests too."""
@@ -237,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not hasattr(self, "request_version") or self.request_version == "HTTP/0.9":
             self.request_version = "HTTP/1.1"
         extra = {"Allow": "GET"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
-        self._send(status, f"{message}\n".encode(), "text/plain; charset=utf-8", extra)
+        self._send(status, Answer(f"{message}\n".encode(), "text/plain; charset=utf-8", headers=extra))
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Nothing: addresses carry the token, and nobody reads them."""
