@@ -200,6 +200,12 @@ class DicomAdapter:
         with translate(path):
             return describe(Path(path))
 
+    def verifier(self) -> Any:
+        """A :class:`~scisr_medical.verify_dicom.DicomVerifier`."""
+        from scisr_medical.verify_dicom import DicomVerifier
+
+        return DicomVerifier()
+
     def default_output(self, path: Path, scale: str) -> Path:
         """``study/`` -> ``study_x2/``, ``slice.dcm`` -> ``slice_x2.dcm``.
 

@@ -75,6 +75,8 @@ def _nifti_tool(path: Path) -> Check:
     name = "nifti_tool"
     if re.search(r"\.mg[hz](\.gz)?$", path.name, re.IGNORECASE):
         return Check("format", name, "skipped", "is no NIfTI file")
+    if _is_version_2(path):
+        return Check("format", name, "skipped", "nifti_tool checks headers of NIfTI-1 only")
     found = run(["nifti_tool", "-check_hdr", "-infiles", str(path.absolute())])
     if isinstance(found, str):
         return Check("format", name, "skipped", found)
@@ -85,6 +87,15 @@ def _nifti_tool(path: Path) -> Check:
         line.strip() for line in said.replace(str(path.absolute()), path.name).splitlines() if line.strip()
     ]
     return Check("format", name, "failed", "; ".join(lines)[:300] or "says nothing")
+
+
+def _is_version_2(path: Path) -> bool:
+    import nibabel as nib
+
+    try:
+        return isinstance(nib.load(path).header, nib.Nifti2Header)
+    except Exception:  # said by nibabel's own check
+        return False
 
 
 def _nibabel(path: Path) -> Check:
