@@ -28,6 +28,7 @@ COMMANDS = {
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
     "verify": ("sciSR.cli.verify", "Check that an output holds what it promises, sciSR's or another tool's."),
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
+    "compare": ("sciSR.cli.compare", "Compare images with a truth, or halves of the data with each other."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),
     "view": ("sciSR.cli.view", "Look at images of any size in the browser, or in napari."),
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
@@ -134,7 +135,8 @@ def _guarded(command: click.Command, arguments: list[str], name: str) -> int:
     debug = os.environ.get("SCISR_DEBUG", "") not in ("", "0")
     error: SciSRError
     try:
-        code = command.main(arguments, prog_name=name, standalone_mode=False)
+        # Commands that record how they were called find the words in the root context's obj.
+        code = command.main(arguments, prog_name=name, standalone_mode=False, obj=tuple(arguments))
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
         print_error("interrupted; nothing half-written is left behind")

@@ -32,8 +32,8 @@ of one folder are taken together.
   scisr upscale T2_axial.nii.gz --isotropic        thick slices in, an isotropic volume out
   scisr upscale *.fits --scale 4 --model cubic --out-dir hr/
 
-Exit code: 0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed,
-5 out of memory or disk.
+Exit code: 0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed or a
+report could not be made, 5 out of memory or disk.
 
 Research use only, not for diagnosis.
 """
@@ -61,6 +61,7 @@ def run(ctx: click.Context, **given: Any) -> int:
     explain(ctx, given)
     from sciSR.inference.choose import parse_scale
     from sciSR.workflow.outputs import plan_jobs
+    from sciSR.workflow.reporting import check_pages, exit_code_with_pages, with_page
     from sciSR.workflow.run import Outcome, Skipped, exit_code, run_jobs
 
     isotropic = given["isotropic"] or given["spacing"] is not None
@@ -75,7 +76,9 @@ def run(ctx: click.Context, **given: Any) -> int:
         options=given_format_options(given),
     )
     settings = {name: given[name] for name in SETTINGS} | {"uncertainty": uncertain(given)}
-    results = []
+    if given["report"]:
+        jobs = check_pages(jobs, overwrite=given["overwrite"])
+    results: list[Any] = []
     for result in run_jobs(
         jobs,
         scale=scale,
@@ -84,6 +87,9 @@ def run(ctx: click.Context, **given: Any) -> int:
         progress=lambda job: shown(job.input.name, quiet=quiet),
         **settings,
     ):
+        if given["report"] and isinstance(result, Outcome):
+            job, words = jobs[len(results)], ctx.find_root().obj or ()
+            result = with_page(result, job, arguments=words, overwrite=given["overwrite"])
         results.append(result)
         if isinstance(result, Skipped):
             print_line(str(result.reason))
@@ -93,7 +99,8 @@ def run(ctx: click.Context, **given: Any) -> int:
             _print_outcome(result)
     if as_json:
         print_json({"software": f"sciSR {__version__}", "results": [result.as_dict() for result in results]})
-    return exit_code(results)
+    code = exit_code(results)
+    return exit_code_with_pages(results, code) if given["report"] else code
 
 
 def uncertain(given: dict[str, Any]) -> Any:
@@ -197,6 +204,8 @@ def _print_outcome(outcome: Any) -> None:
             click.echo(f"    {message}", err=True)
     for path in outcome.uncertainty:
         click.echo(f"  standard deviation in {path}", err=True)
+    if outcome.report is not None:
+        click.echo(f"  report in {outcome.report}", err=True)
 
 
 def _method(*names: str, **fields: Any) -> GroupedOption:
@@ -259,6 +268,8 @@ OPTIONS = [
     _isotropic("--seed", type=int, default=0, help="Of all that is random."),
     _output("-o", "--output", type=click.Path(), help="Name of the result (one input)."),
     _output("--out-dir", type=click.Path(), help="Folder for the results; made if missing."),
+    _output("--report", is_flag=True,
+            help="A page about each result beside it (m51_x2.html): before and after, uncertainty, checks, methods."),
     _output("--overwrite", is_flag=True, help="Replace existing outputs."),
     _output("--json", is_flag=True, help="One JSON document on stdout, all else on stderr."),
     _output("-q", "--quiet", is_flag=True, help="Only warnings and errors."),

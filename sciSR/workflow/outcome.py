@@ -44,7 +44,10 @@ class PartOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file upscaled: a JSON-ready record; `uncertainty` names the files with standard deviations."""
+    """One file upscaled: a JSON-ready record; `uncertainty` names the files with standard deviations.
+
+    `report` is the page about it, where one was asked for and could be made.
+    """
 
     input: Path
     output: Path
@@ -54,6 +57,7 @@ class Outcome:
     warnings: tuple[str, ...]
     seconds: float
     uncertainty: tuple[Path, ...] = ()
+    report: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -64,6 +68,7 @@ class Outcome:
             "input_sha256": self.input_sha256,
             "parts": [part.as_dict() for part in self.parts],
             "uncertainty_files": [str(path) for path in self.uncertainty],
+            **({} if self.report is None else {"report": str(self.report)}),
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
