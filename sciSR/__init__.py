@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from sciSR.api import read_sequence as read_sequence
     from sciSR.api import upscale as upscale
     from sciSR.api import write as write
+    from sciSR.comparison.compare import compare as compare
+    from sciSR.comparison.halves import compare_halves as compare_halves
     from sciSR.errors import SciSRError as SciSRError
     from sciSR.evaluation.evaluate import evaluate as evaluate
     from sciSR.image import Image as Image
+    from sciSR.report.page import write_upscale_report as write_upscale_report
     from sciSR.sequence import FrameSequence as FrameSequence
     from sciSR.verify.checking import verify_files as verify_files
 
 _LAZY = {
+    "compare": "sciSR.comparison.compare",
+    "compare_halves": "sciSR.comparison.halves",
     "evaluate": "sciSR.evaluation.evaluate",
     "degrade": "sciSR.api",
     "fuse": "sciSR.api",
@@ -41,6 +46,7 @@ _LAZY = {
     "upscale": "sciSR.api",
     "verify_files": "sciSR.verify.checking",
     "write": "sciSR.api",
+    "write_upscale_report": "sciSR.report.page",
     "FrameSequence": "sciSR.sequence",
     "Image": "sciSR.image",
     "SciSRError": "sciSR.errors",

@@ -27,6 +27,7 @@ COMMANDS = {
     "fuse": ("sciSR.cli.fuse", "Fuse frames of one field, or stacks of slices, into one finer image."),
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
     "verify": ("sciSR.cli.verify", "Check that an output holds what it promises, sciSR's or another tool's."),
+    "report": ("sciSR.cli.report", "Make the page about an output, or an index of a folder of them."),
     "evaluate": ("sciSR.cli.evaluate", "Measure networks on sharp images: PSNR, photometry, time, gains."),
     "compare": ("sciSR.cli.compare", "Compare images with a truth, or halves of the data with each other."),
     "degrade": ("sciSR.cli.degrade", "Make coarse files of sharp ones, as an instrument would have."),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from sciSR.report.page_words import bibliography, command_of, in_one, methods, m
 
 LIMIT = 3_000_000
 """A page is smaller, whatever it shows; bytes."""
-_PIXELS = 1_900_000
+_PIXELS = 2_300_000
 """Characters for pixels at first."""
 
 
@@ -70,18 +72,43 @@ def write_page(
     """
     target = default_page(Path(output)) if page is None else Path(page)
     check_output(target, overwrite=overwrite)
-    facts = gather(
-        Path(output),
-        None if input is None else Path(input),
-        truth=None if truth is None else Path(truth),
-        part=part,
-        options=options,
-    )
-    sections.examine(facts, options)
-    text = page_text(facts, volume=volume, command=command)
+    made = compose(input, output, truth=truth, part=part, volume=volume, command=command, options=options)
     with atomic_output(target, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(made.text, encoding="utf-8")
     return target
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """A page's text, and what it was made of."""
+
+    text: str
+    facts: Facts
+    scene: Scene
+
+
+def compose(
+    input: Path | str | None,
+    output: Path | str,
+    *,
+    truth: Path | str | None = None,
+    part: str | None = None,
+    volume: int = 0,
+    command: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Composed:
+    """The page, not written; parameters as of :func:`write_page`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the output was made
+        facts = gather(
+            Path(output),
+            None if input is None else Path(input),
+            truth=None if truth is None else Path(truth),
+            part=part,
+            options=options,
+        )
+        sections.examine(facts, options)
+        return page_text(facts, volume=volume, command=command)
 
 
 def default_page(output: Path) -> Path:
@@ -96,7 +123,7 @@ def default_page(output: Path) -> Path:
     return output.resolve().with_name(f"{name}.html")
 
 
-def page_text(facts: Facts, *, volume: int = 0, command: str | None = None) -> str:
+def page_text(facts: Facts, *, volume: int = 0, command: str | None = None) -> Composed:
     """The page; pixels are left out until it is small enough."""
     sources = sources_of(facts, volume)
     static = None
@@ -108,7 +135,7 @@ def page_text(facts: Facts, *, volume: int = 0, command: str | None = None) -> s
         text = finished(facts, scene, static)
         size = len(text.encode("utf-8"))
         if size < LIMIT:
-            return text
+            return Composed(text, facts, scene)
         budget = min(budget, scene.size) - int(1.05 * (size - LIMIT)) - 2000
         if budget < 2000:
             break
@@ -140,7 +167,7 @@ def context_of(facts: Facts, sources: Sources, scene: Scene, command: str | None
         "lead": sections.lead(facts),
         "mood": mood_of(findings),
         "verdict": in_one(findings),
-        "findings": findings,
+        "troubles": sections.troubles(facts),
         "familiarity": list((facts.step.get("familiarity") or {}).get("notes") or []),
         "familiarity_rows": sections.familiarity_rows(facts),
         "compare_text": sections.compare_text(facts, sources, scene),
@@ -195,3 +222,7 @@ def _sections(context: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("record", "How it was made", True),
     )
     return [(key, name) for key, name, is_shown in every if is_shown]
+
+
+write_upscale_report = write_page
+"""The same, as ``sciSR.write_upscale_report``."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST = 4095
-_PER_NOISE = 6
+_PER_NOISE = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Coding:
     def between(
         cls, low: float, high: float, *, noise: float = 0.0, largest: int = _LARGEST, asinh: Any = None
     ) -> Coding:
-        """For values from `low` to `high`; steps no finer than a sixth of the `noise`.
+        """For values from `low` to `high`; steps no finer than a quarter of the `noise`.
 
         `asinh` is (zero, softening) of that scale, None for a linear one.
         """

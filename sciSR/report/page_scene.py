@@ -19,30 +19,8 @@ from sciSR.report.stretch import scatter
 
 OVERVIEW = 420
 """Longer side of a reduced picture of the whole field, pixels."""
-_SIDES = (
-    4096,
-    3072,
-    2048,
-    1536,
-    1024,
-    768,
-    640,
-    512,
-    448,
-    384,
-    320,
-    256,
-    224,
-    192,
-    160,
-    128,
-    112,
-    96,
-    80,
-    64,
-    48,
-    32,
-)
+_SIDES = tuple(sorted({s * k for s in (4, 5, 6, 7) for k in (8, 16, 32, 64, 128, 256, 512)}, reverse=True))
+"""Sides of crops that are tried, input pixels."""
 _ESTIMATE = 0.9
 """Characters that an embedded pixel takes at least, more or less: sizes that can't fit are not tried."""
 
@@ -220,11 +198,10 @@ def plane_scene(sources: Sources, budget: int, features: NDArray | None = None) 
     else:
         step_y = step_x = float(step)
     best = None
-    for side in _SIDES:
+    longest = max(height, width)
+    for side in (longest, *(s for s in _SIDES if s < longest)):
         box = (min(side, height), min(side, width))
         if _ESTIMATE * _pixels(sources, box) > budget and side != _SIDES[-1]:
-            continue
-        if side > max(height, width) and best is None and side // 2 >= max(height, width):
             continue
         y, x = _informative(overview, (step_y, step_x), box, (height, width), features)
         best = _plane_at(sources, (y, x, *box))

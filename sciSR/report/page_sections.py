@@ -184,6 +184,17 @@ def checks_of(facts: Facts) -> dict[str, Any] | None:
     }
 
 
+def troubles(facts: Facts) -> list[str]:
+    """What failed, for the top of the page: the first few checks and keys."""
+    found = facts.verification
+    if found is None:
+        return []
+    failed = [f"{c.group}, {c.name}: {c.message}" for c in found.checks if c.status == "failed"]
+    failed += [f"{k.key} {k.fate}{': ' + k.rule if k.rule else ''}" for k in found.keys if not k.allowed]
+    more = [f"and {len(failed) - 6} more, see below"] if len(failed) > 6 else []
+    return [*failed[:6], *more]
+
+
 def checks_missing(facts: Facts) -> str:
     """Why there are no checks."""
     if facts.before is None:

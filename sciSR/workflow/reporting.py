@@ -133,3 +133,16 @@ def report_folder(
     from sciSR.report.index import write_index
 
     return write_index(Path(folder), page, inputs=inputs, overwrite=overwrite, options=options)
+
+
+def is_folder_of_outputs(path: Path) -> bool:
+    """A folder that is not itself one output (a DICOM series)."""
+    from sciSR.plugins import adapter_for
+
+    if not path.is_dir():
+        return False
+    try:
+        adapter_for(path)
+    except SciSRError:
+        return True
+    return False
