@@ -22,6 +22,7 @@ from sciSR.inference.stages import to_network_memory
 from sciSR.inference.statistics import Sample, sample
 from sciSR.inference.upscaling import WHOLE_PLANE, Consistency, Progress, UpscalePlan, out_of_float32
 from sciSR.inference.whole_plane import GaussianSamples
+from sciSR.trust.familiarity import Familiarity, assess, refuse_unfamiliar
 
 if TYPE_CHECKING:
     from sciSR.inference.colour import ColourPlan
@@ -147,8 +148,9 @@ def plan_upscale(
         image, statistics, 1.0 if image.quantity == "density" else 1 / float(factors[0] * factors[1])
     )
     models: list[Any] = []
+    familiar = None
     if choice.trained:
-        choice, models = _load(image, choice, where, messages)
+        choice, models, familiar = _load(image, choice, where, messages, strict)
     normaliser = fit(statistics.values, models[0][1].normalisation if models else "sky")
     messages.extend(_pedestal_note(normaliser))
     kept = _consistency(image, choice, models, consistency, factors)
@@ -169,6 +171,7 @@ def plan_upscale(
         messages,
         conditions,
         psf_fwhm,
+        familiarity=familiar,
     )
 
 
@@ -200,9 +203,9 @@ def _pedestal_note(normaliser: Normaliser) -> list[str]:
 
 
 def _load(
-    image: Image, choice: Choice, device: torch.device, messages: list[str]
-) -> tuple[Choice, list[Any]]:
-    """Load the network; where it was our choice, let the image check it first."""
+    image: Image, choice: Choice, device: torch.device, messages: list[str], strict: bool
+) -> tuple[Choice, list[Any], Familiarity]:
+    """Load the network; hold the image against its training; where it was our choice, let the image check it first."""
     from sciSR.models.community import fitted, warn_of
     from sciSR.models.files import load_model
     from sciSR.models.gradient_reach import tiling_error
@@ -210,6 +213,7 @@ def _load(
     model, spec, digest = load_model(choice.name, scale=choice.step)
     model, spec = fitted(model, spec, image.domain)
     warn_of(model, spec)
+    familiar = assess(image, spec)
     if not spec.exact_tiling:
         error = tiling_error(model, spec)
         messages.append(
@@ -227,9 +231,12 @@ def _load(
 
         choice = check(image, choice, spec, run)
         messages[:] = choice.messages
-        if not choice.trained:
-            return choice, []
-    return choice, [(to_network_memory(model, device), spec, digest)]
+    messages.extend(familiar.lines())
+    if strict:
+        refuse_unfamiliar(image, spec, familiar, choice)
+    if not choice.trained:
+        return choice, [], familiar
+    return choice, [(to_network_memory(model, device), spec, digest)], familiar
 
 
 _OF_SPEC = {"blockmean": "block", "kspace": "kspace", "gaussian": "gaussian", "none": "none"}

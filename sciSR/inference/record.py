@@ -36,6 +36,8 @@ def upscale_step(plan: UpscalePlan, agreement: Any, **measured: Any) -> dict[str
         "consistency": plan.consistency,
         "bad_pixels": plan.sample.n_bad,
     }
+    if plan.familiarity is not None and plan.familiarity.measured:
+        step["familiarity"] = plan.familiarity.record()
     if agreement is not None:
         step["agreement"] = dict(agreement)
     return step | {key: value for key, value in measured.items() if value is not None}

@@ -32,6 +32,7 @@ from sciSR.inference.whole_plane import GaussianSamples, KSpaceSamples, PlaneOpe
 from sciSR.views import NearestView
 
 if TYPE_CHECKING:
+    from sciSR.trust.familiarity import Familiarity
     from sciSR.uncertainty.propagation import Propagation
 
 Put = Callable[[tuple[slice | int, ...], np.ndarray], None]
@@ -81,6 +82,8 @@ class UpscalePlan:
         Of the Gaussian of that consistency, in input pixels; 1 by default.
     bounds : (float, float), optional
         Good pixels are kept within them.
+    familiarity : Familiarity, optional
+        How like the image is to what the network was trained on; also where it was then not used.
     uncertain : Propagation, optional
         How the standard deviation of each output pixel is found, where it is asked for.
     messages : list of str
@@ -102,6 +105,7 @@ class UpscalePlan:
     psf_fwhm: float | None = None
     bounds: tuple[float, float] | None = None
     uncertain: Propagation | None = None
+    familiarity: Familiarity | None = None
 
     @cached_property
     def all_factors(self) -> tuple[Fraction, ...]:
