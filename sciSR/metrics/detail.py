@@ -26,22 +26,23 @@ def log_kernel(size: int = HFEN_SIZE, sigma: float = HFEN_SIGMA) -> NDArray[np.f
     return kernel
 
 
-def hfen_sums(truth: NDArray, image: NDArray, mask: NDArray | None = None) -> tuple[float, float]:
+def hfen_sums(
+    truth: NDArray, image: NDArray, mask: NDArray | None = None, *, whole: bool = True
+) -> tuple[float, float]:
     """Sums of squares of the filtered error and of the filtered truth: planes of a volume add up.
 
     Parameters
     ----------
-    truth, image : ndarray, (rows, columns)
-    mask : ndarray of bool, optional
-        True where pixels count.
+    truth, image, mask, whole
+        As for `hfen`.
     """
     from scipy.signal import oaconvolve
 
-    good = counted(truth, image, mask)
-    if min(good.shape) < HFEN_SIZE:
+    if min(np.shape(truth)) < HFEN_SIZE:
         return 0.0, 0.0
     reach = HFEN_SIZE // 2
-    inside = whole_windows(good, reach)[reach:-reach, reach:-reach]
+    good, middles = _windows(truth, image, mask, reach, whole)
+    inside = middles[reach:-reach, reach:-reach]
     level = float(np.asarray(truth, np.float64)[good].mean()) if good.any() else 0.0
     a = np.where(good, np.asarray(truth, np.float64) - level, 0.0)
     b = np.where(good, np.asarray(image, np.float64) - level, 0.0)
@@ -49,7 +50,16 @@ def hfen_sums(truth: NDArray, image: NDArray, mask: NDArray | None = None) -> tu
     return float((error**2).sum()), float((reference**2).sum())
 
 
-def hfen(truth: NDArray, image: NDArray, mask: NDArray | None = None) -> float:
+def _windows(
+    truth: NDArray, image: NDArray, mask: NDArray | None, reach: int, whole: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pixels that may be looked at, and the middles of windows that count."""
+    good = counted(truth, image, mask if whole else None)
+    middles = whole_windows(good, reach)
+    return good, middles if whole or mask is None else middles & np.asarray(mask, bool)
+
+
+def hfen(truth: NDArray, image: NDArray, mask: NDArray | None = None, *, whole: bool = True) -> float:
     """High-frequency error norm: ``|LoG(image - truth)| / |LoG(truth)|``, Euclidean norms.
 
     The filter is that of Ravishankar and Bresler, IEEE Trans. Med. Imaging 30, 1028 (2011): a rotationally symmetric
@@ -59,21 +69,26 @@ def hfen(truth: NDArray, image: NDArray, mask: NDArray | None = None) -> float:
     Parameters
     ----------
     truth, image : ndarray, (rows, columns)
-        At least 15 pixels a side. Filter windows that reach beyond the image or the mask, or hold a NaN or infinite
-        pixel, don't count.
+        At least 15 pixels a side. Filter windows that reach beyond the image, or hold a NaN or infinite pixel, don't
+        count.
     mask : ndarray of bool, optional
         True where pixels count.
+    whole : bool
+        Count only windows with all of their pixels in the mask, so that nothing outside has any say; else those with
+        their middle in it.
 
     Returns
     -------
     float
         No unit; 0 is perfect, 1 what a constant image scores; NaN if no window counts.
     """
-    error, reference = hfen_sums(truth, image, mask)
+    error, reference = hfen_sums(truth, image, mask, whole=whole)
     return math.sqrt(error / reference) if reference > 0 else math.nan
 
 
-def gradient_correlation(truth: NDArray, image: NDArray, mask: NDArray | None = None) -> float:
+def gradient_correlation(
+    truth: NDArray, image: NDArray, mask: NDArray | None = None, *, whole: bool = True
+) -> float:
     """Mean over both axes of the correlation coefficient of the images' Sobel gradients.
 
     Penney et al., IEEE Trans. Med. Imaging 17, 586 (1998). It sees whether edges lie where they should, whatever the
@@ -82,9 +97,9 @@ def gradient_correlation(truth: NDArray, image: NDArray, mask: NDArray | None = 
     Parameters
     ----------
     truth, image : ndarray, (rows, columns)
-        Sobel windows that reach beyond the image or the mask, or hold a NaN or infinite pixel, don't count.
-    mask : ndarray of bool, optional
-        True where pixels count.
+        Sobel windows that reach beyond the image, or hold a NaN or infinite pixel, don't count.
+    mask, whole
+        As for `hfen`.
 
     Returns
     -------
@@ -93,8 +108,7 @@ def gradient_correlation(truth: NDArray, image: NDArray, mask: NDArray | None = 
     """
     from scipy.ndimage import sobel
 
-    good = counted(truth, image, mask)
-    inside = whole_windows(good, 1)
+    good, inside = _windows(truth, image, mask, 1, whole)
     if not inside.any():
         return math.nan
     a, b = (np.where(good, np.asarray(v, np.float64), 0.0) for v in (truth, image))

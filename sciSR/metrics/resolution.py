@@ -11,6 +11,7 @@ in both halves, an interpolation kernel's aliasing, a common prior's artefacts) 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,11 +32,13 @@ from sciSR.metrics.windowing import (
 
 __all__ = [
     "THRESHOLDS",
+    "TRUTH_THRESHOLDS",
     "Resolution",
     "RingCorrelation",
     "Threshold",
     "bridgeable",
     "correlated",
+    "curve_report",
     "fourier_ring_correlation",
     "frc_report",
     "frc_resolution",
@@ -43,10 +46,14 @@ __all__ = [
     "threshold_curve",
 ]
 
-Threshold = Literal["1/7", "half-bit"]
+Threshold = Literal["1/7", "half-bit", "1/2"]
 THRESHOLDS: tuple[Threshold, ...] = ("1/7", "half-bit")
+"""Between half-sets."""
+TRUTH_THRESHOLDS: tuple[Threshold, ...] = (*THRESHOLDS, "1/2")
+"""Against a truth, where 1/2 means what 1/7 means between half-sets."""
 
 _RISE, _DEEP = 0.1, 0.7
+_TELLING = 0.6
 _HALF_BIT = 0.2071
 """Signal to noise of each half (power) where the whole carries half a bit: (sqrt(2) - 1) / 2."""
 
@@ -105,6 +112,7 @@ def fourier_ring_correlation(
     mask: NDArray | None = None,
     window: NDArray | Literal["hann", "tukey", "none"] = "hann",
     ring_width: float = 1.0,
+    spacing: float | Sequence[float] = 1.0,
 ) -> RingCorrelation:
     """Normalised cross-correlation of two images' spectra over rings of equal spatial frequency.
 
@@ -123,6 +131,8 @@ def fourier_ring_correlation(
         where the signal stands far above the noise.
     ring_width : float
         In Fourier pixels of the longer side, at least 1.
+    spacing : float or two
+        Size of a pixel; frequencies are in cycles per its unit.
 
     Returns
     -------
@@ -143,7 +153,10 @@ def fourier_ring_correlation(
         good &= np.asarray(mask, bool)
     weight = field_weight(good, good | bridgeable(a, b, good), window)
     spectra = [np.fft.rfft2(centred(image, good, weight)) for image in (a, b)]
-    return correlated(spectra[0], spectra[1], rings(a.shape, ring_width), independent_share(weight))
+    steps = np.broadcast_to(np.asarray(spacing, np.float64), (2,))
+    curve = correlated(spectra[0], spectra[1], rings(a.shape, ring_width, steps), independent_share(weight))
+    there = curve.n > 0
+    return RingCorrelation(*(values[there] for values in curve))
 
 
 def correlated(a: NDArray, b: NDArray, over: Rings, independent: float = 1.0) -> RingCorrelation:
@@ -188,7 +201,9 @@ def bridgeable(a: NDArray, b: NDArray, good: NDArray) -> NDArray[np.bool_]:
 def threshold_curve(n: NDArray, threshold: Threshold = "1/7") -> NDArray[np.float64]:
     """The correlation that a ring of `n` coefficients must exceed.
 
-    ``"1/7"``: fixed; two halves that correlate by 1/7 make a whole that correlates by 1/2 with the truth.
+    ``"1/7"``: fixed; two halves of as much noise as signal each, that correlate by 1/7, make a whole that correlates
+    by 1/2 with the truth (Rosenthal and Henderson 2003).
+    ``"1/2"``: fixed; the same quality, where one of the two images is the truth.
     ``"half-bit"``: van Heel and Schatz 2005, equation 17: the whole carries half a bit per coefficient,
     ``(s + 2 sqrt(s/n) + 1/sqrt(n)) / (s + 2 sqrt(s/n) + 1)`` with ``s = (sqrt(2) - 1)/2``.
 
@@ -200,8 +215,10 @@ def threshold_curve(n: NDArray, threshold: Threshold = "1/7") -> NDArray[np.floa
     n = np.asarray(n, np.float64)
     if threshold == "1/7":
         return np.full(n.shape, 1 / 7)
+    if threshold == "1/2":
+        return np.full(n.shape, 0.5)
     if threshold != "half-bit":
-        raise UsageError(f"the threshold is {threshold!r}; use {' or '.join(THRESHOLDS)}")
+        raise UsageError(f"the threshold is {threshold!r}; use {' or '.join(TRUTH_THRESHOLDS)}")
     root = np.sqrt(np.maximum(n, 1.0))
     both = _HALF_BIT + 2 * math.sqrt(_HALF_BIT) / root
     return (both + 1 / root) / (both + 1)
@@ -226,13 +243,15 @@ def frc_resolution(curve: RingCorrelation, threshold: Threshold = "1/7", limit: 
     Resolution
     """
     smooth = _smoothed(curve)
-    excess = smooth - threshold_curve(curve.n, threshold)
+    limits = threshold_curve(curve.n, threshold)
+    excess = smooth - limits
     excess[~np.isfinite(excess)] = -1.0
     above = excess > 0
     if not above.any():
         return Resolution(math.nan, threshold)
     first = int(np.argmax(above))
-    if first > max(2, len(above) // 10):  # nothing in common at low frequencies: a spike is no resolution
+    # Nothing in common at low frequencies: a spike is no resolution. Rings too small to tell anything don't count.
+    if np.count_nonzero(limits[:first] < _TELLING) > max(2, len(above) // 10):
         return Resolution(math.nan, threshold)
     below = np.flatnonzero(~above[first:])
     end = first + int(below[0]) if below.size else len(above)
@@ -262,6 +281,50 @@ def _smoothed(curve: RingCorrelation) -> NDArray[np.float64]:
     kernel = np.ones(3)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.convolve(values * n, kernel, "same") / np.convolve(n, kernel, "same")
+
+
+def curve_report(
+    curve: RingCorrelation,
+    *,
+    limit: float = 0.5,
+    length_unit: str = "pixel",
+    thresholds: Sequence[Threshold] = THRESHOLDS,
+) -> dict[str, Any]:
+    """A curve in its own units and what it implies, JSON-ready; NaN is None.
+
+    Parameters
+    ----------
+    curve : RingCorrelation
+    limit : float
+        Half a cycle per pixel, in the curve's unit of frequency.
+    length_unit : str
+        Of periods; frequencies are in cycles per it.
+    thresholds : sequence of str
+
+    Returns
+    -------
+    dict
+        ``frequencies``, ``frequency_unit``, ``correlation``, ``n``, ``half_bit`` (that threshold's curve), and
+        ``resolution``: for each threshold ``frequency``, ``period``, ``reached_end``, ``rises_again``.
+    """
+    found = {}
+    for threshold in thresholds:
+        each = frc_resolution(curve, threshold, limit)
+        found[threshold] = {
+            "frequency": finite_or_none(each.frequency),
+            "period": finite_or_none(each.period),
+            "reached_end": each.reached_end,
+            "rises_again": each.rises_again,
+        }
+    return {
+        "frequencies": [finite_or_none(f) for f in curve.frequencies],
+        "frequency_unit": f"cycles/{length_unit}",
+        "correlation": [finite_or_none(c) for c in curve.correlation],
+        "n": [float(n) for n in curve.n],
+        "half_bit": [float(t) for t in threshold_curve(curve.n, "half-bit")],
+        "limit": limit,
+        "resolution": found,
+    }
 
 
 def frc_report(

@@ -23,14 +23,13 @@ from sciSR.metrics.resolution import (
     Threshold,
     bridgeable,
     correlated,
+    curve_report,
     frc_resolution,
-    threshold_curve,
 )
 from sciSR.metrics.windowing import (
     Rings,
     centred,
     field_weight,
-    finite_or_none,
     frequency_axes,
     independent_share,
     rings,
@@ -69,30 +68,16 @@ class ShellCorrelation(NamedTuple):
             return Resolution(math.nan, threshold)
         return frc_resolution(curve, threshold, 0.5 / self.spacing[axis])
 
-    def as_dict(self, names: Sequence[str] = ("0", "1", "2")) -> dict[str, Any]:
+    def as_dict(
+        self, names: Sequence[str] = ("0", "1", "2"), thresholds: Sequence[Threshold] = THRESHOLDS
+    ) -> dict[str, Any]:
         """JSON-ready, the axes by their names; NaN is None."""
-        found = {"all": self._curve(self.whole, None)}
-        found |= {name: self._curve(self.axes[axis], axis) for axis, name in enumerate(names)}
+        told: dict[str, Any] = {"length_unit": self.length_unit, "thresholds": thresholds}
+        found = {"all": curve_report(self.whole, limit=0.5 / min(self.spacing), **told)}
+        for name, curve, size in zip(names, self.axes, self.spacing, strict=True):
+            if len(curve.frequencies):
+                found[name] = curve_report(curve, limit=0.5 / size, **told)
         return {"spacing": list(self.spacing), "length_unit": self.length_unit, "curves": found}
-
-    def _curve(self, curve: RingCorrelation, axis: int | None) -> dict[str, Any]:
-        found = {name: self.resolution(name, axis) for name in THRESHOLDS}
-        return {
-            "frequencies": [finite_or_none(f) for f in curve.frequencies],
-            "frequency_unit": f"cycles/{self.length_unit}",
-            "correlation": [finite_or_none(c) for c in curve.correlation],
-            "n": [float(n) for n in curve.n],
-            "half_bit": [float(t) for t in threshold_curve(curve.n, "half-bit")],
-            "resolution": {
-                name: {
-                    "frequency": finite_or_none(each.frequency),
-                    "period": finite_or_none(each.period),
-                    "reached_end": each.reached_end,
-                    "rises_again": each.rises_again,
-                }
-                for name, each in found.items()
-            },
-        }
 
 
 def fourier_shell_correlation(

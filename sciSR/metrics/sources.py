@@ -33,8 +33,8 @@ class Sources:
         y, x in pixels, brightest first; the centre of the first pixel is 0.
     flux : ndarray, (M,)
         Above the background, within the isophote, in the image's unit.
-    fwhm : float
-        Median of the sources' widths (full width at half maximum of a Gaussian of their moments), pixels.
+    sizes : ndarray, (M,)
+        Full width at half maximum of a Gaussian of each source's moments, pixels.
     noise : float
         Standard deviation of a background pixel that the threshold was a multiple of.
     background : ndarray, (rows, columns)
@@ -43,12 +43,23 @@ class Sources:
 
     points: NDArray[np.float64]
     flux: NDArray[np.float64]
-    fwhm: float
+    sizes: NDArray[np.float64]
     noise: float
     background: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @property
+    def fwhm(self) -> float:
+        """Median of the sizes; NaN without sources."""
+        return float(np.median(self.sizes)) if len(self.sizes) else math.nan
+
+    @property
+    def alike(self) -> NDArray[np.bool_]:
+        """Sources about as wide as the brighter half are: most likely stars, if there are stars."""
+        typical = float(np.median(self.sizes[: max(1, (len(self) + 1) // 2)])) if len(self) else 0.0
+        return np.abs(self.sizes - typical) <= 0.35 * typical
 
 
 def detect_sources(
@@ -103,20 +114,25 @@ def detect_sources(
     side = min(mesh, *values.shape)
     found_background = sep.Background(clean, mask=bad, bw=side, bh=side)
     background = found_background.back()
-    sigma = float(found_background.globalrms) if noise is None else float(noise)
     flat = clean - background
+    sigma = _noise(flat[~bad], float(found_background.globalrms)) if noise is None else float(noise)
     if not sigma > 0:  # a noiseless truth: anything that stands out of it by rounding
         sigma = 1e-6 * float(np.ptp(clean))
     found = _extract(flat, threshold * sigma, bad, least_area) if sigma > 0 else None
     if found is None or not len(found):
-        return Sources(np.zeros((0, 2)), np.zeros(0), math.nan, sigma, background + level)
+        return Sources(np.zeros((0, 2)), np.zeros(0), np.zeros(0), sigma, background + level)
     points = np.column_stack([found["y"], found["x"]])
     at = np.clip(np.round(points).astype(int), 0, np.array(values.shape) - 1)
     keep = ~bad[at[:, 0], at[:, 1]] & (found["flux"] > 0)
     order = np.argsort(-found["flux"][keep], kind="stable")
-    size = 2 * np.sqrt(np.log(2) * (np.square(found["a"]) + np.square(found["b"])))[keep]
-    fwhm = float(np.median(size)) if keep.any() else math.nan
-    return Sources(points[keep][order], found["flux"][keep][order], fwhm, sigma, background + level)
+    sizes = 2 * np.sqrt(np.log(2) * (np.square(found["a"]) + np.square(found["b"])))[keep][order]
+    return Sources(points[keep][order], found["flux"][keep][order], sizes, sigma, background + level)
+
+
+def _noise(values: NDArray, mesh_noise: float) -> float:
+    """The lesser of the meshes' noise and of the robust width of all pixels: sources widen either."""
+    width = MAD * float(np.median(np.abs(values - np.median(values))))
+    return min([v for v in (width, mesh_noise) if v > 0], default=0.0)
 
 
 def _extract(flat: NDArray, level: float, bad: NDArray, least_area: int) -> Any:
