@@ -103,6 +103,9 @@ class Adapter(Protocol):
         Whether :meth:`open_writer` takes ``uncertainty=True``: each image's `uncertainty`, one standard deviation, as
         it stands in the images that :meth:`Writer.commit` is given, is then written too. After the commit the writer
         has `uncertainty_files`, the paths of the files that hold it.
+    ``uncertainty_of(path, image) -> LazyArray | None``
+        The standard deviation that was written with an output and does not come with the image that :meth:`read` gives:
+        in a file beside it.
     ``verifier() -> FormatVerifier``
         What ``scisr verify`` asks the format: geometry by its reference library, what became of each metadata key, its
         own validator; see :class:`sciSR.verify.result.FormatVerifier`.

@@ -181,6 +181,14 @@ class DicomAdapter:
 
         return neutral_stem(Path(path), name)
 
+    def uncertainty_of(self, path: Path, image: Image) -> Any:
+        """The standard deviation in the Parametric Map that was written with an output; None where there is none."""
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.dicom_map_reader import read_maps
+
+        with translate(path):
+            return read_maps(Path(path), image)
+
     def subject(self, image: Image) -> str | None:
         """Hash of the patient's identifier, with its issuer; of the study's where there is none. No name, no date."""
         from scisr_medical.dicom_io import read_header, translate

@@ -248,7 +248,9 @@ def _text(folder: Path, rows: Sequence[dict[str, Any]]) -> str:
             name=folder.resolve().name,
             lead=f"{len(rows)} output{'s' if len(rows) != 1 else ''}",
             mood=worst,
-            verdict=f"{said[:1].upper()}{said[1:]}.",
+            verdict=f"All {len(rows)} are good."
+            if counts["good"] == len(rows) > 1
+            else f"{said[:1].upper()}{said[1:]}.",
             rows=kept,
             notes=notes,
         )

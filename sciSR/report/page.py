@@ -35,6 +35,7 @@ def write_page(
     part: str | None = None,
     volume: int = 0,
     command: str | None = None,
+    record: Sequence[Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -56,6 +57,8 @@ def write_page(
         Which one, of several volumes (time, channels).
     command : str, optional
         What made the output, as it was typed; by default put together from the output's record.
+    record : sequence of mapping, optional
+        The steps that made the output, for formats that keep them in words only (DICOM); by default those in its header.
     options : mapping, optional
         Of the formats, for reading, e.g. ``{"axes": "x,y"}``.
     overwrite : bool
@@ -72,7 +75,9 @@ def write_page(
     """
     target = default_page(Path(output)) if page is None else Path(page)
     check_output(target, overwrite=overwrite)
-    made = compose(input, output, truth=truth, part=part, volume=volume, command=command, options=options)
+    made = compose(
+        input, output, truth=truth, part=part, volume=volume, command=command, record=record, options=options
+    )
     with atomic_output(target, overwrite=overwrite) as temporary:
         temporary.write_text(made.text, encoding="utf-8")
     return target
@@ -95,6 +100,7 @@ def compose(
     part: str | None = None,
     volume: int = 0,
     command: str | None = None,
+    record: Sequence[Mapping[str, Any]] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Composed:
     """The page, not written; parameters as of :func:`write_page`."""
@@ -107,6 +113,8 @@ def compose(
             part=part,
             options=options,
         )
+        if record and not facts.step:
+            facts.steps = tuple(record)
         sections.examine(facts, options)
         return page_text(facts, volume=volume, command=command)
 

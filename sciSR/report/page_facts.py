@@ -210,6 +210,10 @@ def _uncertainty(adapter: Adapter, output: Path, after: Image) -> Any:
     """The standard deviation that was written with the output: with the image, or in a file beside it."""
     if after.uncertainty is not None:
         return after.uncertainty
+    ask = getattr(adapter, "uncertainty_of", None)
+    if ask is not None:
+        with contextlib.suppress(SciSRError):
+            return ask(output, after)
     beside = std_beside(adapter, output)
     if beside is None:
         return None

@@ -52,8 +52,13 @@ def lead(facts: Facts) -> str:
     model = facts.step.get("model")
     scale = facts.step.get("scale")
     words += [f"×{scale}" if scale and not isinstance(scale, Mapping) else "", str(model) if model else ""]
-    words += [facts.after.unit or "", facts.step.get("software", "") or "made by another tool"]
+    words += [facts.after.unit or "", facts.step.get("software") or _maker(facts)]
     return " · ".join(str(word) for word in words if word)
+
+
+def _maker(facts: Facts) -> str:
+    made_by = "" if facts.verification is None else facts.verification.made_by
+    return made_by or "not said by what made"
 
 
 def compare_text(facts: Facts, sources: Sources, scene: Scene) -> str:

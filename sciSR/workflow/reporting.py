@@ -63,10 +63,17 @@ def with_page(
 
     writing = {o.name for a in (job.adapter, job.writer) if a is not None for o in a.options if o.writes}
     options = {name: value for name, value in job.options.items() if name not in writing}
+    read = {"step": "read", "input_sha256": outcome.input_sha256}
+    record = (read, outcome.parts[0].step)
     command = None if not arguments else shown_command(arguments, outcome)
     try:
         page = write_page(
-            outcome.input, outcome.output, command=command, options=options, overwrite=overwrite
+            outcome.input,
+            outcome.output,
+            command=command,
+            record=record,
+            options=options,
+            overwrite=overwrite,
         )
     except SciSRError as error:
         _warn(outcome, str(error))

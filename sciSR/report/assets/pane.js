@@ -42,11 +42,13 @@ class Pane {
       node.addEventListener("click", act);
       return node;
     };
+    const [, , columns, rows] = about.start.region, isWhole = columns >= about.width && rows >= about.height;
     this.whole = button("Show the whole field", "Whole", () => this.showWhole());
     this.tools = el("div", { class: "tools", role: "group", "aria-label": `View of ${about.name}` },
       button("Zoom out", "−", () => this.zoomBy(1 / 1.5)), button("Zoom in", "+", () => this.zoomBy(1.5)),
       button("One input pixel as a whole number of screen pixels", "1:1", () => this.showNative()),
-      button("Show the part with native pixels", "Detail", () => this.showStart()), this.whole);
+      button(isWhole ? "Show all" : "Show the part with native pixels", isWhole ? "Fit" : "Detail", () => this.showStart()));
+    if (!isWhole) this.tools.append(this.whole);
     this.readout = el("output", { class: "readout", "aria-live": "off" });
     this.root.append(this.stage, el("div", { class: "bar" }, this.tools, this.readout));
     if (about.slices > 1) this.root.append(this.sliceControl());
