@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sciSR.image import Image
 from sciSR.verify.result import Check, KeyChange, Pair
 from scisr_astronomy.verify_headers import opened
 from scisr_astronomy.verify_rules import scales_of
+
+if TYPE_CHECKING:
+    from scisr_astronomy.verify_wcs import Places
 
 
 class FitsVerifier:
@@ -17,19 +20,30 @@ class FitsVerifier:
 
     lenient: Mapping[str, Any] = {"ignore_checksum": True}
 
+    def __init__(self) -> None:
+        self._places: tuple[Pair, list[Places]] | None = None
+
+    def _places_of(self, pair: Pair) -> list[Places]:
+        """Of the pair that was asked about last: both geometry and keywords need them."""
+        from scisr_astronomy.verify_wcs import places_of
+
+        if self._places is None or self._places[0] is not pair:
+            self._places = pair, places_of(pair)
+        return self._places[1]
+
     def geometry(self, pair: Pair) -> list[Check]:
         """All world coordinate descriptions, and IRAF's physical pixels."""
         from scisr_astronomy.verify_wcs import geometry
 
-        return geometry(pair)
+        return geometry(pair, self._places_of(pair))
 
     def metadata(self, pair: Pair) -> list[KeyChange]:
         """Every keyword of the image's header."""
         from scisr_astronomy.verify_keywords import key_changes
-        from scisr_astronomy.verify_wcs import broken_letters, places_of
+        from scisr_astronomy.verify_wcs import broken_letters
 
         old, new = pair.before.metadata, pair.after.metadata
-        broken = broken_letters(places_of(pair))
+        broken = broken_letters(self._places_of(pair))
         with opened(old.file) as before, opened(new.file) as after:
             headers = before[old.hdu].header, after[new.hdu].header
             return key_changes(*headers, scales_of(pair), pair.before.part, broken)

@@ -7,8 +7,7 @@ from typing import Any
 
 from sciSR.verify.result import KeyChange
 from scisr_astronomy.verify_headers import COMMENTARY, UNPARSABLE, lines_of, readable, values_of
-from scisr_astronomy.verify_rules import Rule, Scales, free, letter_of, rule_of, same
-from scisr_astronomy.wcs_keywords import is_wcs_keyword
+from scisr_astronomy.verify_rules import Rule, Scales, free, is_form, letter_of, rule_of, same
 
 _ADDED = {
     "LTV1": "gives the original pixel of each new one",
@@ -69,7 +68,7 @@ def _both(
     if free(key):
         return KeyChange(fate=fate, rule="" if equal else free(key), **texts)
     if rule is None:
-        if not equal and is_wcs_keyword(key) and letter_of(key) not in broken:
+        if not equal and is_form(key) and letter_of(key) not in broken:
             return KeyChange(fate="changed", rule="written otherwise; the places of pixels agree", **texts)
         return KeyChange(fate=fate, allowed=equal, rule="" if equal else "nothing about it changed", **texts)
     return _by_rule(key, rule, new, fate, texts, broken)
@@ -82,9 +81,7 @@ def _by_rule(
         return KeyChange(fate=fate, rule=f"{rule.text}; it should be gone", allowed=False, **texts)
     if _follows(new[0], rule.expected):
         return KeyChange(fate=fate, rule=rule.text if fate == "changed" else "", **texts)
-    # AP and BP, the inverse polynomial, are not seen by sending pixels to the world.
-    seen = is_wcs_keyword(key) and not key.startswith(("AP_", "BP_"))
-    if seen and letter_of(key) not in broken:
+    if is_form(key) and letter_of(key) not in broken:
         return KeyChange(fate=fate, rule="written otherwise; the places of pixels agree", **texts)
     return KeyChange(fate=fate, rule=f"{rule.text}: should be {rule.expected}", allowed=False, **texts)
 
@@ -108,7 +105,7 @@ def _gone(
     rule = rule_of(key, old[0], header, scales)
     if rule is not None and rule.may_go:
         return KeyChange(fate="lost", rule=rule.text, **texts)
-    if is_wcs_keyword(key) and letter_of(key) not in broken and not key.startswith(("AP_", "BP_")):
+    if is_form(key) and letter_of(key) not in broken:
         return KeyChange(fate="lost", rule="written otherwise; the places of pixels agree", **texts)
     return KeyChange(fate="lost", allowed=False, **texts)
 

@@ -139,6 +139,19 @@ def free(keyword: str) -> str:
     return "structure of the compressed form" if _COMPRESSION.match(keyword) else ""
 
 
+_FORM = re.compile(
+    r"((CRPIX|CRVAL|CDELT|CROTA)\d+|(CD|PC)\d+_\d+|WCSAXES|LONPOLE|LATPOLE)[A-Z]?$|PC\d{6}$|[AB]_(ORDER|DMAX|\d+_\d+)$"
+)
+
+
+def is_form(keyword: str) -> bool:
+    """Whether a WCS keyword is one of those in which the same places of pixels can be written in several ways.
+
+    The others (CTYPE, RADESYS, RESTFRQ, the inverse SIP polynomial) say what pixels' places do not show.
+    """
+    return _FORM.match(keyword) is not None
+
+
 def letter_of(keyword: str) -> str:
     """The description that a WCS keyword belongs to; the primary one where that can't be told."""
     match = _LETTER.match(keyword)

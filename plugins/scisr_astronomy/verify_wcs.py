@@ -53,10 +53,9 @@ class Places:
         return not self.problem and not self.worst > TOLERANCE
 
 
-def geometry(pair: Pair) -> list[Check]:
-    """Checks of all descriptions of one image."""
+def geometry(pair: Pair, found: Sequence[Places]) -> list[Check]:
+    """Checks of all descriptions of one image, from :func:`places_of`."""
     part = pair.before.part
-    found = places_of(pair)
     checks = [_check(each, part) for each in found]
     if not found:
         checks.append(

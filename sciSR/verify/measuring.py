@@ -93,6 +93,10 @@ class Measured:
         The same of the masks.
     infinite : int
         Infinite fine pixels where the coarse one is not.
+    sigma_low, sigma_high : float
+        Standard deviations of fine pixels in units of those of the coarse ones under their centres, shares undone.
+    sigma_mean_low : float
+        The least mean of them over a coarse pixel, in the same unit.
     """
 
     n: int = 0
@@ -122,8 +126,9 @@ class Measured:
     infinite: int = 0
     sigma_bad: int = 0
     sigma_seen: int = 0
-    sigma_ratio_low: float = math.inf
-    sigma_ratio_high: float = 0.0
+    sigma_low: float = math.inf
+    sigma_high: float = 0.0
+    sigma_mean_low: float = math.inf
     differing: int = 0
     registering: Registering | None = None
 
@@ -302,9 +307,12 @@ def _sigmas(band: Band, found: Measured, scene: Scene) -> None:
     found.sigma_bad += int(np.count_nonzero(usable & ~(np.isfinite(sigma) & (sigma > 0))))
     if band.sigma is None:
         return
-    y = band.sigma[band.inner].astype(np.float64)
-    ratio: Any = band.means(band.fine_sigma) / scene.share
-    fine = ~band.bad[band.inner] & np.isfinite(ratio) & np.isfinite(y) & (y > 0)
-    if fine.any():
-        found.sigma_ratio_low = min(found.sigma_ratio_low, float((ratio[fine] / y[fine]).min()))
-        found.sigma_ratio_high = max(found.sigma_ratio_high, float((ratio[fine] / y[fine]).max()))
+    with np.errstate(all="ignore"):
+        ratios = (sigma / (scene.share * told))[usable & np.isfinite(sigma)]
+        mean: Any = band.means(band.fine_sigma) / scene.share / band.sigma[band.inner].astype(np.float64)
+    if ratios.size:
+        found.sigma_low = min(found.sigma_low, float(ratios.min()))
+        found.sigma_high = max(found.sigma_high, float(ratios.max()))
+    mean = mean[~band.bad[band.inner] & np.isfinite(mean)]
+    if mean.size:
+        found.sigma_mean_low = min(found.sigma_mean_low, float(mean.min()))

@@ -154,15 +154,15 @@ def uncertainty_checks(pair: Pair, claims: Claims, found: Measured) -> list[Chec
         message = f"of {found.sigma_seen} output pixels {found.sigma_bad} have no positive, finite standard deviation"
         return [Check("values", name, "failed", message, float(found.sigma_bad), 0.0, "pixels", part)]
     out = [Check("values", name, "passed", "positive and finite wherever the data are", part=part)]
-    if before.uncertainty is None or claims.kind == "degrade" or not found.sigma_ratio_high:
+    if before.uncertainty is None or claims.kind == "degrade" or not found.sigma_high:
         return out
-    low, high = found.sigma_ratio_low, found.sigma_ratio_high
+    low, high = found.sigma_low, found.sigma_high
     message = f"{low:.4g} to {high:.4g} times the input's"
     status: Status = "passed"
     if "uncertainty" in claims.step:
         # What the measurement fixes carries its noise: by the triangle inequality the mean of the fine pixels'
         # deviations is at least the deviation of their mean; the calibration may scale it.
-        if low < _PLAUSIBLE:
+        if found.sigma_mean_low < _PLAUSIBLE:
             status, message = "warning", message + ": less than the measurement's own noise"
     elif max(abs(low - 1), abs(high - 1)) > _SIGMA and claims.kind:
         status, message = "failed", message + ": it did not follow the finer pixels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -154,11 +155,31 @@ def _weights(claims: Claims, part: str) -> list[Check]:
 
 def _known(model: str) -> str | None:
     """SHA-256 of the weights of a model known by its own name or by its file's; None if there is none."""
-    path = _paths().get(model)
-    return None if path is None else file_sha256(path)
+    path = _path_of(model)
+    return None if path is None else _digest(path)
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _digest_of(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(path: Path, changed: int, size: int) -> str:
+    """Several images of a file name the same weights."""
+    return file_sha256(path)
+
+
+def _path_of(model: str) -> Path | None:
+    from sciSR.models.files import shipped_paths
+    from sciSR.models.user_models import user_paths
+
+    known = shipped_paths() | user_paths()
+    return known[model] if model in known else _paths().get(model)
 
 
 def _paths() -> dict[str, Path]:
+    """All known weights, by their file's name and by that in their metadata."""
     from sciSR.models.files import read_metadata, shipped_paths
     from sciSR.models.user_models import user_paths
 
@@ -174,7 +195,7 @@ def _paths() -> dict[str, Path]:
 
 def _named_by(digest: str) -> str:
     """The known model that has weights of this hash."""
-    return next((name for name, path in _paths().items() if file_sha256(path) == digest), "")
+    return next((name for name, path in _paths().items() if _digest(path) == digest), "")
 
 
 def _served(step: Mapping[str, Any], part: str) -> list[Check]:
@@ -183,7 +204,9 @@ def _served(step: Mapping[str, Any], part: str) -> list[Check]:
 
     if step.get("step") != "upscale":
         return []
-    path = _paths()[str(step["model"])]
+    path = _path_of(str(step["model"]))
+    if path is None:
+        return []
     spec, times = load_spec(path), step.get("applied", 1)
     scale = str(step.get("scale", ""))
     able = (
