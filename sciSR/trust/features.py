@@ -84,7 +84,7 @@ def measure(window: NDArray[np.float64], domain: str) -> dict[str, float]:
         sigma = float(np.sqrt(np.median(quiet.var((1, 2)))))
         base = level if domain == "astronomy" else low
         found["signal_to_noise"] = float(high - base) / sigma
-        near = [_neighbours(quiet, axis) for axis in (1, 2)]
+        near = [neighbours(quiet, axis) for axis in (1, 2)]
         found["correlation"], found["sharpening"] = max(near), min(near)
         power = np.stack([noise_spectrum(quiet, axis) for axis in (1, 2)])
         found["fine_noise"] = float((_decibel(power[:, -2:].mean(1)) - _decibel(power[:, 3:5].mean(1))).min())
@@ -129,7 +129,7 @@ def quiet_blocks(window: NDArray[np.float64], least: float = -math.inf) -> NDArr
     return blocks[np.argsort(spread, kind="stable")[:keep]]
 
 
-def _neighbours(blocks: NDArray[np.float64], axis: int) -> float:
+def neighbours(blocks: NDArray[np.float64], axis: int) -> float:
     """Correlation of next neighbours; the median over blocks."""
     moved = np.moveaxis(blocks, axis, -1)
     products = (moved[..., 1:] * moved[..., :-1]).mean((1, 2))
