@@ -46,7 +46,7 @@ class Spot:
     sign: int = 1
 
 
-def detect(output: Array, noise: Noise, factor: float) -> list[Spot]:
+def detect(output: Array, noise: Noise, factor: float, threshold: float = DETECTION) -> list[Spot]:
     """Blobs (extrema of a difference of Gaussians) and edges (places of greatest slope), strongest first.
 
     Parameters
@@ -57,6 +57,8 @@ def detect(output: Array, noise: Noise, factor: float) -> list[Spot]:
         Of the input.
     factor : float
         Fine pixels for each coarse one.
+    threshold : float
+        Sigmas of what the input's noise makes of a blob; of edges twice that.
     """
     bad = ~np.isfinite(output)
     if bad.all() or np.ptp(output[~bad]) == 0:
@@ -78,7 +80,9 @@ def _dilated(bad: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     return maximum_filter(bad, 2 * distance + 1)
 
 
-def _blobs(values: Array, noise: Noise, factor: float, extent: float) -> list[tuple[float, Spot]]:
+def _blobs(
+    values: Array, noise: Noise, factor: float, extent: float, threshold: float
+) -> list[tuple[float, Spot]]:
     from scipy.ndimage import gaussian_filter, maximum_filter
 
     found: list[tuple[float, Spot]] = []
@@ -88,7 +92,7 @@ def _blobs(values: Array, noise: Noise, factor: float, extent: float) -> list[tu
         response = gaussian_filter(values, width) - gaussian_filter(values, RATIO * width)
         size = np.abs(response)
         limit = max(
-            DETECTION * noise.typical * _spread("blob", width, factor, noise.correlation), LEAST * extent
+            threshold * noise.typical * _spread("blob", width, factor, noise.correlation), LEAST * extent
         )
         y, x = np.nonzero((size == maximum_filter(size, 2 * math.ceil(width) + 1)) & (size > limit))
         for row, column in zip(y.tolist(), x.tolist(), strict=True):
@@ -112,13 +116,15 @@ def _is_round(response: Array, y: int, x: int) -> bool:
     return bool(determinant > 0 and (yy + xx) ** 2 / determinant < (ROUND + 1) ** 2 / ROUND)
 
 
-def _edges(values: Array, noise: Noise, factor: float, extent: float) -> list[tuple[float, Spot]]:
+def _edges(
+    values: Array, noise: Noise, factor: float, extent: float, threshold: float
+) -> list[tuple[float, Spot]]:
     from scipy.ndimage import gaussian_filter, maximum_filter
 
     width = 0.35 * factor
     slope = np.hypot(*np.gradient(gaussian_filter(values, width)))
     limit = max(
-        2 * DETECTION * noise.typical * _spread("edge", width, factor, noise.correlation),
+        2 * threshold * noise.typical * _spread("edge", width, factor, noise.correlation),
         4 * LEAST * extent / factor,
     )
     y, x = np.nonzero((slope == maximum_filter(slope, 2 * math.ceil(factor) + 1)) & (slope > limit))

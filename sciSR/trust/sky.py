@@ -60,7 +60,9 @@ class Detected:
     above: Array
 
 
-def detect(output: Array, noise: float, factors: tuple[float, float]) -> Detected:
+def detect(
+    output: Array, noise: float, factors: tuple[float, float], threshold: float | None = None
+) -> Detected:
     """Find sources.
 
     Parameters
@@ -70,6 +72,8 @@ def detect(output: Array, noise: float, factors: tuple[float, float]) -> Detecte
     noise : float
         Of the input.
     factors : pair of float
+    threshold : float, optional
+        In sigmas of the input's noise; by default `DETECTION` sigmas of the output's own.
     """
     import sep
     from scipy.ndimage import find_objects
@@ -84,9 +88,10 @@ def detect(output: Array, noise: float, factors: tuple[float, float]) -> Detecte
     background = sep.Background(clean, mask=bad, bh=side[0], bw=side[1])
     above = clean - background.back()
     own = float(background.globalrms)
-    threshold = max(DETECTION * own, SHALLOWEST * noise, 1e-12 * float(np.ptp(clean)))
+    height = max(DETECTION * own, SHALLOWEST * noise) if threshold is None else threshold * noise
+    height = max(height, 1e-12 * float(np.ptp(clean)))
     area = max(3, round(factors[0] * factors[1] / 2))
-    found, labels = _extract(above, threshold, bad, area)
+    found, labels = _extract(above, height, bad, area)
     labels = expand_labels(labels, distance=max(factors))
     boxes = find_objects(labels, len(found))
     sources = [

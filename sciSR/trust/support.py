@@ -93,6 +93,7 @@ def check_support(
     forward: str = "auto",
     noise: float | None = None,
     psf_fwhm: float | None = None,
+    threshold: float | None = None,
     planes: int = _MOST_PLANES,
 ) -> Support:
     """Hold every source, blob and edge of an output against the input it was made of.
@@ -116,6 +117,9 @@ def check_support(
         Standard deviation of the input's noise, in its unit; by default its uncertainty, otherwise estimated.
     psf_fwhm : float, optional
         Of the Gaussian, in input pixels; 1 by default.
+    threshold : float, optional
+        How high, in sigmas of the input's noise, something must stand out of the output to count as a feature. By
+        default 3 of the output's own noise (sky), or of what the input's noise makes of a blob.
     planes : int
         Of volumes and cubes so many planes are looked at, spread around the middle.
 
@@ -143,7 +147,7 @@ def check_support(
     for pair in _pairs(before, after, kind, factors, planes):
         known = pair.noise(noise)
         typical.append(known.typical)
-        found.extend(pair.features(known, limit, psf_fwhm or 1.0, share))
+        found.extend(pair.features(known, limit, psf_fwhm or 1.0, share, threshold))
     return Support(tuple(found), limit, float(np.median(typical)) if typical else 0.0)
 
 
@@ -214,7 +218,9 @@ class _Pair:
         first = self.factors[0]
         return slice(int(self.rows.start * first), int(self.rows.stop * first))
 
-    def features(self, noise: Noise, limit: float, fwhm: float, share: float) -> Iterator[Feature]:
+    def features(
+        self, noise: Noise, limit: float, fwhm: float, share: float, threshold: float | None
+    ) -> Iterator[Feature]:
         """All of the band."""
         from sciSR.trust.templates import Forward
 
@@ -223,7 +229,7 @@ class _Pair:
         found = _sky if self.before.domain == "astronomy" else _anatomy
         top = self._fine().start
         first, last = int(self.own.start * self.factors[0]), int(self.own.stop * self.factors[0])
-        for kind, y, x, strength, support in found(output, data, noise, forward):
+        for kind, y, x, strength, support in found(output, data, noise, forward, threshold):
             if not first <= y + top + 0.5 < last:
                 continue
             place = iter((y + top, x))
@@ -236,21 +242,27 @@ class _Pair:
 Found = tuple[Literal["source", "edge"], float, float, float, float]
 
 
-def _sky(output: Array, data: Array, noise: Noise, forward: Forward) -> Iterator[Found]:
+def _sky(
+    output: Array, data: Array, noise: Noise, forward: Forward, threshold: float | None
+) -> Iterator[Found]:
     from sciSR.trust.sky import Judge, detect
 
     first, second = (float(f) for f in forward.factors)
-    detected = detect(output, noise.typical, (first, second))
+    detected = detect(output, noise.typical, (first, second), threshold)
     judge = Judge(detected, data, noise, forward)
     for number, source in enumerate(detected.sources):
         yield "source", source.y, source.x, source.flux, judge.support(number)
 
 
-def _anatomy(output: Array, data: Array, noise: Noise, forward: Forward) -> Iterator[Found]:
-    from sciSR.trust.anatomy import Judge, detect
+def _anatomy(
+    output: Array, data: Array, noise: Noise, forward: Forward, threshold: float | None
+) -> Iterator[Found]:
+    from sciSR.trust.anatomy import DETECTION, Judge, detect
 
     judge = Judge(output, data - _shown(output, forward), noise, forward)
-    for spot in detect(output, noise, float(max(forward.factors))):
+    for spot in detect(
+        output, noise, float(max(forward.factors)), DETECTION if threshold is None else threshold
+    ):
         support, contrast = judge.support(spot)
         kind: Literal["source", "edge"] = "edge" if spot.kind == "edge" else "source"
         yield kind, spot.y, spot.x, contrast, support
