@@ -84,6 +84,9 @@ def _change(
     rule, allowed = verdict(keyword, old[0], new[0], context)
     if len(key) > 1 and key[0] in MAY_DIFFER:
         rule, allowed = MAY_DIFFER[key[0]], True
+    if key[0] == "ReferencedImageSequence" and new[0] is ABSENT and not allowed:
+        allowed = not context.before.header.get("ReferencedImageEvidenceSequence")
+        rule = "nothing says in which study to look for them"
     gone, came = new[0] is ABSENT, old[0] is ABSENT
     fate = (
         "added"
@@ -152,7 +155,7 @@ def _file(header: Any) -> dict[Key, tuple[Any, str]]:
         for tag in list(part.keys()) if part else ():
             if int(tag) in _PIXELS or tag.element == 0:
                 continue
-            kind = "private" if tag.is_private else "overlay" if 0x5000 <= tag.group < 0x6100 else ""
+            kind = "private" if tag.is_private else "overlay" if tag.group >> 8 in (0x50, 0x60) else ""
             if kind:
                 private.setdefault((kind, f"{tag.group:04x}"), []).append(_raw(part, tag))
                 continue

@@ -72,7 +72,8 @@ def derivation_checks(before: Volume, after: Volume, across: float) -> list[Chec
 
 def _first(header: Any, keyword: str) -> Any:
     found = header.get(keyword)
-    return "" if found is None else found if isinstance(found, str) else next(iter(found), "")
+    many = hasattr(found, "__iter__") and not isinstance(found, str)
+    return "" if found is None else next(iter(found), "") if many else found
 
 
 def _told(frame: Frame) -> bool:

@@ -32,6 +32,13 @@ MAY_GO: Mapping[str, str] = {
     "VOILUTSequence": "its entries stand for stored values",
     "ConversionSourceAttributesSequence": "of a conversion without loss",
     "ModalityLUTSequence": "its entries stand for stored values",
+    **dict.fromkeys(
+        (f"{colour}PaletteColorLookupTable{what}" for colour in ("Red", "Green", "Blue", "Alpha")
+         for what in ("Descriptor", "Data")),
+        "colours of a palette are not resampled",
+    ),
+    "PaletteColorLookupTableUID": "colours of a palette are not resampled",
+    "ICCProfile": "colours of a palette are not resampled", "ColorSpace": "colours of a palette are not resampled",
 }  # fmt: skip
 """What may be left out, and why."""
 
@@ -67,11 +74,21 @@ MAY_DIFFER: Mapping[str, str] = {
         ("NumberOfFrames", "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
          "ConcatenationUID", "InConcatenationNumber", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber",
          "SOPInstanceUIDOfConcatenationSource", "DimensionIndexValues", "StackID", "InStackPositionNumber",
-         "FrameAcquisitionNumber"),
+         "FrameAcquisitionNumber", "TemporalPositionIndex"),
         "frames are counted anew",
     ),
 }  # fmt: skip
 """What may be kept, change, come and go without breaking anything, and why."""
+
+OF_ORIGINALS: frozenset[str] = frozenset({
+    "PulseSequenceName", "MRAcquisitionType", "EchoPulseSequence", "MultipleSpinEcho", "MultiPlanarExcitation",
+    "PhaseContrast", "VelocityEncodingDirection", "TimeOfFlightContrast", "SteadyStatePulseSequence",
+    "ArterialSpinLabelingContrast", "EchoPlanarPulseSequence", "SaturationRecovery", "SpectrallySelectedSuppression",
+    "OversamplingPhase", "GeometryOfKSpaceTraversal", "SegmentedKSpaceTraversal", "CoverageOfKSpace",
+    "RectilinearPhaseEncodeReordering", "NumberOfKSpaceTrajectories", "MagnetizationTransfer",
+    "BulkMotionCompensationTechnique", "BulkMotionSignalSource",
+})  # fmt: skip
+"""MR Pulse Sequence Module: required of originals only; validators count it as an error in a derived image."""
 
 _APPENDED = ("SeriesDescription", "ImageComments", "DerivationDescription")
 _CREATED = {
@@ -128,7 +145,15 @@ def verdict(keyword: str, old: Any, new: Any, context: Context) -> Verdict:
     """
     own = _RULES.get(keyword)
     if own is not None:
-        return own(old, new, context)
+        rule, allowed = own(old, new, context)
+        if (
+            not allowed
+            and new is ABSENT
+            and context.after.number is not None
+            and (why := _enhanced(keyword, context))
+        ):
+            return why, True
+        return rule, allowed
     if keyword in _CREATED:
         return f"a new {_CREATED[keyword]}", new is not ABSENT and old != new
     if same(old, new):
@@ -141,6 +166,8 @@ def verdict(keyword: str, old: Any, new: Any, context: Context) -> Verdict:
         return "required, may be empty", True
     if empty(old) and (new is ABSENT or empty(new)):
         return "empty", True
+    if context.after.number is not None and new is ABSENT and (rule := _enhanced(keyword, context)):
+        return rule, True
     if context.rewritten:
         return "said in the words of the other kind of image", old is ABSENT or new is ABSENT
     if old is ABSENT:
@@ -148,6 +175,14 @@ def verdict(keyword: str, old: Any, new: Any, context: Context) -> Verdict:
             ("Patient", "IssuerOfPatient", "OtherPatient")
         )
     return "", False
+
+
+def _enhanced(keyword: str, context: Context) -> str:
+    """Why an enhanced image has not got an attribute at the top of its header; empty where there is no reason."""
+    if context.before.number is not None and keyword in OF_ORIGINALS:
+        return "belongs to an original image (C.8.13.4)"
+    there = any(items and keyword in items[0] for items in context.after.groups().values())
+    return "a functional group says it" if there else ""
 
 
 def same(old: Any, new: Any) -> bool:
@@ -311,7 +346,7 @@ def _window(old: Any, new: Any, context: Context) -> Verdict:
 def _inversion(old: Any, new: Any, context: Context) -> Verdict:
     if same(old, new):
         return "", True
-    times = context.after.header.get("InversionTimes")
+    times = context.after.value("InversionTimes", "MRModifierSequence")
     if new is ABSENT and (times is None or old is ABSENT or empty(old)):
         return "may stand in an inversion recovery only", old is ABSENT or empty(old)
     return "told as InversionTimes: the sequence is not called an inversion recovery", _close(times, old)
@@ -323,6 +358,27 @@ def _velocity(old: Any, new: Any, context: Context) -> Verdict:
     return "of zero length, no direction", new is ABSENT and old is not ABSENT and not _numbers(old).any()
 
 
+def _echo_time(old: Any, new: Any, context: Context) -> Verdict:
+    if same(old, new) or (old is ABSENT and empty(new)):
+        return "" if same(old, new) else "required, may be empty", True
+    effective = context.after.value("EffectiveEchoTime", "MREchoSequence")
+    told = new is ABSENT and effective is not None and _close(effective, old)
+    return "a functional group says it", told or context.rewritten
+
+
+def _technique(old: Any, new: Any, context: Context) -> Verdict:
+    known = ("PILS", "SENSE", "SMASH", "OTHER")
+    return "no term of the standard is OTHER", same(old, new) or (
+        str(new) == "OTHER" and str(old) not in known
+    )
+
+
+def _presentation(old: Any, new: Any, context: Context) -> Verdict:
+    if same(old, new) or context.rewritten:
+        return "", True
+    return "colours of a palette are not resampled", old is ABSENT or str(new) == "MONOCHROME"
+
+
 _RULES: Mapping[str, Callable[[Any, Any, Context], Verdict]] = {
     "Rows": _size(1), "Columns": _size(2), "PixelSpacing": _spacing, "ImagePositionPatient": _position,
     "ImageOrientationPatient": _orientation, "SliceLocation": _location, "SliceThickness": _thickness,
@@ -330,6 +386,7 @@ _RULES: Mapping[str, Callable[[Any, Any, Context], Verdict]] = {
     "ImageType": _image_type, "FrameType": _image_type, "FrameOfReferenceUID": _kept_or_made,
     "StudyInstanceUID": _kept_or_made, "LossyImageCompression": _lossy, "PatientAge": _age,
     "SOPClassUID": _sop_class, "MediaStorageSOPClassUID": _sop_class, "WindowCenter": _window, "WindowWidth": _window,
+    "EchoTime": _echo_time, "ParallelAcquisitionTechnique": _technique, "PixelPresentation": _presentation,
     "InversionTime": _inversion, "VelocityEncodingDirection": _velocity,
     **dict.fromkeys(_APPENDED, _appended),
 }  # fmt: skip
