@@ -45,7 +45,7 @@ class ScreenPlane:
         for axis, wanted in zip(_SIDES[self.axis], index, strict=True):
             box[axis] = wanted
         values = self.screen.read(*box)
-        values = np.take(values, 0, axis=_ALONG[self.axis])
+        values = values[(*(slice(None),) * _ALONG[self.axis], 0)]
         if self.channel is not None:
             values = values[..., self.channel]
         return values if self.share == 1 else values * np.float32(self.share)

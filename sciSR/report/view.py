@@ -15,6 +15,7 @@ import numpy as np
 from sciSR.errors import GeometryError, SciSRWarning, UsageError
 from sciSR.image import Image
 from sciSR.report.page_facts import Facts, gather, sources_of
+from sciSR.report.page_layout import Layout
 from sciSR.report.server import Answer, LocalServer, NotThere
 from sciSR.report.tiles import Pyramids, TileScene
 
@@ -226,9 +227,10 @@ def _name(facts: Facts) -> str:
 
 
 def _lead(facts: Facts) -> str:
-    words = [_size(facts.after)]
+    layout = facts.layout()
+    words = [_size(facts.after, layout)]
     if facts.before is not None:
-        words = [f"{_size(facts.before)} → {_size(facts.after)}"]
+        words = [f"{_size(facts.before, layout)} → {words[0]}"]
         factors = {Fraction(facts.factors[a]) for a in facts.after.spatial_axes}
         words.append("× " + " and ".join(f"{float(f):g}" for f in sorted(factors)))
     if facts.after.unit:
@@ -236,5 +238,9 @@ def _lead(facts: Facts) -> str:
     return ", ".join(words)
 
 
-def _size(image: Image) -> str:
-    return " × ".join(str(n) for n in reversed(image.shape)) + " pixels"
+def _size(image: Image, layout: Layout) -> str:
+    """Columns, rows and slices as they are shown; how often, of several volumes."""
+    depth, height, width = layout.shape(image)
+    text = f"{width} × {height}" + (f" × {depth}" if depth > 1 else "") + " pixels"
+    times = [image.shape[axis] for axis, _ in layout.fixed if image.shape[axis] > 1]
+    return text + "".join(f", one of {n} {image.axes[a]}" for (a, _), n in zip(layout.fixed, times, strict=False))

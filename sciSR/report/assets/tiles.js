@@ -92,7 +92,10 @@ function watchEstimates(page, source, tell) {
   const scene = JSON.parse(document.querySelector("#tiles").textContent), state = document.querySelector("#state");
   const tell = (text) => { state.textContent = text; };
   const source = tileSource(scene, tell), page = new Page(source, []);
-  for (const pane of page.panes) pane.handle.hidden = !page.left;
+  for (const pane of page.panes) {
+    pane.handle.hidden = !page.left;
+    for (const button of pane.tools.querySelectorAll('[aria-label^="Show the part"]')) button.remove(); // all of it is native
+  }
   watchEstimates(page, source, tell);
   setUpStretch(page);
   setUpLayers(page);
