@@ -58,7 +58,7 @@ def write_page(
     command : str, optional
         What made the output, as it was typed; by default put together from the output's record.
     record : sequence of mapping, optional
-        The steps that made the output, for formats that keep them in words only (DICOM); by default those in its header.
+        The steps that made the output, for formats that keep them in words only (DICOM); else its header's.
     options : mapping, optional
         Of the formats, for reading, e.g. ``{"axes": "x,y"}``.
     overwrite : bool

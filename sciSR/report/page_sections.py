@@ -58,16 +58,20 @@ def lead(facts: Facts) -> str:
 
 def _maker(facts: Facts) -> str:
     made_by = "" if facts.verification is None else facts.verification.made_by
-    return made_by or "not said by what made"
+    return made_by or "maker unknown"
 
 
 def compare_text(facts: Facts, sources: Sources, scene: Scene) -> str:
     """What stands left and right."""
     if sources.before is None:
         return "The input was not found, so the result stands alone."
+    shared = ""
+    if sources.share != 1:
+        shared = f" Pixels hold totals: the input's are shown divided by {number(1 / sources.share)}, the share of each"
+        shared += " finer pixel."
     return (
         "Left the input, its pixels enlarged as they are; right the result, over the same field, edge to edge, in the "
-        "same stretch."
+        f"same stretch.{shared}"
     )
 
 

@@ -6,6 +6,7 @@ class Pane {
   constructor(page, root, plane) {
     this.page = page;
     this.root = root;
+    root.pane = this;
     this.plane = plane;
     this.about = page.source.planes[plane];
     this.slice = this.about.start.slice;
@@ -14,6 +15,11 @@ class Pane {
     this.build();
     this.listen();
     new ResizeObserver(() => this.resize()).observe(this.stage);
+  }
+
+  /* All that is to be seen has come and is drawn. */
+  get isReady() {
+    return Boolean(this.isPainted) && !this.pending && [...this.cache.values()].every((entry) => entry.state !== "asked");
   }
 
   get length() { return this.about.pixel; }
@@ -252,7 +258,7 @@ class Pane {
       this.slider.value = this.slice;
       this.number.textContent = `${this.slice + 1} / ${this.about.slices}`;
     }
-    this.root.dataset.painted = String(Number(this.root.dataset.painted || 0) + 1);
+    this.isPainted = true;
   }
 
   /* Returns the finest level that was at hand. */
