@@ -17,10 +17,14 @@ FLOOR = 1e-4
 """Least local scale, in units of the image's robust scale: below it everything counts as flat."""
 WINDOW = 5
 """Coarse pixels a side over which the local scale and the noise are averaged."""
+BROAD = 9
+"""Coarse pixels a side over which the weight of the noise is averaged: it belongs to a place, not to a pixel."""
+CLEAR = 4.0
+"""Standard deviations of the noise at which half of a structure's height is shown."""
 _LIMIT = 6.0
 
 
-LEAST_NOISE, MOST_NOISE = 0.5, 1.25
+LEAST_NOISE, MOST_NOISE = 0.6, 1.2
 """Ends of what the propagated noise's variance may be weighted with."""
 
 
@@ -67,34 +71,45 @@ class ErrorHead(nn.Module):
                 known = F.silu(known)
         own, credit = known[:, :-1], known[:, -1:]
         sigma = local * (_LIMIT * torch.tanh(own / _LIMIT)).exp()
-        weight = LEAST_NOISE + (MOST_NOISE - LEAST_NOISE) * (credit + 0.7).sigmoid()  # begins at 1
+        weight = (
+            LEAST_NOISE + (MOST_NOISE - LEAST_NOISE) * (_mean(credit, BROAD) + 0.7).sigmoid()
+        )  # begins at 1
         variance = weight * F.pixel_unshuffle(noise, self.scale).square() + sigma.square()
         return F.pixel_shuffle(variance.sqrt(), self.scale)
 
     def look(self, coarse: Tensor, fine: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the convolutions are shown, ``[B, s^2 + 6, h, w]``, and the local scale, ``[B, 1, h, w]``."""
-        detail = F.pixel_unshuffle(fine, self.scale) - coarse
         variance = F.pixel_unshuffle(noise, self.scale).square().mean(1, keepdim=True)
-        around = _mean(coarse, 3)
-        lively = detail.square().mean(1, keepdim=True) + (coarse - around).square()
-        local = (_mean(lively, WINDOW) + FLOOR**2).sqrt()
-        noisy = (_mean(variance, WINDOW) + (1e-2 * local).square()).sqrt()
-        here = (lively + (1e-2 * local).square()).sqrt()
-        shown = coarse.asinh() if self.stretch == "sky" else coarse
+        noisy = _mean(variance, WINDOW).sqrt()
+        around, level = _mean(coarse, 3), _mean(coarse, WINDOW)
+        detail = _significant(F.pixel_unshuffle(fine, self.scale) - coarse, noisy)
+        sharp, broad = (_significant(coarse - each, noisy) for each in (around, level))
+        lively = detail.square().mean(1, keepdim=True) + sharp.square()
+        local = (_mean(lively, WINDOW) + noisy.square() + FLOOR**2).sqrt()
+        shown = level.asinh() / 4 if self.stretch == "sky" else level
         seen = [
             (detail / local).asinh(),
-            ((coarse - around) / local).asinh(),
-            ((coarse - _mean(coarse, WINDOW)) / local).asinh(),
-            shown.clamp(-8, 16) / 4 if self.stretch == "sky" else shown.clamp(-2, 4),
+            (sharp / local).asinh(),
+            (broad / local).asinh(),
+            shown.clamp(-4, 4),
             local.log() / 4,
-            (noisy / local).log() / 2,
-            (here / local).log(),
+            (noisy / local + 1e-2).log() / 2,
+            ((lively.sqrt() / local) + 1e-2).log(),
         ]
         return torch.cat(seen, 1), local
 
     def receptive_field(self) -> int:
         """Radius in coarse pixels."""
-        return self.depth + WINDOW // 2 + 1
+        return self.depth + 2 * (WINDOW // 2) + BROAD // 2
+
+
+def _significant(x: Tensor, noise: Tensor) -> Tensor:
+    """What stands out of the noise; the rest fades.
+
+    Otherwise a head would read the noise itself off the image, and tell small errors where it happens to be small.
+    """
+    ratio = (x / (CLEAR * noise + 1e-3 * FLOOR)).square().clamp_max(1e6).square()
+    return x * (ratio / (1 + ratio))
 
 
 def _mean(x: Tensor, side: int) -> Tensor:

@@ -28,8 +28,6 @@ from sciSR.uncertainty.conformal import ONE_SIGMA, TWO_SIGMA
 
 FEATURES = 24
 DEPTH = 4
-CASES = 12
-"""Of each file, to learn from."""
 STEPS = 2000
 BATCH = 8
 PATCH = {2: 48, 4: 32}
@@ -48,10 +46,10 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def exams_of(task: Task, data: Path, count: int = CASES, show: Callable[[str], None] = tell) -> list[Exam]:
+def exams_of(task: Task, data: Path, show: Callable[[str], None] = tell) -> list[Exam]:
     """What the head learns from: every case by one method."""
     found = []
-    for number, case in enumerate(task.cases("train", data, count)):
+    for number, case in enumerate(task.cases("train", data, task.cases_of_each)):
         exam = examine(case, task.scale, task.method(number), task.normalisation)
         if exam is not None:
             found.append(windowed(exam, task.scale, _KEPT[task.scale], number))
@@ -190,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
                     "batch": BATCH,
                     "patch": PATCH[task.scale],
                     "rate": RATE,
-                    "cases_of_each_file": CASES,
+                    "cases_of_each_file": task.cases_of_each,
                     "cases": len(exams),
                 },
             }

@@ -80,6 +80,8 @@ class Task:
         The network that ``auto`` takes.
     others : tuple of str
         Further networks with a calibration of their own.
+    cases_of_each : int
+        Cases of each file to learn from; and six times as many simulated skies.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Task:
     scale: int
     automatic: str
     others: tuple[str, ...] = ()
+    cases_of_each: int = 8
 
     @property
     def normalisation(self) -> str:
@@ -156,6 +159,7 @@ TASKS = {
             2,
             "ecbsr-mr-kspace-x2",
             _others("mr-kspace-x2", "edsr espcn fsrcnn lapsrn span sparse srcnn srresnet vdsr"),
+            cases_of_each=12,
         ),
         Task("error-mr-kspace-x4", "mr", "kspace", 4, "ecbsr-mr-kspace-x4", ("srgan-mr-kspace-x4",)),
         Task("error-mr-gaussian-x2", "mr", "gaussian", 2, "ecbsr-mr-gaussian-x2", ("espcn-mr-gaussian-x2",)),
