@@ -31,11 +31,10 @@ def examine(facts: Facts, options: Mapping[str, Any] | None = None) -> None:
         facts.verification = verify_files(facts.input, facts.output, **dict(options or {}))
     except SciSRError as error:
         facts.notes.append(f"The checks could not be made: {error.what}")
-    from sciSR.trust import support
+    from sciSR.trust.support import check_support
 
-    check = getattr(support, "check_support", None)
     try:
-        facts.support = None if check is None else check(facts.before, facts.after)
+        facts.support = check_support(facts.before, facts.after)
     except SciSRError as error:
         facts.notes.append(f"Features were not checked: {error.what}")
 

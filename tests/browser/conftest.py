@@ -72,14 +72,14 @@ class Seen:
         self.tab.wait_for_function("[...document.querySelectorAll('.pane')].every((p) => p.pane.isReady)")
 
     def pixels(self, left: float, right: float, pane: int = 0) -> list[int]:
-        """Every 11th pixel (R, G, B, A) of the canvas between two fractions of the width, over the middle of the height."""
+        """Every 11th pixel (R, G, B, A) of the canvas between two fractions of its width, about half way down."""
         return self.tab.evaluate(
             """([left, right, number]) => {
               const canvas = document.querySelectorAll('.pane')[number].pane.canvas;
               const x = Math.round(left * canvas.width), y = Math.round(0.3 * canvas.height);
               const wide = Math.round((right - left) * canvas.width), high = Math.round(0.4 * canvas.height);
               const { data } = copyOf(canvas).getImageData(x, y, wide, high), some = [];
-              for (let at = 0; at + 3 < data.length; at += 44) some.push(data[at], data[at + 1], data[at + 2], data[at + 3]);
+              for (let at = 0; at + 3 < data.length; at += 44) some.push(...data.slice(at, at + 4));
               return some;
             }""",
             [left, right, pane],
