@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import click
@@ -40,11 +41,12 @@ def command() -> None:
 @command.command("list", params=[JSON])
 def list_all(as_json: bool) -> int:
     """List all models: the same as 'scisr models'."""
-    models = _list()
+    models, heads = _list(), _heads()
     if as_json:
-        print_json({"models": models})
+        print_json({"models": models, "error_heads": heads})
     else:
         _print_list(models)
+        _print_heads(heads)
     return 0
 
 
@@ -107,6 +109,40 @@ def _list() -> list[dict[str, Any]]:
     return yours + sorted((_entry(spec, yours=False) for spec in list_models()), key=_rank) + classical
 
 
+def _heads() -> list[dict[str, Any]]:
+    """The error heads, which tell how far a model errs and are no models themselves."""
+    from sciSR.models.files import error_head_paths, read_metadata
+    from sciSR.uncertainty.loading import DEFAULT, calibrations
+
+    found = []
+    for name, path in error_head_paths().items():
+        facts = {key: json.loads(value) for key, value in (read_metadata(path) or {}).items()}
+        known = {key: facts.get(key) for key in ("scale", "domain", "forward_model")}
+        methods = [method for method in calibrations(name) if method != DEFAULT]
+        found.append({"name": name, **known, "calibrated": methods})
+    return found
+
+
+def _stated(name: str, spec: Any = None) -> dict[str, Any]:
+    """Which heads tell a method's error, and with what factor: by head."""
+    from sciSR.uncertainty.loading import calibration_of
+
+    found = {}
+    for head in _heads():
+        if spec is not None and not (
+            head["domain"] == spec.domain
+            and head["forward_model"] in spec.forward_models
+            and head["scale"] in spec.factors
+        ):
+            continue
+        row = calibration_of(head["name"], name)
+        own = name in head["calibrated"]
+        if own or spec is not None:
+            numbers = {"factor": row.factor, "interval_95": row.interval_95, "files": row.files}
+            found[head["name"]] = numbers | ({} if own else {"of": "all methods together"})
+    return {"uncertainty": found} if found else {}
+
+
 def _rank(entry: dict[str, Any]) -> tuple[Any, ...]:
     """By domain, factor and forward model; what measured best comes first."""
     gains = list(entry["gain_db"].values())
@@ -138,12 +174,15 @@ def _gains(card: dict[str, Any]) -> dict[str, float]:
 
 def _show(name: str) -> dict[str, Any]:
     from sciSR.inference.choose import CLASSICAL
-    from sciSR.models.files import load_card, load_model
+    from sciSR.models.files import error_head_paths, load_card, load_model
 
     if name in CLASSICAL:
-        return {"name": name, "kind": "classical", "scale": "any rational factor from 1", "domain": "any"}
+        known = {"name": name, "kind": "classical", "scale": "any rational factor from 1", "domain": "any"}
+        return known | _stated(name)
+    if name in error_head_paths():
+        return {"name": name, "kind": "error head", "card": load_card(error_head_paths()[name])}
     _, spec, sha256 = load_model(name)
-    return {**dataclasses.asdict(spec), "sha256": sha256, "card": load_card(name)}
+    return {**dataclasses.asdict(spec), "sha256": sha256, **_stated(spec.name, spec), "card": load_card(name)}
 
 
 def _print_list(models: list[dict[str, Any]]) -> None:
@@ -158,3 +197,15 @@ def _print_list(models: list[dict[str, Any]]) -> None:
         gains = [f"{gain:+.2f} dB ({table})" for table, gain in model["gain_db"].items() if gain is not None]
         line = f"{model['name']:<{names}}  {model['kind']:<{kinds}}  {scale:<9}  {model['domain']:<9}  {undoes:<15}  "
         click.echo((line + ", ".join([*notes, *gains])).rstrip())
+
+
+def _print_heads(heads: list[dict[str, Any]]) -> None:
+    if not heads:
+        return
+    click.echo("\nError heads, for the uncertainty of results (no models themselves):")
+    width = max(len(head["name"]) for head in heads)
+    for head in heads:
+        task = f"x{head['scale']:<3} {head['domain']:<9}  undoes {head['forward_model']:<8}"
+        click.echo(
+            f"{head['name']:<{width}}  {task}  calibrated for {len(head['calibrated'])} methods and a default"
+        )

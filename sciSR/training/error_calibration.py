@@ -22,6 +22,8 @@ from sciSR.uncertainty.head import HeadModel
 
 CASES = 6
 """Of each file."""
+OTHERS = 5
+"""Methods other than the automatic one see one case in so many."""
 PIXELS = 40_000
 """Judged pixels that are kept of a case."""
 BINS = 5
@@ -110,14 +112,14 @@ def calibrate(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Calibrations of all methods of a task; ``"default"`` from all of them together, each as often.
 
-    The automatic method sees every case, the others every third.
+    The automatic method sees every case, the others every fifth.
     """
     cases = list(task.cases("calibrate", data, count))
     found, together = {}, []
     for method in task.methods:
-        some = cases if method == task.automatic else cases[::3]
+        some = cases if method == task.automatic else cases[::OTHERS]
         rows = judgements(task, head, some, method)
         found[method] = factors(rows)
-        together += rows if method != task.automatic else rows[::3]
+        together += rows if method != task.automatic else rows[::OTHERS]
         show(f"{task.name}: {method} {found[method]}")
     return found | {"default": factors(together)}

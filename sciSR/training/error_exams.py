@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 
 from sciSR.errors import SciSRWarning
 from sciSR.image import Image
-from sciSR.inference.normalise import Normaliser
+from sciSR.inference.normalise import fit
 from sciSR.inference.plan import plan_upscale
 from sciSR.training.error_cases import Case
-from sciSR.uncertainty.interface import Uncertain
+from sciSR.uncertainty.interface import ErrorModel, Uncertain
 
 PROBES = 4
 
@@ -64,7 +63,7 @@ def run(
     image = Image.from_array(case.coarse, domain=case.domain, uncertainty=error)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SciSRWarning)
-        plan = plan_upscale(image, scale, method, device="cpu", uncertainty=uncertainty, forward=forward)
+        plan = plan_upscale(image, scale, method, device="cpu", uncertainty=uncertainty)
     out = np.empty(plan.output.shape, np.float64)
 
     def put(index: tuple[slice | int, ...], block: NDArray[np.float32]) -> None:
@@ -74,7 +73,9 @@ def run(
     return plan, done.replace(data=out)
 
 
-def examine(case: Case, scale: int, method: str, normalisation: str) -> Exam | None:
+def examine(
+    case: Case, scale: int, method: str, normalisation: str, model: ErrorModel | None = None
+) -> Exam | None:
     """What a head is shown of a case, and how wrong the method is; None for a constant image.
 
     Parameters
@@ -84,11 +85,11 @@ def examine(case: Case, scale: int, method: str, normalisation: str) -> Exam | N
     method : str
     normalisation : {"sky", "range"}
         Of the head.
+    model : ErrorModel, optional
+        With it the exam's `noise` is the whole standard deviation that the engine writes.
     """
-    from sciSR.inference.normalise import fit
-
-    plan, done = run(case, scale, method, Uncertain(probes=PROBES, model=None))
-    normaliser: Normaliser = fit(plan.sample.values, normalisation)
+    plan, done = run(case, scale, method, Uncertain(probes=PROBES, model=model))
+    normaliser = fit(plan.sample.values, normalisation)
     if normaliser.scale == 0:
         return None
     unit = normaliser.inverse_scale
@@ -120,13 +121,3 @@ def judged(total: NDArray[np.float64], exam: Exam) -> NDArray[np.float64]:
     """
     variance = total**2
     return np.sqrt(np.maximum(variance - exam.shared**2, 0.05 * variance))
-
-
-def sizes(exam: Exam) -> dict[str, Any]:
-    """For reports."""
-    return {"name": exam.name, "method": exam.method, "pixels": int(exam.good.sum())}
-
-
-def fields() -> tuple[str, ...]:
-    """Names of an exam's fields."""
-    return tuple(item.name for item in dataclasses.fields(Exam))

@@ -28,7 +28,7 @@ from sciSR.uncertainty.conformal import ONE_SIGMA, TWO_SIGMA
 
 FEATURES = 24
 DEPTH = 4
-STEPS = 2000
+STEPS = 1200
 BATCH = 8
 PATCH = {2: 48, 4: 32}
 """Coarse pixels a side, by scale."""
@@ -160,10 +160,32 @@ def _patch(exam: Exam, scale: int, g: np.random.Generator) -> tuple[Tensor, ...]
     return (*known, good * inner, *(torch.full((1, 1, 1), value) for value in (exam.shared, exam.unseen)))
 
 
+def make(task: Task, exams: list[Exam], data: Path, out: Path, steps: int, start: float) -> None:
+    """Train on exams, write the weights, calibrate them and write the card; `start` by the monotonic clock."""
+    from sciSR.training.error_card import finish
+
+    network, loss = train_head(task, exams, steps)
+    facts = {
+        "arguments": arguments_of(task),
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "seconds": time.monotonic() - start,
+        "loss": round(loss, 4),
+        "recipe": {
+            "steps": steps,
+            "seed": SEED,
+            "batch": BATCH,
+            "patch": PATCH[task.scale],
+            "rate": RATE,
+            "cases_of_each_file": task.cases_of_each,
+            "cases": len(exams),
+        },
+    }
+    finish(task, network, facts, data, out, tell)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train, calibrate, write weights and card; the exit code."""
     from sciSR.models.files import WEIGHTS
-    from sciSR.training.error_card import finish
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=sorted(TASKS))
@@ -175,24 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for name in given.names:
             start, task = time.monotonic(), TASKS[name]
-            exams = exams_of(task, given.data)
-            network, loss = train_head(task, exams, given.steps)
-            facts = {
-                "arguments": arguments_of(task),
-                "parameters": sum(weight.numel() for weight in network.parameters()),
-                "seconds": time.monotonic() - start,
-                "loss": round(loss, 4),
-                "recipe": {
-                    "steps": given.steps,
-                    "seed": SEED,
-                    "batch": BATCH,
-                    "patch": PATCH[task.scale],
-                    "rate": RATE,
-                    "cases_of_each_file": task.cases_of_each,
-                    "cases": len(exams),
-                },
-            }
-            finish(task, network, facts, given.data, given.out, tell)
+            make(task, exams_of(task, given.data), given.data, given.out, given.steps, start)
     except SciSRError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
