@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.verify.claims import Claims, claims_of
 from sciSR.verify.result import Check, Pair
@@ -73,7 +74,9 @@ def factors_of(before: Image, after: Image, claims: Claims) -> tuple[tuple[Fract
     """
     factors: list[Fraction] = []
     problems: list[str] = []
-    spatial = {*before.spatial, *(before.axes[:3] if claims.kind == "isotropic" else ())}
+    # Other tools refine a volume along all three axes, and say nothing of it.
+    volume = claims.kind == "isotropic" or (not claims.kind and isinstance(before.grid, AffineGrid))
+    spatial = {*before.spatial, *(before.axes[:3] if volume else ())}
     rest = []
     for axis, (old, new) in enumerate(zip(before.shape, after.shape, strict=True)):
         name = before.axes[axis]
