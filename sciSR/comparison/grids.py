@@ -43,7 +43,7 @@ def check_same_grid(truth: Image, image: Image) -> str | None:
     if truth.shape != image.shape:
         raise _other_shape(truth, image, _field(truth, image))
     middle, worst = apart[-1], float(np.linalg.norm(apart, axis=-1).max())
-    shift = ", ".join(f"{v:+.3g}" for v in middle)
+    shift = ", ".join(f"{v + 0.0:+.3g}" for v in np.round(middle, 4))
     size = pixel_scale(truth)
     physical = (
         f" ({float(np.linalg.norm([middle[a] for a in truth.spatial_axes])) * size.mean:.3g} {size.unit})"

@@ -186,10 +186,10 @@ class Comparison:
 
 def mean_score(values: Sequence[float]) -> Score:
     """The mean over planes and their spread; of a single plane without a spread."""
-    known = [value for value in values if math.isfinite(value)]
+    known = [value for value in values if not math.isnan(value)]
     if not known:
         return Score(math.nan)
-    mean = math.fsum(known) / len(known)
-    if len(values) == 1:
+    mean = sum(known) / len(known)  # infinite where one is
+    if len(values) == 1 or math.isinf(mean):
         return Score(mean)
     return Score(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in known) / len(known)))

@@ -22,7 +22,8 @@ class PixelScale:
     ----------
     sizes : tuple of float
     unit : str
-        ``"arcsec"``, a unit of length as the grid has it (``"mm"``), or ``"pixel"`` where the grid knows none.
+        ``"arcsec"``, a unit of length as the grid has it (``"mm"``, also where a volume does not tell its own, as all
+        readers of NIfTI take it), or ``"pixel"`` where the grid knows none.
     """
 
     sizes: tuple[float, ...]
@@ -68,7 +69,8 @@ def pixel_scale(image: Image, axes: Sequence[int] | None = None) -> PixelScale:
 
 def _size(told: Mapping[str, Any], axis: int, ndim: int) -> tuple[float, str]:
     if told.get("type") == "affine" and axis < 3:
-        return float(told["spacing"][axis]), str(told.get("unit", "mm"))
+        unit = str(told.get("unit", "mm"))
+        return float(told["spacing"][axis]), "mm" if unit == "unknown" else unit
     if told.get("type") == "wcs":
         number = ndim - 1 - axis  # FITS counts its axes the other way
         sizes, kinds = told.get("pixel_scale") or [], told.get("ctype") or []
