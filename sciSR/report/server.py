@@ -8,6 +8,7 @@ refused; nothing but GET is answered; and no path is ever made of what a client 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import logging
@@ -99,11 +100,12 @@ class LocalServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering and free the port; requests in progress are cut off."""
+        """Stop answering and free the port; open connections are cut off."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
         self._http.server_close()
+        self._http.cut_off()
 
     def __enter__(self) -> LocalServer:
         return self
@@ -124,6 +126,7 @@ class _Http(socketserver.ThreadingMixIn, HTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(_CLIENTS)
+        self._open: set[socket.socket] = set()
         super().__init__(*arguments)
 
     def server_bind(self) -> None:
@@ -142,10 +145,18 @@ class _Http(socketserver.ThreadingMixIn, HTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.discard(request)
             self._room.release()
+
+    def cut_off(self) -> None:
+        """Connections that browsers keep for later requests, and what is being sent."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away, or sends what is no HTTP, is not worth a traceback."""

@@ -6,9 +6,10 @@ levels; see ``assets/source.js``. A level is a pyramid's, the coarsest first; a 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ _LEVEL_BYTES = 160 << 20
 _PLANES = 256  # of which the levels are remembered, large or small
 _WAITING = 6  # planes that wait for their pass; older wishes are forgotten
 _SAMPLE_PIXELS = 1 << 21
+_PATIENCE = 0.5  # seconds that a band of a pass waits for tiles that are asked for
 _SIDES = {"z": (1, 2), "y": (0, 2), "x": (0, 1)}
 """Which display axes (0 Z, 1 Y, 2 X) run down and across a plane of slices along an axis."""
 _ALONG = {"z": 0, "y": 1, "x": 2}
@@ -63,6 +65,8 @@ class Pyramids:
         self._wishes: deque[PlanePyramid] = deque(maxlen=_WAITING)
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._idle = threading.Condition()
+        self._asked = 0
         self._stopped = False
         self._thread: threading.Thread | None = None
 
@@ -88,6 +92,24 @@ class Pyramids:
                 self._thread.start()
         self._wake.set()
 
+    @contextlib.contextmanager
+    def in_front(self) -> Iterator[None]:
+        """What is done within goes before the making of levels."""
+        with self._idle:
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._asked -= 1
+                self._idle.notify_all()
+
+    def _may_go_on(self) -> bool:
+        """Waits, though not for long, while tiles are asked for."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._asked or self._stopped, timeout=_PATIENCE)
+        return not self._stopped
+
     def close(self) -> None:
         """Stop making levels; returns when the thread has ended."""
         self._stopped = True
@@ -104,7 +126,7 @@ class Pyramids:
                 self._wake.clear()
                 continue
             try:
-                pyramid.build(lambda: self._stopped)
+                pyramid.build(lambda: not self._may_go_on())
             except Exception:  # a damaged part of the file: its tiles say so, and the estimate stays
                 pyramid.give_up()
             with self._lock:
@@ -187,12 +209,13 @@ class TileScene:
         columns = slice(x, min(x + TILE, extent["width"]))
         rows = slice(y, min(y + TILE, extent["height"]))
         parts, exact = [], True
-        for pyramid in self._pyramids(layer, plane, at):
-            values, is_exact = pyramid.read(depth, rows, columns)
-            if not is_exact:
-                self.pyramids.wish(pyramid)
-            exact = exact and is_exact
-            parts.append(self._layers[layer]["code"].encode(values))
+        with self.pyramids.in_front():
+            for pyramid in self._pyramids(layer, plane, at):
+                values, is_exact = pyramid.read(depth, rows, columns)
+                if not is_exact:
+                    self.pyramids.wish(pyramid)
+                exact = exact and is_exact
+                parts.append(self._layers[layer]["code"].encode(values))
         codes = np.ascontiguousarray(np.stack(parts), dtype="<u2")
         if exact:
             self.pyramids.tiles.put(key, codes)

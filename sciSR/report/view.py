@@ -242,5 +242,5 @@ def _size(image: Image, layout: Layout) -> str:
     """Columns, rows and slices as they are shown; how often, of several volumes."""
     depth, height, width = layout.shape(image)
     text = f"{width} × {height}" + (f" × {depth}" if depth > 1 else "") + " pixels"
-    times = [image.shape[axis] for axis, _ in layout.fixed if image.shape[axis] > 1]
-    return text + "".join(f", one of {n} {image.axes[a]}" for (a, _), n in zip(layout.fixed, times, strict=False))
+    times = [(image.shape[axis], image.axes[axis]) for axis, _ in layout.fixed]
+    return text + "".join(f", one of {n} along {name}" for n, name in times if n > 1)

@@ -102,7 +102,7 @@ class HeldPane extends Pane {
     for (const [layer, sign] of [["before", ""], ["after", " → "], ["std", " ± "], ["residual", "  residual "], ["error", "  error "]]) {
       if (!layers[layer] || (["residual", "error"].includes(layer) && this.page.right !== layer)) continue;
       const value = this.valueAt(layer, fx, fy);
-      if (value !== null) words.push(sign + value);
+      if (value !== null) words.push((words.length ? sign : sign.trim().replace("→", "")) + value);
     }
     const unit = layers.after.unit ? ` ${layers.after.unit}` : "";
     this.readout.textContent = words.length ? words.join("") + unit : "";

@@ -269,6 +269,10 @@ class Pane {
     context.beginPath();
     context.rect(from, 0, to - from, h);
     context.clip();
+    const [fx, fy] = this.toScreen(0, 0), [gx, gy] = this.toScreen(this.about.width, this.about.height);
+    context.beginPath();
+    context.rect(fx, fy, gx - fx, gy - fy); // the last pixels of a reduced picture may reach beyond the field
+    context.clip();
     for (const { canvas, extent, part } of pictures) {
       const [x0, y0] = this.toScreen(extent.x + part.x * extent.step[0], extent.y + part.y * extent.step[1]);
       const [x1, y1] = this.toScreen(
