@@ -65,9 +65,9 @@ def detect(output: Array, noise: Noise, factor: float, threshold: float = DETECT
         return []
     low, high = np.quantile(output[~bad], [0.01, 0.995])
     values = np.where(bad, low, output)
-    found = _blobs(values, noise, factor, float(high - low)) + _edges(
-        values, noise, factor, float(high - low)
-    )
+    extent = float(high - low)
+    found = _blobs(values, noise, factor, extent, threshold)
+    found += _edges(values, noise, factor, extent, threshold)
     near_bad = _dilated(bad, math.ceil(3 * factor)) if bad.any() else bad
     kept = [(strength, spot) for strength, spot in found if not near_bad[spot.y, spot.x]]
     kept.sort(key=lambda each: -each[0])

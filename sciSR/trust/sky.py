@@ -19,6 +19,9 @@ CLOSE = 2.0
 SHAPE = 0.02
 """Part of its own brightness by which a single source may differ from the output's shape of it."""
 _MESH = 32  # coarse pixels of the background's mesh
+BRIGHT = 20.0
+"""Times as bright as a source is what may show structure of its own around it (rings, spikes, lumps in its wings)."""
+_WINGS = 20  # coarse pixels that the wings of a bright source are followed
 _NEIGHBOURS = 12
 _MOST = 20000
 
@@ -142,6 +145,10 @@ class Judge:
     def __init__(self, detected: Detected, data: Array, noise: Noise, forward: Forward) -> None:
         self.detected, self.data, self.noise, self.forward = detected, data, noise, forward
         self.distance = CLOSE * float(max(forward.factors))
+        self.y, self.x, self.flux = (
+            np.array([getattr(each, name) for each in detected.sources]) for name in ("y", "x", "flux")
+        )
+        self._profiles: dict[int, Array] = {}
 
     def support(self, number: int) -> float:
         """Sigmas with which the input shows source `number`, from 0; the less likely of it being there at all and of
@@ -153,10 +160,43 @@ class Judge:
         brighter = [k for k in close if self.detected.sources[k].flux >= source.flux]
         # A fainter companion may be part of this source: the simplest explanation is without it.
         seen = [k for k in others if k not in close or k in brighter]
-        found = self._fit(patch, [self._template(number, patch)], seen).support
+        wings = [patch.apply(each) for each in self._wings(source, patch)]
+        shape = SHAPE * np.sum(np.abs(wings), axis=0) if wings else None
+        found = self._fit(patch, [self._template(number, patch), *wings], seen, shape).support
         if brighter:
             found = min(found, self._split(number, brighter[0], patch, [k for k in seen if k != brighter[0]]))
         return found
+
+    def _wings(self, source: Source, patch: Patch) -> list[Array]:
+        """Far brighter sources nearby as if they were round: what a lump beside one must rise above."""
+        reach = _WINGS * float(max(self.forward.factors))
+        near = np.flatnonzero(
+            (self.flux > BRIGHT * source.flux) & (np.hypot(self.y - source.y, self.x - source.x) < reach)
+        )
+        brightest = near[np.argsort(-self.flux[near], kind="stable")[:2]]
+        y, x = np.mgrid[patch.fine[0], patch.fine[1]]
+        found = []
+        for k in brightest.tolist():
+            radius = np.hypot(y - self.y[k], x - self.x[k])
+            found.append(np.interp(radius, np.arange(math.ceil(reach) + 1), self._profile(k), right=0.0))
+        return found
+
+    def _profile(self, number: int) -> Array:
+        """Median of the output around a source at 0, 1, 2, ... fine pixels from its centre."""
+        if number not in self._profiles:
+            reach = math.ceil(_WINGS * float(max(self.forward.factors)))
+            centre = (round(float(self.y[number])), round(float(self.x[number])))
+            cut = tuple(
+                slice(max(0, at - reach - 1), min(n, at + reach + 2))
+                for at, n in zip(centre, self.detected.above.shape, strict=True)
+            )
+            y, x = np.mgrid[cut[0], cut[1]]
+            ring = np.rint(np.hypot(y - self.y[number], x - self.x[number])).astype(int).ravel()
+            values = self.detected.above[cut].ravel()
+            order = np.argsort(ring, kind="stable")
+            pieces = np.split(values[order], np.searchsorted(ring[order], np.arange(1, reach + 1)))
+            self._profiles[number] = np.array([np.median(p) if len(p) else 0.0 for p in pieces])
+        return self._profiles[number]
 
     def _neighbours(self, number: int, patch: Patch) -> list[int]:
         """Other sources in the patch, those with most pixels in it, brightest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -59,11 +60,15 @@ class Support:
         Sigma.
     noise : float
         One standard deviation of the input's noise, in its unit (the median where it differs from pixel to pixel).
+    by_chance : float
+        About how many peaks of the input's noise alone reach the limit: they count as supported, since one such peak
+        can't be told from a faint source. 5 sigma leaves hardly any.
     """
 
     features: tuple[Feature, ...]
     limit: float
     noise: float
+    by_chance: float = 0.0
 
     def line(self) -> str:
         """What was found, in one line."""
@@ -82,6 +87,8 @@ class Support:
             "features": len(self.features),
             "unsupported": len(self.unsupported),
             "limit_sigma": self.limit,
+            "noise": float(f"{self.noise:.4g}"),
+            "by_chance": round(self.by_chance),
         }
 
 
@@ -144,11 +151,14 @@ def check_support(
     share = 1.0 if after.quantity == "density" else float(factors[0] * factors[1])
     found: list[Feature] = []
     typical: list[float] = []
+    places = 0
     for pair in _pairs(before, after, kind, factors, planes):
         known = pair.noise(noise)
         typical.append(known.typical)
+        places += (pair.own.stop - pair.own.start) * before.shape[before.spatial_axes[1]]
         found.extend(pair.features(known, limit, psf_fwhm or 1.0, share, threshold))
-    return Support(tuple(found), limit, float(np.median(typical)) if typical else 0.0)
+    chance = 0.5 * math.erfc(limit / math.sqrt(2)) * places
+    return Support(tuple(found), limit, float(np.median(typical)) if typical else 0.0, chance)
 
 
 def _factors(before: Image, after: Image) -> tuple[Fraction, Fraction]:
