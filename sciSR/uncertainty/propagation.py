@@ -27,7 +27,7 @@ from sciSR.inference.tiles import Span, mirror, split
 from sciSR.uncertainty.interface import ErrorModel, Uncertain
 from sciSR.uncertainty.noise import PixelNoise
 from sciSR.uncertainty.probes import Deviation, NoisyPlane
-from sciSR.uncertainty.smoothing import REACH, smoothed_variance
+from sciSR.uncertainty.smoothing import REACH, Probed, smoothed_variance
 
 if TYPE_CHECKING:
     from sciSR.inference.runner import Runner
@@ -200,13 +200,33 @@ class PlanePropagation:
         coarse = tuple(s.coarse(f).grow(halo) for s, f in zip(own, self.factors, strict=True))
         fine = tuple(s.fine(f) for s, f in zip(coarse, self.factors, strict=True))
         injected = np.square(self._sigma(*coarse) / self.plan.unit)
-        first = coarse[0].start, coarse[1].start
-        variance = smoothed_variance(squares.region(*fine).astype(np.float64), injected, self.factors, first)
-        deviation = np.sqrt(variance)
+        seen = Probed(
+            squares.region(*fine).astype(np.float64),
+            injected,
+            self.factors,
+            self.whole.settings.probes,
+            (coarse[0].start, coarse[1].start),
+            self._slopes(coarse, fine),
+        )
+        deviation = np.sqrt(smoothed_variance(seen))
         if model is not None:
             deviation = self._total(model, coarse, fine, deviation)
         inner = tuple(a.within(b) for a, b in zip(own, fine, strict=True))
         return deviation[inner] * (self.plan.unit * float(self.plan.share))
+
+    def _slopes(
+        self, coarse: tuple[Span, ...], fine: tuple[Span, ...]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Squares of the slope of a network's stretch, ``z = asinh(x / scale)``; None where there is none."""
+        normaliser = self.plan.normaliser
+        if not self.plan.choice.trained or normaliser.kind != "sky" or normaliser.scale <= 0:
+            return None
+        relative = normaliser.scale / self.plan.unit
+        low, high = (
+            1 + np.square(each.astype(np.float64) / relative)
+            for each in (self.source.region(*coarse), self.base.region(*fine))
+        )
+        return low, high
 
     def _total(
         self, model: ErrorModel, coarse: tuple[Span, ...], fine: tuple[Span, ...], noise: np.ndarray
