@@ -17,6 +17,7 @@ from sciSR.report import page_sections as sections
 from sciSR.report.page_facts import Facts, gather, sources_of
 from sciSR.report.page_render import render, safe_json
 from sciSR.report.page_scene import Scene, Sources, plane_scene
+from sciSR.report.page_support import feature_places, support_of
 from sciSR.report.page_volume import volume_scene
 from sciSR.report.page_words import bibliography, command_of, in_one, methods, mood_of, verdict
 
@@ -152,7 +153,7 @@ def page_text(facts: Facts, *, volume: int = 0, command: str | None = None) -> C
 
 def scene_of(facts: Facts, sources: Sources, budget: int) -> Scene:
     """Pixels of a plane or a volume, of at most `budget` characters."""
-    places = sections.feature_places(facts, sources)
+    places = feature_places(facts, sources)
     bad = np.array([[p["y"], p["x"]] for p in places if not p["supported"]])[:200]
     if sources.after.shape[0] > 1 and sources.after.channels == 1:
         scene = volume_scene(sources, budget, places)
@@ -180,7 +181,7 @@ def context_of(facts: Facts, sources: Sources, scene: Scene, command: str | None
         "familiarity_rows": sections.familiarity_rows(facts),
         "compare_text": sections.compare_text(facts, sources, scene),
         "uncertainty": sections.uncertainty_text(facts),
-        "support": sections.support_of(facts),
+        "support": support_of(facts),
         "agreement": sections.agreement_text(facts),
         "checks": sections.checks_of(facts),
         "checks_missing": sections.checks_missing(facts),

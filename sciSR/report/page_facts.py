@@ -52,6 +52,8 @@ class Facts:
         Names of all images of the output; the page is about `after`'s.
     verification, support
         None where it was not or could not be done; `notes` says why.
+    support_start : tuple of int
+        Output pixel from which the features' places count.
     notes : list of str
     """
 
@@ -68,6 +70,7 @@ class Facts:
     parts: tuple[str, ...] = ()
     verification: Verification | None = None
     support: Support | None = None
+    support_start: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sciSR.report.page_layout import Layout, Screen, block_mean, reduced_plane
+from sciSR.report.page_layout import Layout, Screen, reduced_plane
 from sciSR.report.page_pixels import Coding, pack
 from sciSR.report.stretch import scatter
 
@@ -203,7 +203,7 @@ def plane_scene(sources: Sources, budget: int, features: NDArray | None = None) 
         box = (min(side, height), min(side, width))
         if _ESTIMATE * _pixels(sources, box) > budget and side != _SIDES[-1]:
             continue
-        y, x = _informative(overview, (step_y, step_x), box, (height, width), features)
+        y, x = informative(overview, (step_y, step_x), box, (height, width), features)
         best = _plane_at(sources, (y, x, *box))
         if best.size <= budget:
             break
@@ -320,7 +320,7 @@ def _overviews(sources: Sources) -> dict[str, tuple[NDArray, tuple[float, float]
     return found
 
 
-def _informative(
+def informative(
     overview: NDArray,
     step: tuple[float, float],
     box: tuple[int, int],
@@ -347,6 +347,3 @@ def _informative(
     row, column = np.unravel_index(int(np.argmax(inside)), inside.shape)
     y, x = (min(int(k * s), n - b) for k, s, n, b in zip((row, column), step, shape, box, strict=True))
     return max(y, 0), max(x, 0)
-
-
-__all__ = ["Scene", "Sources", "block_mean", "describe_layers", "native_step", "plane_scene", "read_layers"]

@@ -13,12 +13,11 @@ from sciSR.errors import SciSRError
 from sciSR.report.page_facts import Facts
 from sciSR.report.page_images import coloured, preview
 from sciSR.report.page_scene import Scene, Sources
+from sciSR.report.page_support import seek
 from sciSR.report.page_words import number
 
 _MOST_KEYS = 600
 """Rows of metadata: those that changed come first."""
-_MOST_ROWS = 60
-_WINDOW = 512
 
 
 def examine(facts: Facts, options: Mapping[str, Any] | None = None) -> None:
@@ -31,12 +30,7 @@ def examine(facts: Facts, options: Mapping[str, Any] | None = None) -> None:
         facts.verification = verify_files(facts.input, facts.output, **dict(options or {}))
     except SciSRError as error:
         facts.notes.append(f"The checks could not be made: {error.what}")
-    from sciSR.trust.support import check_support
-
-    try:
-        facts.support = check_support(facts.before, facts.after)
-    except SciSRError as error:
-        facts.notes.append(f"Features were not checked: {error.what}")
+    seek(facts)
 
 
 def lead(facts: Facts) -> str:
@@ -106,50 +100,6 @@ def agreement_text(facts: Facts) -> str:
         f"{how} the measurement under the forward model ({told.get('operator', 'unknown')}). Largest difference "
         f"{number(told.get('max_abs'))}{unit}, {number(told.get('max_relative_to_range'))} of the input's range{rms}."
     )
-
-
-def feature_places(facts: Facts, sources: Sources) -> list[dict[str, Any]]:
-    """Features in display order, positions in input pixels from the field's corner."""
-    if facts.support is None:
-        return []
-    layout, out = sources.after.layout, []
-    for feature in facts.support.features:
-        z, y, x = layout.place(feature.index, facts.after.shape)
-        place = [(v + 0.5) / f for v, f in zip((z, y, x), sources.factors, strict=True)]
-        out.append(
-            {
-                **dict(zip("zyx", (round(p, 3) for p in place), strict=True)),
-                "support": round(float(feature.support), 2),
-                "supported": bool(feature.is_supported),
-                "kind": feature.kind,
-            }
-        )
-    return out
-
-
-def support_of(facts: Facts) -> dict[str, Any] | None:
-    """The features that the data do not back, weakest first."""
-    found = facts.support
-    if found is None:
-        return None
-    weak = sorted(found.unsupported, key=lambda f: f.support)
-    unit = f" {facts.after.unit}" if facts.after.unit else ""
-    text = (
-        f"{len(found.features)} sources or edges were found in the result and sought in the input, whose noise is "
-        f"{number(found.noise)}{unit}: {len(weak)} of them stand out there by less than {found.limit:g}σ."
-        if found.features
-        else "No source or edge stands out in the result."
-    )
-    rows = [
-        {
-            "kind": f.kind,
-            "place": ", ".join(number(float(v), 5) for v in f.index),
-            "strength": number(float(f.strength)),
-            "support": number(float(f.support), 2),
-        }
-        for f in weak[:_MOST_ROWS]
-    ]
-    return {"text": text, "rows": rows, "total": len(weak)}
 
 
 def familiarity_rows(facts: Facts) -> list[tuple[str, str, str]]:

@@ -33,7 +33,7 @@ def volume_scene(sources: Sources, budget: int, places: Sequence[dict[str, Any]]
     budget : int
         Characters for all pixels.
     places : sequence of dict
-        Features, as :func:`sciSR.report.page_sections.feature_places` gives them; the first picture shows one.
+        Features, as :func:`sciSR.report.page_support.feature_places` gives them; the first picture shows one.
     """
     scene = Scene(sources.after.layout)
     start = _start(sources, places)
