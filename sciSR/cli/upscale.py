@@ -160,7 +160,7 @@ def isotropic_plan(ctx: click.Context, given: dict[str, Any]) -> Any:
         thickness=given["slice_thickness"],
         consistency=given["consistency"],
         label_method=given.get("label_method") or "nearest",
-        uncertainty=given["uncertainty"],
+        uncertainty=uncertain(given),
         device=given["device"],
         precision=given["precision"],
         tile=given["tile"],

@@ -32,6 +32,8 @@ from sciSR.throughplane.target import (
     target_of,
     warn_of_overlap,
 )
+from sciSR.throughplane.uncertainty import ThroughPlaneUncertainty, plan_uncertainty, told
+from sciSR.uncertainty.interface import Uncertain
 from sciSR.views import NearestView
 
 
@@ -45,7 +47,7 @@ def plan_isotropic(
     thickness: float | None = None,
     consistency: str = "auto",
     label_method: str = "nearest",
-    uncertainty: bool = False,
+    uncertainty: bool | Uncertain = False,
     device: str = "auto",
     precision: str = "fp32",
     tile: int | None = None,
@@ -75,8 +77,8 @@ def plan_isotropic(
         ``"auto"``: the result, seen through the slice profile, is the measured slices.
     label_method : {"nearest", "argmax"}
         For label maps.
-    uncertainty : bool
-        Keep how much the result depends on the side from which the network looks at the volume, as `uncertainty`.
+    uncertainty : bool or Uncertain
+        Find the standard deviation of each voxel: see :mod:`sciSR.throughplane.uncertainty`.
     device, precision, tile
         As for :func:`sciSR.inference.plan_upscale`; a tile holds all slices.
     seed : int
@@ -118,9 +120,9 @@ def plan_isotropic(
         operator = SliceSampling(across, across, 1.0, "rect")
         method = Method("smoothest")
     else:
-        told, note = relative_thickness(image, target.before[2], thickness)
-        shape, width, said = resolve_profile(profile, image, target, told)
-        if width == told:  # a profile may bring a width of its own
+        known, note = relative_thickness(image, target.before[2], thickness)
+        shape, width, said = resolve_profile(profile, image, target, known)
+        if width == known:  # a profile may bring a width of its own
             messages.append(note)
         messages += said
         check_overlap(image, width)
@@ -131,6 +133,9 @@ def plan_isotropic(
         method = choose_method(image, operator, model, self_training, side)
         messages += method.messages
     statistics = sample(image)
+    uncertain = plan_uncertainty(image, statistics, uncertainty, float(target.across), method.name)
+    if uncertain is not None:
+        messages += told(uncertain)
     return IsotropicPlan(
         image=image,
         target=target,
@@ -144,7 +149,7 @@ def plan_isotropic(
         tile=tile,
         seed=seed,
         enforced=consistency == "auto",
-        keep_spread=uncertainty,
+        uncertain=uncertain,
         messages=messages,
     )
 
@@ -191,6 +196,8 @@ class IsotropicPlan:
     normaliser : Normaliser
     bounds : (float, float), optional
         That good voxels keep within: they agree with the slices as far as this allows.
+    uncertain : ThroughPlaneUncertainty, optional
+        How the standard deviation of each voxel is found, where it is asked for.
     messages : list of str
         What was decided and why.
     """
@@ -208,7 +215,7 @@ class IsotropicPlan:
     seed: int = 0
     enforced: bool = True
     bounds: tuple[float, float] | None = None
-    keep_spread: bool = False
+    uncertain: ThroughPlaneUncertainty | None = None
     messages: list[str] = field(default_factory=list)
 
     @cached_property
@@ -221,14 +228,18 @@ class IsotropicPlan:
         """The result without its pixels."""
         image = self.image
         grid = image.grid.refine(self.factors)
-        error = image.uncertainty
+        error: Any = image.uncertainty
+        if error is not None:
+            error = NearestView(error, self.factors)
+        if self.uncertain is not None:
+            error = Promise(tuple(grid.shape), np.dtype(np.float32))
         thin = image.slice_thickness
         if thin is not None and self.target.across != 1:
             thin = self._new_spacing()
         return image.replace(
             data=Promise(tuple(grid.shape), np.dtype(np.float32)),
             grid=grid,
-            uncertainty=None if error is None else NearestView(error, self.factors),
+            uncertainty=error,
             mask=None if image.mask is None else NearestView(image.mask, self.factors),
             slice_thickness=thin,
         )

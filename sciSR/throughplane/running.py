@@ -24,6 +24,7 @@ from sciSR.inference.tiles import Span
 from sciSR.inference.upscaling import Progress, Put, out_of_float32
 from sciSR.throughplane.apply import Tile, as_tensor, detail, enlarged, tiles
 from sciSR.throughplane.method import matrix_of
+from sciSR.throughplane.uncertainty import Deviations
 from sciSR.views import NearestView
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ def run(plan: IsotropicPlan, put: Put, progress: Progress) -> Image:
     work = _Run(plan, staged, network, put)
     work.all(_part(progress, shares[0] + shares[1], shares[2]))
     progress(1.0)
-    step = plan.record(agreement=work.agreement(), spread=work.spread())
+    deviations = work.deviations
+    found = None if deviations is None else deviations.record()
+    step = plan.record(agreement=work.agreement(), spread=work.spread(), uncertainty=found)
     return plan.output.replace(
         provenance=staged.provenance.add(**step),
-        uncertainty=plan.output.uncertainty if work.deviation is None else work.deviation,
+        uncertainty=plan.output.uncertainty if deviations is None else deviations.stored,
     )
 
 
@@ -214,9 +217,7 @@ class _Run:
         self.largest = self.squares = self.count = 0.0
         self.low, self.high = math.inf, -math.inf
         self.variance = self.voxels = 0.0
-        self.deviation: np.ndarray | None = None
-        if plan.keep_spread and network is not None:
-            self.deviation = scratch_array(plan.output.shape)
+        self.deviations = None if plan.uncertain is None else Deviations(plan, self.matrix)
 
     def all(self, progress: Progress) -> None:
         done, every = 0, list(volumes(self.image))
@@ -237,11 +238,15 @@ class _Run:
         offset, scale = plan.normaliser.offset, plan.normaliser.scale
         y = torch.from_numpy(np.ascontiguousarray(values[cut])).to(_wide(plan.device)) - offset
         x = along(self.matrix, y, 2)
+        spread: Tensor | None = None
         if self.network is not None and scale > 0:
             block = as_tensor(volume.normalised(values), plan.device)
             add, variance = detail(self.network, block, operator, inner, plan.views, bf16=plan.bf16)
             x += add.to(x) * scale
-            self._note_spread(volume, core, variance, scale)
+            self.variance += float(variance.double().sum()) * scale**2
+            self.voxels += variance.numel()
+            # The mean over the views varies less than a single one.
+            spread = variance.cpu().double() * (scale**2 / len(plan.views))
         if plan.enforced:
             x = operator.project(x, y, 2)
         if plan.bounds is not None:
@@ -251,8 +256,11 @@ class _Run:
             raise out_of_float32(plan.image, float(x.abs().max()))
         self._measure(final, y + offset, None if bad is None else bad[cut])
         out = final.cpu().numpy()
+        flags = None
         if bad is not None:
-            _flag(out, raw[cut], bad[cut], plan.target.across)
+            flags = _flag(out, raw[cut], bad[cut], plan.target.across)
+        if self.deviations is not None:
+            self.deviations.take(volume.place(core), volume, spread, flags)
         self.put(volume.place(core), volume.restored(out))
 
     def _bounded(self, x: Tensor, y: Tensor) -> Tensor:
@@ -263,14 +271,6 @@ class _Run:
         for _ in range(_TURNS if plan.enforced else 0):
             x = plan.operator.project(x.clamp(low, high), y, 2)
         return x.clamp(low, high)
-
-    def _note_spread(self, volume: Volume, core: Tile, variance: Tensor, scale: float) -> None:
-        self.variance += float(variance.double().sum()) * scale**2
-        self.voxels += variance.numel()
-        if self.deviation is not None:
-            # The mean over the views varies less than a single one.
-            block = (variance / len(self.plan.views)).sqrt().mul_(scale).cpu().numpy()
-            self.deviation[volume.place(core)] = volume.restored(block)
 
     def _measure(self, final: Tensor, y: Tensor, bad: np.ndarray | None) -> None:
         """How well the written values agree with the slices."""
@@ -321,8 +321,8 @@ def _inside(core: Tile, around: Tile) -> Tile:
     return Tile(rows, columns)
 
 
-def _flag(out: np.ndarray, raw: np.ndarray, bad: np.ndarray, factor: Fraction) -> None:
-    """Bad voxels come back over the same piece of the body, with the input's own values; in place."""
+def _flag(out: np.ndarray, raw: np.ndarray, bad: np.ndarray, factor: Fraction) -> np.ndarray:
+    """Bad voxels come back over the same piece of the body, with the input's own values; in place. Says where."""
     n, fine = bad.shape[2], out.shape[2]
     footprint = touches(bad, Span(0, n), Span(0, fine), factor, axis=2)
     nearest = (Fraction(1), Fraction(1), factor)
@@ -330,3 +330,4 @@ def _flag(out: np.ndarray, raw: np.ndarray, bad: np.ndarray, factor: Fraction) -
     own = NearestView(bad, nearest)[:, :, :]
     value[footprint & ~own] = np.nan
     out[footprint] = value[footprint]
+    return footprint

@@ -6,7 +6,7 @@ Every estimate follows the image exactly under ``x -> a x + b`` (a > 0).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,29 +164,27 @@ class Magnitude:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         index = full_index(index, len(self.shape))
-        wide, inner = list(index), []
-        for axis in self.image.spatial_axes:
+        wide, inner = list(index), [slice(None) for entry in index if isinstance(entry, slice)]
+        places = [sum(isinstance(entry, slice) for entry in index[:axis]) for axis in self.image.spatial_axes]
+        for axis, place in zip(self.image.spatial_axes, places, strict=True):
             start, stop, _ = index[axis].indices(self.shape[axis])
             low, high = max(0, start - _NEAR), min(self.shape[axis], stop + _NEAR)
             wide[axis] = slice(low, high)
-            inner.append(slice(start - low, stop - low))
+            inner[place] = slice(start - low, stop - low)
         values = np.asarray(self.image.data[tuple(wide)]).astype(np.float64)
         mask = self.image.mask
         good = ~bad_pixels(values, None if mask is None else np.asarray(mask[tuple(wide)]))
-        return deviation(_local_mean(values, good)[tuple(inner)], self.sigma)
+        total, count = (_box(np.where(good, each, 0.0), places) for each in (values, np.ones_like(values)))
+        # Fewer pixels at the edges.
+        return deviation((total / np.maximum(count, 1))[tuple(inner)], self.sigma)
 
 
-def _local_mean(values: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Mean of the good pixels around each one, ``[rows, columns]``; fewer of them at the edges."""
-    total, count = (_box(np.where(good, each, 0.0)) for each in (values, np.ones_like(values)))
-    return total / np.maximum(count, 1)
-
-
-def _box(values: np.ndarray) -> np.ndarray:
-    """Sums over ``2 _NEAR + 1`` pixels along both axes, the same to the bit wherever the block begins."""
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
+def _box(values: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Sums over ``2 _NEAR + 1`` pixels along some axes, the same to the bit wherever the block begins."""
+    for axis in axes:
+        padding = [(0, 0)] * values.ndim
         padding[axis] = (_NEAR, _NEAR)
         padded, size = np.pad(values, padding), values.shape[axis]
-        values = sum(np.take(padded, range(step, step + size), axis) for step in range(2 * _NEAR + 1))  # type: ignore[assignment]
+        steps = range(2 * _NEAR + 1)
+        values = sum((np.take(padded, range(k, k + size), axis) for k in steps), np.zeros_like(values))
     return values

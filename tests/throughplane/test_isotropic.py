@@ -199,6 +199,23 @@ def test_the_spread_of_views_is_an_uncertainty(weights):
     assert (spread >= 0).all()
     assert spread.max() > 0
     assert out.provenance.steps[-1]["spread"] > 0
+    assert out.provenance.steps[-1]["uncertainty"]["calibrated"] is False
+
+
+def test_the_slices_noise_is_carried_by_the_squares_of_the_weights():
+    sigma = np.random.default_rng(2).uniform(1, 3, (6, 7, 5))
+    image = stack(np.ones((6, 7, 5)), (1, 1, 3)).replace(uncertainty=sigma)
+    for method, consistency in (("linear", "none"), ("smoothest", "auto")):
+        settings = {"model": method, "consistency": consistency, "profile": "rect"}
+        out = isotropic(image, **settings, uncertainty=True)
+        columns = []
+        for k in range(5):  # what is linear is known by what becomes of one slice alone
+            one = np.zeros((6, 7, 5))
+            one[..., k] = 1
+            columns.append(np.asarray(isotropic(image.replace(data=one, uncertainty=None), **settings)))
+        weights = np.stack(columns, -1)[0, 0]
+        expected = np.sqrt(np.einsum("fc,xyc->xyf", weights**2, sigma**2))
+        np.testing.assert_allclose(np.asarray(out.uncertainty), expected, rtol=1e-3)
 
 
 def test_what_is_isotropic_is_left_alone():
