@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sciSR.comparison.result import Measure, Score, mean_score
 from sciSR.errors import UnsupportedError
-from sciSR.metrics.fidelity import psnr
+from sciSR.metrics.fidelity import asinh_stretch, psnr
 from sciSR.metrics.photometry import aperture_sums, relative_error
 from sciSR.metrics.pixel_scale import PixelScale
 from sciSR.metrics.psf_photometry import empirical_psf, psf_fluxes
@@ -186,7 +186,7 @@ class _Truth:
         if not noise > 0:
             return math.nan
         sky = float(np.nanmedian(self.bright.background))
-        a, b = (np.arcsinh((v - sky) / (2 * noise)) for v in (self.values, image))
+        a, b = (asinh_stretch(v, sky, noise) for v in (self.values, image))
         peak = float(np.nanmax(a) - np.nanmin(a))
         return psnr(a, b, peak) if peak > 0 else math.nan
 

@@ -19,6 +19,7 @@ from scipy import ndimage
 from sciSR.evaluation.methods import Sample
 from sciSR.inference.selfcheck import sky_level_and_noise
 from sciSR.metrics import flux_error, nrmse, psnr, ssim
+from sciSR.metrics.fidelity import asinh_stretch
 from sciSR.training.scenes import Scene, simulate
 
 Scorer = Callable[[NDArray[np.float64]], dict[str, float]]
@@ -76,7 +77,7 @@ def fidelity(
     mask[:RIM], mask[-RIM:], mask[:, :RIM], mask[:, -RIM:] = False, False, False, False
     if not mask.any() or not sigma > 0:
         return dict.fromkeys(("psnr", "ssim", "nrmse", "psnr_linear"), math.nan)
-    a, b = (np.where(mask, np.arcsinh((v - sky) / (2 * sigma)), 0.0) for v in (truth, image))
+    a, b = (np.where(mask, asinh_stretch(v, sky, sigma), 0.0) for v in (truth, image))
     peak = float(np.ptp(a[mask])) or 1.0
     linear_peak = float(np.ptp(truth[mask])) or 1.0
     return {

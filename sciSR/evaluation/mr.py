@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from sciSR.evaluation.methods import Method, Sample, spline, timed
 from sciSR.forward.gaussian import GaussianDecimation
 from sciSR.metrics import nrmse, psnr, ssim
+from sciSR.metrics.foreground import foreground as body
 
 
 def back_projection(
@@ -62,7 +62,7 @@ def oracles(forward: str) -> list[Method]:
 
 def foreground(fine: NDArray[np.float64], scale: int) -> NDArray[np.bool_]:
     """The pixels that are scored, of slices ``[N, H, W]`` over the bright end of the volume."""
-    mask = np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(plane > 0.05)) for plane in fine])
+    mask = np.stack([body(plane) for plane in fine])
     rim = 2 * scale
     mask[:, :rim], mask[:, -rim:], mask[:, :, :rim], mask[:, :, -rim:] = False, False, False, False
     return mask

@@ -28,6 +28,14 @@ def whole_windows(good: NDArray, reach: int) -> NDArray[np.bool_]:
     return minimum_filter(np.asarray(good, bool), 2 * reach + 1, mode="constant", cval=False)
 
 
+def asinh_stretch(values: NDArray, sky: float, sigma: float) -> NDArray[np.float64]:
+    """``asinh((x - sky) / 2 sigma)``: linear in the noise, logarithmic in the stars, so that both count.
+
+    Lupton, Gunn and Szalay, Astron. J. 118, 1406 (1999), with their softening at twice the sky's noise `sigma`.
+    """
+    return np.asarray(np.arcsinh((values - sky) / (2 * sigma)))
+
+
 def psnr(truth: NDArray, image: NDArray, data_range: float, mask: NDArray | None = None) -> float:
     """Peak signal-to-noise ratio, ``20 log10(data_range / rms error)``.
 
