@@ -27,6 +27,8 @@ _LEVEL_BYTES = 160 << 20
 _PLANES = 256  # of which the levels are remembered, large or small
 _WAITING = 6  # planes that wait for their pass; older wishes are forgotten
 _SAMPLE_PIXELS = 1 << 21
+_SLAB = 16  # neighbouring planes that are read together
+_SLAB_BYTES = 64 << 20
 _PATIENCE = 0.5  # seconds that a band of a pass waits for tiles that are asked for
 _SIDES = {"z": (1, 2), "y": (0, 2), "x": (0, 1)}
 """Which display axes (0 Z, 1 Y, 2 X) run down and across a plane of slices along an axis."""
@@ -34,23 +36,49 @@ _ALONG = {"z": 0, "y": 1, "x": 2}
 
 
 class ScreenPlane:
-    """One channel of one slice of a screen, along any display axis: two axes, rows first."""
+    """One channel of one slice of a screen, along any display axis: two axes, rows first.
 
-    def __init__(self, screen: Screen, axis: str, at: int, channel: int | None, share: float) -> None:
+    Across the slices that a volume was acquired in, a plane cuts through all of its files. Some neighbours are then
+    read with it and kept in `slabs`: the slider is about to ask for them.
+    """
+
+    def __init__(
+        self, screen: Screen, axis: str, at: int, channel: int | None, share: float, slabs: ByteCache
+    ) -> None:
         self.screen, self.axis, self.at, self.channel, self.share = screen, axis, at, channel, share
         down, across = _SIDES[axis]
         self.shape = (screen.shape[down], screen.shape[across])
         self.dtype = np.dtype(np.float32)
+        fits = 4 * _SLAB * self.shape[0] * self.shape[1] <= slabs.limit // 2
+        cuts = screen.layout.is_volume and axis != "xyz"[screen.layout.main]
+        self.slabs = slabs if fits and cuts else None
 
     def __getitem__(self, index: tuple[slice, slice]) -> NDArray[np.float32]:
-        box = [slice(self.at, self.at + 1)] * 3
-        for axis, wanted in zip(_SIDES[self.axis], index, strict=True):
-            box[axis] = wanted
-        values = self.screen.read(*box)
-        values = values[(*(slice(None),) * _ALONG[self.axis], 0)]
+        if self.slabs is None:
+            box = [slice(self.at, self.at + 1)] * 3
+            for axis, wanted in zip(_SIDES[self.axis], index, strict=True):
+                box[axis] = wanted
+            values = self._flat(self.screen.read(*box), 0)
+        else:
+            values = self._flat(self._slab(self.slabs), self.at % _SLAB)[index]
         if self.channel is not None:
             values = values[..., self.channel]
         return values if self.share == 1 else values * np.float32(self.share)
+
+    def _flat(self, values: NDArray, at: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = values[(*(slice(None),) * _ALONG[self.axis], at)]
+        return found
+
+    def _slab(self, slabs: ByteCache) -> NDArray[np.float32]:
+        key = (id(self.screen), self.axis, self.at // _SLAB)
+        slab = slabs.get(key)
+        if slab is None:
+            first = self.at // _SLAB * _SLAB
+            box = [slice(None)] * 3
+            box[_ALONG[self.axis]] = slice(first, min(first + _SLAB, self.screen.shape[_ALONG[self.axis]]))
+            slab = np.ascontiguousarray(self.screen.read(*box))
+            slabs.put(key, slab)
+        return slab
 
 
 class Pyramids:
@@ -61,6 +89,7 @@ class Pyramids:
 
     def __init__(self) -> None:
         self.tiles = ByteCache(_TILE_BYTES)
+        self.slabs = ByteCache(_SLAB_BYTES)
         self._planes: OrderedDict[Any, PlanePyramid] = OrderedDict()
         self._wishes: deque[PlanePyramid] = deque(maxlen=_WAITING)
         self._lock = threading.Lock()
@@ -248,7 +277,7 @@ class TileScene:
         return [
             self.pyramids.of(
                 (id(screen), axis, at, channel, share),
-                ScreenPlane(screen, axis, at, channel, share),
+                ScreenPlane(screen, axis, at, channel, share, self.pyramids.slabs),
                 self.locks[layer],
                 labels=labels,
             )

@@ -24,6 +24,9 @@ from sciSR.plugins import adapters
 MANIFEST = Path(sciSR.napari.__file__).with_name("napari.yaml")
 COMMAND_ID = re.compile(r"^(([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\.)*[A-Z_][A-Z_0-9]*$", re.IGNORECASE)
 DISPLAY_NAME = re.compile(r"^[^\W_][\w -~:.'\"]{1,88}[^\W_]$")
+PYTHON_NAME = re.compile(
+    r"^(([a-zA-Z_][\w-]+\.)*[a-zA-Z_][\w-]+):(([a-zA-Z_][\w-]+\.)*[a-zA-Z_][\w-]+)$", re.ASCII
+)
 FIELDS = {
     "commands": ({"id", "title"}, {"python_name", "short_title", "category", "icon", "enablement"}),
     "readers": ({"command", "filename_patterns"}, {"accepts_directories"}),
@@ -67,6 +70,7 @@ def test_its_commands_exist_once_and_are_used(manifest: dict[str, Any]) -> None:
     for name, entry in commands.items():
         assert COMMAND_ID.match(name)
         assert name.startswith("sciSR.")
+        assert PYTHON_NAME.match(entry["python_name"])
         module, _, attribute = entry["python_name"].partition(":")
         assert callable(getattr(importlib.import_module(module), attribute))
     used = {e["command"] for kind in ("readers", "widgets") for e in manifest["contributions"][kind]}

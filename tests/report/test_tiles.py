@@ -218,6 +218,29 @@ def test_memory_stays_bounded_whatever_is_asked(monkeypatch: pytest.MonkeyPatch)
     scene.pyramids.close()
 
 
+class Counted:
+    """A stack of files: each slice that is touched is opened once more."""
+
+    shape, dtype, opened = (30, 40, 50), np.dtype(np.float32), 0
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        values = np.broadcast_to(np.arange(50, dtype=np.float32), self.shape)[index]
+        self.opened += len(range(30)[index[0]])
+        return values
+
+
+def test_scrolling_across_the_slices_does_not_open_all_of_them_each_time() -> None:
+    source = Counted()
+    image = Image(source, ("z", "y", "x"), ("y", "x"), AffineGrid(source.shape, np.eye(4)[[2, 1, 0, 3]]))
+    scene = scene_of(image)
+    axes = [plane["axis"] for plane in scene.describe()["planes"]]
+    source.opened = 0
+    for at in range(50):
+        ((got,),) = [picture(scene, "after", axes.index("x"), at, 0)]
+        np.testing.assert_allclose(got, 49 - at, atol=step_of(scene, "after"))  # X runs to the left
+    assert source.opened == 4 * 30  # of 50 planes, 16 at a time
+
+
 class Damaged:
     """A reader that fails in its middle."""
 

@@ -217,3 +217,37 @@ def test_a_port_that_is_taken_is_a_usage_error(served: LocalServer, pair: tuple[
     viewer = Viewer(pair)
     with pytest.raises(UsageError, match=f"port {served.port} can't be used"):
         viewer.server(served.port)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "astro/**/*.fits",
+        "astro/**/*.fz",
+        "astro/**/*.fits.gz",
+        "mri/train/*.nii.gz",
+        "mri/series4d/*.nii.gz",
+        "dicom/*.dcm",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_real_files_are_shown_or_refused_by_name(shared_data: Path, pattern: str) -> None:
+    files = sorted(shared_data.glob(pattern))
+    shown = 0
+    for path in files[:: max(1, len(files) // 4)]:
+        try:
+            viewer = Viewer([path])
+        except sciSR.SciSRError:  # its lines have tests of their own; anything else is a fault
+            continue
+        scene = viewer.scene(0)
+        told = scene.describe()
+        for number, plane in enumerate(told["planes"]):
+            finest = len(plane["levels"]) - 1
+            body, _ = scene.tile("after", number, plane["slices"] // 2, finest, 0, 0)
+            extent = plane["levels"][finest]["after"]
+            size = min(256, extent["width"]) * min(256, extent["height"])
+            assert len(body) in (2 * size, 6 * size)
+        viewer.close()
+        shown += 1
+    assert shown or not files
