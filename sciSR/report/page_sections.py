@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from sciSR.report.page_images import coloured, preview
 from sciSR.report.page_scene import Scene, Sources
 from sciSR.report.page_support import seek
 from sciSR.report.page_words import number
+
+log = logging.getLogger(__name__)
 
 _MOST_KEYS = 600
 """Rows of metadata: those that changed come first."""
@@ -30,6 +33,9 @@ def examine(facts: Facts, options: Mapping[str, Any] | None = None) -> None:
         facts.verification = verify_files(facts.input, facts.output, **dict(options or {}))
     except SciSRError as error:
         facts.notes.append(f"The checks could not be made: {error.what}")
+    except Exception as error:  # a page says what it can; scisr verify shows the rest
+        log.debug("unexpected", exc_info=True)
+        facts.notes.append(f"The checks could not be made: unexpected {type(error).__name__}")
     seek(facts)
 
 

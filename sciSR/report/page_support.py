@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from sciSR.report.page_layout import Layout, Screen, reduced_plane
 from sciSR.report.page_scene import OVERVIEW, Sources, informative
 from sciSR.report.page_words import number
 from sciSR.views import full_index
+
+log = logging.getLogger(__name__)
 
 _MOST_ROWS = 60
 _LARGEST = 2_400_000
@@ -94,6 +97,9 @@ def seek(facts: Facts) -> None:
         facts.support = check_support(before, after)
     except SciSRError as error:
         facts.notes.append(f"Features were not checked: {error.what}")
+    except Exception as error:  # a page says what it can
+        log.debug("unexpected", exc_info=True)
+        facts.notes.append(f"Features were not checked: unexpected {type(error).__name__}")
     facts.support_start = tuple(start)
 
 

@@ -55,7 +55,8 @@ class Extreme:
         """Take finite values."""
         if not values.size:
             return
-        top = float((self.sign * values).max())
+        # Not the sign times the values: unsigned ones have none.
+        top = float(values.max()) if self.sign > 0 else -float(values.min())
         here = int(np.count_nonzero(values == self.sign * top))
         if top > self.value:
             self.value, self.count = top, here
