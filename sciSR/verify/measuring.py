@@ -88,6 +88,8 @@ class Measured:
     squares, chi2, n_chi2 : float, float, int
     told : bool
         Whether the noise of `chi2` is the input's own uncertainty.
+    unseen : int
+        Good coarse pixels whose fine ones are not all finite.
     leaked, lost : int
         Fine pixels that are not finite and touch no bad coarse one; that are finite where the coarse one is not.
     mask_leaked, mask_lost : int
@@ -118,6 +120,7 @@ class Measured:
     coarse_low: Extreme = field(default_factory=lambda: Extreme(-1))
     fine_high: Extreme = field(default_factory=lambda: Extreme(1))
     fine_low: Extreme = field(default_factory=lambda: Extreme(-1))
+    unseen: int = 0
     leaked: int = 0
     leaked_at: str = ""
     lost: int = 0
@@ -192,9 +195,15 @@ def measure(coarse: Image, fine: Image, factors: Sequence[Fraction], scene: Scen
 def _flux(band: Band, found: Measured, scene: Scene) -> None:
     y = band.coarse.astype(np.float64)
     inner = y[band.inner]
-    predicted = band.means(band.fine) / scene.share
-    size = band.means(np.abs(band.fine)) / scene.share
-    good = ~band.bad[band.inner] & np.isfinite(predicted)
+    finite = np.isfinite(band.fine)
+    fine = np.where(finite, band.fine, 0)
+    predicted, size = band.means(fine) / scene.share, band.means(np.abs(fine)) / scene.share
+    good = ~band.bad[band.inner]
+    if not finite.all():
+        # At fractional factors a bad pixel covers parts of its neighbours, which then have no whole mean.
+        whole = band.means(~finite) == 0
+        found.unseen += int(np.count_nonzero(good & ~whole))
+        good &= whole
     if not good.any():
         return
     with np.errstate(invalid="ignore", over="ignore"):
