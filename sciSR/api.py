@@ -130,7 +130,8 @@ def upscale(image: Image, scale: Any = 2, model: str = "auto", **options: Any) -
     model : str
         ``"auto"``, a classical method (nearest, linear, cubic, lanczos, fourier), or a trained model.
     **options
-        ``consistency``, ``device``, ``precision``, ``tile``, ``forward``, ``noise``, ``psf_fwhm``, ``progress``.
+        ``consistency``, ``device``, ``precision``, ``tile``, ``forward``, ``noise``, ``psf_fwhm``, ``uncertainty``,
+        ``strict``, ``progress``.
 
     Returns
     -------
@@ -169,7 +170,12 @@ def degrade(image: Image, scale: int = 2, forward: Any = "auto", **options: Any)
 
 
 def write(
-    image: Image | Sequence[Image], path: Path | str, *, overwrite: bool = False, **options: Any
+    image: Image | Sequence[Image],
+    path: Path | str,
+    *,
+    overwrite: bool = False,
+    uncertainty: bool = False,
+    **options: Any,
 ) -> Path:
     """Write an image, with everything else the file it came from held, atomically.
 
@@ -181,6 +187,8 @@ def write(
         The suffix chooses the format; a folder for images that were read from one (a DICOM series).
     overwrite : bool
         Replace an existing file.
+    uncertainty : bool
+        Also write the image's `uncertainty`, in the file or beside it, as the format does.
     **options
         Options of that format for writing, e.g. ``dtype="keep"`` for NIfTI.
 
@@ -192,6 +200,10 @@ def write(
     images = [image] if isinstance(image, Image) else list(image)
     adapter = _writing_adapter(Path(path), images)
     _check_options(adapter, Path(path), options, writes=True)
+    if uncertainty:
+        if not getattr(adapter, "writes_uncertainty", False):
+            raise UsageError(f"{adapter.name} files have no place for an uncertainty", where=path)
+        options["uncertainty"] = True
     with adapter.open_writer(Path(path), images, overwrite=overwrite, **options) as writer:
         for part, each in enumerate(images):
             for index in _planes(each):

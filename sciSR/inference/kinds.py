@@ -19,7 +19,7 @@ from sciSR.errors import UnsupportedError
 from sciSR.image import Image
 from sciSR.inference.kinds_agreement import joined, mean_agreement, phase_agreement
 from sciSR.inference.kinds_labels import LabelPlan, resample_labels
-from sciSR.inference.kinds_parts import BadView, Kept, PartView
+from sciSR.inference.kinds_parts import BadView, Kept, PartView, RootMeanSquare
 from sciSR.inference.kinds_ranges import Turn, scale_of, survey, turn_of
 from sciSR.inference.upscaling import Progress, Promise, Put
 from sciSR.views import NearestView
@@ -248,6 +248,9 @@ class PairPlan:
             if self.turn or image.quantity == "density"
             else float(1 / np.prod([float(f) for f in factors]))
         )
+        known: Any = None if error is None else NearestView(error, factors, scale=share)
+        if self._finds_uncertainty:
+            known = Promise(part.shape, np.dtype(np.float32))
         return part.replace(  # type: ignore[no-any-return]
             data=Promise(part.shape, np.dtype(np.float32 if self.turn else np.complex64)),
             kind=image.kind,
@@ -255,7 +258,14 @@ class PairPlan:
             unit=image.unit,
             value_range=image.value_range,
             mask=None if image.mask is None else NearestView(image.mask, factors),
-            uncertainty=None if error is None else NearestView(error, factors, scale=share),
+            uncertainty=known,
+        )
+
+    @property
+    def _finds_uncertainty(self) -> bool:
+        """Whether both parts do: the standard deviation of either, of which a complex voxel has one."""
+        return self.turn is None and None not in (
+            getattr(part, "uncertain", None) for part in (self.first, self.second)
         )
 
     def run(self, put: Put, progress: Progress | None = None) -> Image:
@@ -282,7 +292,8 @@ class PairPlan:
         differs = {k: v for k, v in _last_step(other).items() if k not in left and first_step.get(k) != v}
         if differs:  # each part has its own statistics
             record["of_second"] = differs
-        return _with_step(self, one, record, {} if agreement is None else {"agreement": dict(agreement)})
+        final = _with_step(self, one, record, {} if agreement is None else {"agreement": dict(agreement)})
+        return final.replace(uncertainty=RootMeanSquare(one, other)) if self._finds_uncertainty else final
 
     def _joined(self, index: tuple[slice | int, ...], one: np.ndarray, other: np.ndarray) -> np.ndarray:
         if self.turn is None:

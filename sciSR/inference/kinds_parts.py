@@ -58,6 +58,26 @@ class BadView:
         return bad if self.image.mask is None else bad | np.asarray(self.image.mask[index]).astype(bool)
 
 
+class RootMeanSquare:
+    """Of the uncertainties of two images; float32, nothing is read until indexed."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, first: Image, second: Image) -> None:
+        self.arrays, self.shape = [first.uncertainty, second.uncertainty], first.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        one, other = (np.asarray(array[index]).astype(np.float64) for array in self.arrays)  # type: ignore[index]
+        return np.sqrt((np.square(one) + np.square(other)) / 2).astype(np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[tuple(slice(None) for _ in self.shape)], dtype=dtype)
+
+
 class Kept:
     """An array to write in blocks and to read back: in memory while it is small, in a temporary file otherwise.
 

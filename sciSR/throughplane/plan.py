@@ -34,6 +34,7 @@ from sciSR.throughplane.target import (
 )
 from sciSR.throughplane.uncertainty import ThroughPlaneUncertainty, plan_uncertainty, told
 from sciSR.uncertainty.interface import Uncertain
+from sciSR.uncertainty.planning import LABELS, NONE_FOR
 from sciSR.views import NearestView
 
 
@@ -175,9 +176,15 @@ def _other_kind(
         factors = all_factors(image, target.in_plane, target.across)
         plan = resample_labels(image, factors, label_method)
         plan.messages.insert(0, target.message())
+        if settings["uncertainty"]:
+            plan.messages.append(LABELS)
         return plan
     if settings["model"] == "auto":  # the network learned from magnitudes
         settings = settings | {"model": "smoothest"}
+    if image.kind in NONE_FOR and settings["uncertainty"]:
+        plan = _other_kind(image, target, spacing, label_method, settings | {"uncertainty": False})
+        plan.messages.append(NONE_FOR[image.kind])
+        return plan
     return plan_kind(image, functools.partial(plan_isotropic, spacing=spacing, **settings))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sciSR.errors import UsageError
+from sciSR.errors import UnsupportedError, UsageError
 from sciSR.image import Image
 from sciSR.inference.candidates import PREFERRED
 from sciSR.uncertainty.interface import ErrorModel, Uncertain
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 LABELS = "labels have no uncertainty: none is written"
 
-NOT_YET = "no uncertainty for this kind of voxels: none is written"
+NONE_FOR = {
+    "probability": "the uncertainty of probabilities is not known: none is written",
+    "phase": "the uncertainty of a phase depends on its magnitude, which is not here: none is written",
+}
 
 
 def add_uncertainty(plan: UpscalePlan, wanted: bool | Uncertain) -> UpscalePlan:
@@ -67,11 +70,31 @@ def plan_with_uncertainty(image: Image, make_plan: Callable[[Image], Any], wante
     make_plan : callable
         :func:`sciSR.inference.plan_upscale` with all settings but these.
     wanted : bool or Uncertain
+
+    Raises
+    ------
+    UnsupportedError
+        Colours of a network.
     """
+    from sciSR.inference.colour import ColourPlan
+    from sciSR.inference.kinds import PairPlan
     from sciSR.inference.upscaling import UpscalePlan
 
     plan = make_plan(image)
     if isinstance(plan, UpscalePlan):
         return add_uncertainty(plan, wanted)
-    plan.messages.append(LABELS if image.kind == "labels" else NOT_YET)
+    if isinstance(plan, ColourPlan):
+        raise UnsupportedError(
+            "the uncertainty of colours that a network made through their luminance is not known",
+            where=image.where,
+            remedy="give --model cubic, which treats each channel by itself, or leave out --uncertainty",
+        )
+    if isinstance(plan, PairPlan) and plan.turn is None:
+        # Error models have learned from magnitudes.
+        settings = dataclasses.replace(wanted if isinstance(wanted, Uncertain) else Uncertain(), model=None)
+        for part in (plan.first, plan.second):
+            add_uncertainty(part, settings)
+            plan.messages.extend(said for said in part.messages if said not in plan.messages)
+        return plan
+    plan.messages.append(NONE_FOR.get(image.kind, LABELS))
     return plan
