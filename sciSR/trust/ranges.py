@@ -70,7 +70,7 @@ class Known:
         outside = {
             name: measured[name]
             for name, (low, high) in self.ranges.items()
-            if name in measured and not low <= measured[name] <= high
+            if name in measured and not _widened(name, low, high, measured[name])
         }
         distance = self.distance(measured)
         return unfamiliar(measured, self.ranges, outside, (distance, self.reach))
@@ -115,6 +115,19 @@ def _table() -> dict[str, Known]:
 
 def _pairs(ranges: Mapping[str, Sequence[float]]) -> Ranges:
     return {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
+
+
+SLACK = {"correlation": 0.03, "sharpening": 0.03, "fine_noise": 1.0}
+RATIO = {"signal_to_noise": 2.0, "width": 1.1}
+"""How far beyond a range a value must lie, by difference or by ratio: its ends come from a few hundred draws, and those
+of the next few hundred lie elsewhere."""
+
+
+def _widened(name: str, low: float, high: float, value: float) -> bool:
+    """Whether a value lies in a range or close to it."""
+    if name in RATIO:
+        return low / RATIO[name] <= value <= high * RATIO[name]
+    return low - SLACK.get(name, 0.0) <= value <= high + SLACK.get(name, 0.0)
 
 
 AXES = {
