@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sciSR.comparison import fidelity, sky
 from sciSR.comparison.field import Field, check_kind, evenly, parse_region
-from sciSR.comparison.grids import check_same_grid
+from sciSR.comparison.grids import check_same_grid, is_part_of
 from sciSR.comparison.resample import Method, resampled
 from sciSR.comparison.resolving import ALL, Resolved, resolve, volume_axes
 from sciSR.comparison.result import Comparison, Measure, PartComparison, Row, Score
@@ -163,10 +163,14 @@ def make_field(
             if silent := check_same_grid(truth, image):
                 said.append(silent)
         except UsageError:
-            if resample is None:
+            if is_part_of(truth, image):
+                image = resampled(image, truth, "nearest")  # whole pixels: nothing is interpolated
+                said.append("covers a part of the truth's field: all images are compared there")
+            elif resample is None:
                 raise
-            image = resampled(image, truth, resample)
-            said.append(f"resampled to the truth's pixels ({resample})")
+            else:
+                image = resampled(image, truth, resample)
+                said.append(f"resampled to the truth's pixels ({resample})")
         if _unit(image) and _unit(truth) and _unit(image) != _unit(truth):
             said.append(
                 f"its unit is {image.unit}, the truth's {truth.unit}: values are compared as they are"

@@ -58,6 +58,21 @@ def check_same_grid(truth: Image, image: Image) -> str | None:
     )
 
 
+def is_part_of(truth: Image, image: Image) -> bool:
+    """Whether an image is smaller than the truth and lies on whole pixels of it: a cutout, or without a last row.
+
+    One of the same size that lies some pixels off is none: most likely its header is wrong.
+    """
+    if not _has_world(truth.grid) or not _has_world(image.grid) or len(truth.shape) != len(image.shape):
+        return False
+    if truth.shape == image.shape or any(n > m for n, m in zip(image.shape, truth.shape, strict=True)):
+        return False
+    offset = _apart(truth, image)
+    same = np.abs(offset - np.round(offset[-1])).max() <= TOLERANCE
+    low, high = np.round(offset[-1]), np.array(truth.shape) - np.array(image.shape)
+    return bool(same and (low >= 0).all() and (low <= high).all())
+
+
 def indices_of(truth: Image, image: Image, index: NDArray) -> NDArray[np.float64]:
     """Where the truth's pixels lie in an image.
 

@@ -197,6 +197,21 @@ def test_a_shifted_grid_is_refused_with_its_offset() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_a_cutout_on_whole_pixels_is_compared_where_it_lies() -> None:
+    a = body()
+    b = a + rng.normal(size=a.shape)
+    part = volume(b[3:35, 2:30, 1:11])
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[:3, 3] = 3, 2, 2
+    part = part.replace(grid=AffineGrid(part.shape, affine))
+    found = sciSR.compare(volume(a), part, mask="all", data_range=100.0)
+    assert found.score("psnr") == pytest.approx(psnr(a[3:35, 2:30, 1:11], b[3:35, 2:30, 1:11], 100.0))
+    assert "covers a part" in found.parts[0].rows[0].notes[0]
+    affine[0, 3] = 3.3
+    with pytest.raises(UsageError, match="pixels"):
+        sciSR.compare(volume(a), part.replace(grid=AffineGrid(part.shape, affine)))
+
+
 def test_a_grid_that_differs_by_rounding_is_the_same() -> None:
     a = body()
     assert sciSR.compare(volume(a), volume(a, offset=1e-5)).score("psnr") == math.inf
