@@ -75,15 +75,15 @@ def _asked(process: subprocess.Popen[str], began: float) -> dict[str, float]:
     page, _ = get(url)
     scene = json.loads(re.search(rb'id="tiles">(.*?)</script>', page).group(1))
     levels = scene["planes"][0]["levels"]
-    _, exact = get(f"{url}0/tile/after/0/0/0/0/0")
+    _, exact = get(f"{url}0/0/tile/after/0/0/0/0/0")
     found["first tile of the whole field, s"] = time.perf_counter() - began
     found["it is exact"] = float(exact)
     last = levels[-1]["after"]
     corner = [-(-last[side] // scene["tile"]) - 1 for side in ("width", "height")]
     start = time.perf_counter()
-    get(f"{url}0/tile/after/0/0/{len(levels) - 1}/{corner[0]}/{corner[1]}")
+    get(f"{url}0/0/tile/after/0/0/{len(levels) - 1}/{corner[0]}/{corner[1]}")
     found["a native tile at the far corner, meanwhile, s"] = time.perf_counter() - start
-    while not json.loads(get(f"{url}0/levels/after/0/0")[0])["complete"]:
+    while not json.loads(get(f"{url}0/0/levels/after/0/0")[0])["complete"]:
         time.sleep(0.05)
     found["all levels exact, s"] = time.perf_counter() - began
     found["peak memory until then, MiB"] = memory(process.pid, "VmHWM")
@@ -93,7 +93,7 @@ def _asked(process: subprocess.Popen[str], began: float) -> dict[str, float]:
         level = choose.randrange(len(levels))
         extent = levels[level]["after"]
         column, row = (choose.randrange(-(-extent[s] // scene["tile"])) for s in ("width", "height"))
-        get(f"{url}0/tile/after/0/0/{level}/{column}/{row}")
+        get(f"{url}0/0/tile/after/0/0/{level}/{column}/{row}")
     found["a tile of any level, mean of 500, ms"] = 1000 * (time.perf_counter() - start) / count
     found["peak memory at the end, MiB"] = memory(process.pid, "VmHWM")
     return found

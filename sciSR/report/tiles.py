@@ -6,161 +6,23 @@ levels; see ``assets/source.js``. A level is a pyramid's, the coarsest first; a 
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sciSR.report.page_layout import Layout, Screen
+from sciSR.report.page_layout import Layout
 from sciSR.report.page_pixels import Coding
 from sciSR.report.page_scene import Sources, describe_layers, native_step
 from sciSR.report.pyramid import TILE, PlanePyramid
-from sciSR.report.tile_cache import ByteCache
+from sciSR.report.tile_pyramids import ALONG, SIDES, Pyramids, ScreenPlane
 
 _CODES = 65535
-_TILE_BYTES = 64 << 20
-_LEVEL_BYTES = 160 << 20
-_PLANES = 256  # of which the levels are remembered, large or small
-_WAITING = 6  # planes that wait for their pass; older wishes are forgotten
 _SAMPLE_PIXELS = 1 << 21
-_SLAB = 16  # neighbouring planes that are read together
-_SLAB_BYTES = 64 << 20
-_PATIENCE = 0.5  # seconds that a band of a pass waits for tiles that are asked for
-_SIDES = {"z": (1, 2), "y": (0, 2), "x": (0, 1)}
-"""Which display axes (0 Z, 1 Y, 2 X) run down and across a plane of slices along an axis."""
-_ALONG = {"z": 0, "y": 1, "x": 2}
-
-
-class ScreenPlane:
-    """One channel of one slice of a screen, along any display axis: two axes, rows first.
-
-    Across the slices that a volume was acquired in, a plane cuts through all of its files. Some neighbours are then
-    read with it and kept in `slabs`: the slider is about to ask for them.
-    """
-
-    def __init__(
-        self, screen: Screen, axis: str, at: int, channel: int | None, share: float, slabs: ByteCache
-    ) -> None:
-        self.screen, self.axis, self.at, self.channel, self.share = screen, axis, at, channel, share
-        down, across = _SIDES[axis]
-        self.shape = (screen.shape[down], screen.shape[across])
-        self.dtype = np.dtype(np.float32)
-        fits = 4 * _SLAB * self.shape[0] * self.shape[1] <= slabs.limit // 2
-        cuts = screen.layout.is_volume and axis != "xyz"[screen.layout.main]
-        self.slabs = slabs if fits and cuts else None
-
-    def __getitem__(self, index: tuple[slice, slice]) -> NDArray[np.float32]:
-        if self.slabs is None:
-            box = [slice(self.at, self.at + 1)] * 3
-            for axis, wanted in zip(_SIDES[self.axis], index, strict=True):
-                box[axis] = wanted
-            values = self._flat(self.screen.read(*box), 0)
-        else:
-            values = self._flat(self._slab(self.slabs), self.at % _SLAB)[index]
-        if self.channel is not None:
-            values = values[..., self.channel]
-        return values if self.share == 1 else values * np.float32(self.share)
-
-    def _flat(self, values: NDArray, at: int) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = values[(*(slice(None),) * _ALONG[self.axis], at)]
-        return found
-
-    def _slab(self, slabs: ByteCache) -> NDArray[np.float32]:
-        key = (id(self.screen), self.axis, self.at // _SLAB)
-        slab = slabs.get(key)
-        if slab is None:
-            first = self.at // _SLAB * _SLAB
-            box = [slice(None)] * 3
-            box[_ALONG[self.axis]] = slice(first, min(first + _SLAB, self.screen.shape[_ALONG[self.axis]]))
-            slab = np.ascontiguousarray(self.screen.read(*box))
-            slabs.put(key, slab)
-        return slab
-
-
-class Pyramids:
-    """The pyramids of all planes that were looked at, within a bound of memory; coarse levels are made in one thread.
-
-    Shared by all views of a server. Safe for many threads.
-    """
-
-    def __init__(self) -> None:
-        self.tiles = ByteCache(_TILE_BYTES)
-        self.slabs = ByteCache(_SLAB_BYTES)
-        self._planes: OrderedDict[Any, PlanePyramid] = OrderedDict()
-        self._wishes: deque[PlanePyramid] = deque(maxlen=_WAITING)
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._idle = threading.Condition()
-        self._asked = 0
-        self._stopped = False
-        self._thread: threading.Thread | None = None
-
-    def of(self, key: Any, plane: ScreenPlane, lock: threading.Lock, *, labels: bool) -> PlanePyramid:
-        with self._lock:
-            found = self._planes.get(key)
-            if found is None:
-                found = self._planes[key] = PlanePyramid(plane, lock, labels=labels)
-            self._planes.move_to_end(key)
-            held = sum(each.nbytes for each in self._planes.values())
-            while len(self._planes) > 1 and (held > _LEVEL_BYTES or len(self._planes) > _PLANES):
-                held -= self._planes.popitem(last=False)[1].nbytes
-            return found
-
-    def wish(self, pyramid: PlanePyramid) -> None:
-        """Have the coarse levels made, the latest wish first."""
-        with self._lock:
-            if pyramid in self._wishes or self._stopped:
-                return
-            self._wishes.append(pyramid)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="scisr-levels", daemon=True)
-                self._thread.start()
-        self._wake.set()
-
-    @contextlib.contextmanager
-    def in_front(self) -> Iterator[None]:
-        """What is done within goes before the making of levels."""
-        with self._idle:
-            self._asked += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._asked -= 1
-                self._idle.notify_all()
-
-    def _may_go_on(self) -> bool:
-        """Waits, though not for long, while tiles are asked for."""
-        with self._idle:
-            self._idle.wait_for(lambda: not self._asked or self._stopped, timeout=_PATIENCE)
-        return not self._stopped
-
-    def close(self) -> None:
-        """Stop making levels; returns when the thread has ended."""
-        self._stopped = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._stopped:
-            with self._lock:
-                pyramid = self._wishes[-1] if self._wishes else None
-            if pyramid is None:
-                self._wake.wait()
-                self._wake.clear()
-                continue
-            try:
-                pyramid.build(lambda: not self._may_go_on())
-            except Exception:  # a damaged part of the file: its tiles say so, and the estimate stays
-                pyramid.give_up()
-            with self._lock:
-                if pyramid in self._wishes:
-                    self._wishes.remove(pyramid)
+_SERIAL = itertools.count()
 
 
 class TileScene:
@@ -184,6 +46,7 @@ class TileScene:
         locks: dict[str, threading.Lock],
     ) -> None:
         self.sources, self.pyramids, self.locks = sources, pyramids, locks
+        self._serial = next(_SERIAL)  # caches outlive scenes; an id() may be given out twice
         self.screens = {
             name: screen
             for name, screen in (("before", sources.before), ("after", sources.after), ("std", sources.std))
@@ -225,12 +88,12 @@ class TileScene:
         """
         about = self._planes[_within(plane, len(self._planes))]
         levels = about["levels"]
-        extent = levels[_within(level, len(levels))][layer]
+        extent = levels[_within(level, len(levels))][layer]  # a KeyError is a LookupError
         _within(at, about["slices"])
         x, y = (
             TILE * _within(n, -(-extent[side] // TILE)) for n, side in ((column, "width"), (row, "height"))
         )
-        key = (id(self), layer, plane, at, level, column, row)
+        key = (self._serial, layer, plane, at, level, column, row)
         kept = self.pyramids.tiles.get(key)
         if kept is not None:
             return kept.tobytes(), True
@@ -269,15 +132,15 @@ class TileScene:
     def _pyramids(self, layer: str, plane: int, at: int) -> list[PlanePyramid]:
         screen, axis = self.screens[layer], self.axes[plane]
         if layer == "before":
-            along = _ALONG[axis]
+            along = ALONG[axis]
             at = min(int((at + 0.5) / self.sources.factors[along]), screen.shape[along] - 1)
         share = self.sources.share if layer == "before" else 1.0
         labels = screen.image.kind == "labels"
         channels = range(3) if screen.channels == 3 else [None]
         return [
             self.pyramids.of(
-                (id(screen), axis, at, channel, share),
-                ScreenPlane(screen, axis, at, channel, share, self.pyramids.slabs),
+                (self._serial, layer, axis, at, channel),
+                ScreenPlane(screen, axis, at, channel, share, self.pyramids.slabs, (self._serial, layer)),
                 self.locks[layer],
                 labels=labels,
             )
@@ -287,8 +150,8 @@ class TileScene:
     def _plane(self, axis: str) -> dict[str, Any]:
         """What ``source.js`` calls a PLANE; the field is in the input's pixels."""
         sources, layout = self.sources, self.sources.after.layout
-        shape, factors, along = sources.input_shape, sources.factors, _ALONG[axis]
-        down, across = _SIDES[axis]
+        shape, factors, along = sources.input_shape, sources.factors, ALONG[axis]
+        down, across = SIDES[axis]
         pixel = Layout.of((sources.before or sources.after).image).pixel
         names: tuple[str, Any] = ("image", None)
         if layout.is_volume:

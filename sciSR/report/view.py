@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from sciSR.image import Image
 from sciSR.report.page_facts import Facts, gather, sources_of
 from sciSR.report.page_layout import Layout
 from sciSR.report.server import Answer, LocalServer, NotThere
-from sciSR.report.tiles import Pyramids, TileScene
+from sciSR.report.tile_pyramids import Pyramids
+from sciSR.report.tiles import TileScene
 
 _NUMBER = r"\d{1,7}"
+_SCENES = 8  # volumes of a view that are remembered
 _EDGE = 0.51  # output pixels by which corners of input and result may differ
 
 
@@ -33,16 +36,20 @@ class View:
     lead : str
         Sizes, unit and format in words.
     facts : Facts
-    scene : TileScene or None
-        Made when the view is first looked at.
+    locks : mapping of str to threading.Lock
+        By layer; files are read by one thread at a time.
+    volumes : int
+        How many there are (times, channels) to choose from.
+    scenes : mapping of int to TileScene
+        By volume, the last few that were looked at.
     """
 
     name: str
     lead: str
     facts: Facts
     locks: dict[str, threading.Lock]
-    volume: int = 0
-    scene: TileScene | None = None
+    volumes: int = 1
+    scenes: OrderedDict[int, TileScene] = field(default_factory=OrderedDict)
 
 
 class Viewer:
@@ -86,8 +93,11 @@ class Viewer:
             own = {"after": locks[facts.output.resolve()], "std": locks[facts.output.resolve()]}
             if facts.input is not None:
                 own["before"] = locks[facts.input.resolve()]
-            self.views.append(View(_name(facts), _lead(facts), facts, own, volume))
-        self.scene(0)  # a file whose pixels can't be read is told before a browser opens
+            self.views.append(View(_name(facts), _lead(facts), facts, own, _volumes(facts)))
+        if volume >= max(view.volumes for view in self.views):
+            raise UsageError(f"there is no volume {volume}", where=paths[0], remedy="they are counted from 0")
+        self._first = volume
+        self.scene(0, volume)  # a file whose pixels can't be read is told before a browser opens
 
     def server(self, port: int = 0) -> LocalServer:
         """A server of these views; not yet answering.
@@ -99,12 +109,14 @@ class Viewer:
         """
         names = ("plane", "at", "level", "column", "row")
         where = [rf"(?P<{name}>{_NUMBER})" for name in names]
-        view, layer = rf"(?P<view>{_NUMBER})", r"(?P<layer>[a-z]{1,10})"
+        view, volume = rf"(?P<view>{_NUMBER})", rf"(?P<volume>{_NUMBER})"
+        layer = r"(?P<layer>[a-z]{1,10})"
         routes = {
-            "": lambda: self._page("0", "."),
-            f"{view}/": lambda view: self._page(view, ".."),
-            "/".join([view, "tile", layer, *where]): self._tile,
-            "/".join([view, "levels", layer, *where[:2]]): self._progress,
+            "": lambda: self._page("0", None, "."),
+            f"{view}/": lambda view: self._page(view, None, ".."),
+            f"{view}/{volume}/": lambda view, volume: self._page(view, volume, "../.."),
+            "/".join([view, volume, "tile", layer, *where]): self._tile,
+            "/".join([view, volume, "levels", layer, *where[:2]]): self._progress,
         }
         try:
             return LocalServer(routes, port=port)
@@ -118,41 +130,50 @@ class Viewer:
         """Stop what still reads."""
         self.pyramids.close()
 
-    def scene(self, number: int) -> TileScene:
+    def scene(self, number: int, volume: int) -> TileScene:
+        """What is shown of a view.
+
+        Raises
+        ------
+        LookupError
+            No such view or volume.
+        """
+        if not (0 <= number < len(self.views) and 0 <= volume < self.views[number].volumes):
+            raise LookupError((number, volume))
         view = self.views[number]
         with self._lock:
-            if view.scene is None:
+            if volume not in view.scenes:
                 labels = ["Input", "Result"] if view.facts.before is not None else [view.name]
-                view.scene = TileScene(sources_of(view.facts, view.volume), self.pyramids, labels, view.locks)
-            return view.scene
+                sources = sources_of(view.facts, volume)
+                view.scenes[volume] = TileScene(sources, self.pyramids, labels, view.locks)
+                while len(view.scenes) > _SCENES:
+                    view.scenes.popitem(last=False)
+            view.scenes.move_to_end(volume)
+            return view.scenes[volume]
 
-    def _found(self, view: str) -> TileScene:
-        if int(view) >= len(self.views):
-            raise NotThere
-        return self.scene(int(view))
-
-    def _page(self, view: str, up: str) -> Answer:
+    def _page(self, view: str, volume: str | None, up: str) -> Answer:
         from sciSR.report.view_page import page_of
 
-        scene = self._found(view)
-        return page_of(self.views, int(view), scene, up)
-
-    def _tile(self, view: str, layer: str, **numbers: str) -> Answer:
-        where = {name: int(text) for name, text in numbers.items()}
-        scene = self._found(view)
-        if layer not in scene.screens:
+        if int(view) >= len(self.views):
             raise NotThere
+        chosen = min(self._first, self.views[int(view)].volumes - 1) if volume is None else int(volume)
         try:
-            body, exact = scene.tile(layer, **where)
+            scene = self.scene(int(view), chosen)
+        except LookupError:
+            raise NotThere from None
+        return page_of(self.views, int(view), chosen, scene, up)
+
+    def _tile(self, view: str, volume: str, layer: str, **numbers: str) -> Answer:
+        try:
+            scene = self.scene(int(view), int(volume))
+            body, exact = scene.tile(layer, **{name: int(text) for name, text in numbers.items()})
         except LookupError:
             raise NotThere from None
         return Answer(body, headers={"X-Scisr-Exact": "1" if exact else "0"})
 
-    def _progress(self, view: str, layer: str, plane: str, at: str) -> Answer:
-        scene = self._found(view)
-        if layer not in scene.screens:
-            raise NotThere
+    def _progress(self, view: str, volume: str, layer: str, plane: str, at: str) -> Answer:
         try:
+            scene = self.scene(int(view), int(volume))
             return Answer.json(scene.progress(layer, int(plane), int(at)))
         except LookupError:
             raise NotThere from None
@@ -217,6 +238,11 @@ def misplacement(facts: Facts) -> float | None:
     except Exception:  # a projection that does not reach the corners
         return None
     return float(np.abs(found).max()) if np.isfinite(found).all() else None
+
+
+def _volumes(facts: Facts) -> int:
+    """The longest of the axes that are neither shown nor scrolled through."""
+    return max([facts.after.shape[axis] for axis, _ in facts.layout().fixed], default=1)
 
 
 def _name(facts: Facts) -> str:

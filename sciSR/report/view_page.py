@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _EXTRA = ("tiles.js",)
 
 
-def page_of(views: Sequence[View], chosen: int, scene: TileScene, up: str) -> Answer:
-    """The page of one view; `up` leads from its address to the token's."""
+def page_of(views: Sequence[View], chosen: int, volume: int, scene: TileScene, up: str) -> Answer:
+    """The page of one view and volume; `up` leads from its address to the token's."""
     from markupsafe import Markup
 
     view, document = views[chosen], scene.describe()
@@ -36,7 +36,9 @@ def page_of(views: Sequence[View], chosen: int, scene: TileScene, up: str) -> An
         notes=view.facts.notes,
         views=[(f"{up}/{number}/", each.name) for number, each in enumerate(views)],
         chosen=chosen,
-        scene=Markup(safe_json(document | {"root": f"{up}/{chosen}"})),
+        volumes=view.volumes,
+        volume=volume,
+        scene=Markup(safe_json(document | {"root": f"{up}/{chosen}/{volume}", "volumes": f"{up}/{chosen}"})),
     )
     allowed = policy(asset("page.css"), scripts((*VIEWER[:-1], *_EXTRA)), served=True)
     return Answer.html(text, f"{allowed}; frame-ancestors 'none'")

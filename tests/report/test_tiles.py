@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 import sciSR
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
-from sciSR.report import pyramid, tiles
+from sciSR.report import pyramid, tile_pyramids, tiles
 from sciSR.report.page_layout import Layout, Screen
 from sciSR.report.page_pixels import Coding
 from sciSR.report.page_scene import Sources
-from sciSR.report.tiles import Pyramids, TileScene
+from sciSR.report.tile_pyramids import Pyramids
+from sciSR.report.tiles import TileScene
 
 
 def scene_of(after: Image, before: Image | None = None, **fields: Any) -> TileScene:
@@ -204,8 +205,8 @@ def test_a_large_plane_is_estimated_first_and_exact_later(monkeypatch: pytest.Mo
 
 
 def test_memory_stays_bounded_whatever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "_PLANES", 10)
-    monkeypatch.setattr(tiles, "_LEVEL_BYTES", 1 << 20)
+    monkeypatch.setattr(tile_pyramids, "_PLANES", 10)
+    monkeypatch.setattr(tile_pyramids, "_LEVEL_BYTES", 1 << 20)
     monkeypatch.setattr(pyramid, "_SMALL", 1000)
     scene = scene_of(Image.from_array(np.zeros((40, 2048, 600), np.float32)))
     scene.pyramids.tiles.limit = 1 << 20
@@ -214,7 +215,7 @@ def test_memory_stays_bounded_whatever_is_asked(monkeypatch: pytest.MonkeyPatch)
             scene.tile("after", 0, at, level, 0, 0)
         assert scene.pyramids.tiles.size <= 1 << 20
         assert len(scene.pyramids._planes) <= 10
-        assert len(scene.pyramids._wishes) <= tiles._WAITING
+        assert len(scene.pyramids._wishes) <= tile_pyramids._WAITING
     scene.pyramids.close()
 
 

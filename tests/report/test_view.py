@@ -59,12 +59,12 @@ def test_the_page_tells_what_its_tiles_are(served: LocalServer) -> None:
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     scene = scene_in(page)
     assert set(scene["layers"]) >= {"before", "after"}
-    assert scene["root"] == "./0"
-    assert scene_in(get(served, "0/")[1])["root"] == "../0"
+    assert scene["root"] == "./0/0"
+    assert scene_in(get(served, "0/")[1])["root"] == "../0/0"
     (plane,) = scene["planes"]
     for level, layers in enumerate(plane["levels"]):
         for layer, extent in layers.items():
-            status, body, headers = get(served, f"0/tile/{layer}/0/0/{level}/0/0")
+            status, body, headers = get(served, f"0/0/tile/{layer}/0/0/{level}/0/0")
             assert status == 200
             assert headers["X-Scisr-Exact"] == "1"
             assert len(body) == 2 * min(256, extent["width"]) * min(256, extent["height"])
@@ -89,18 +89,18 @@ def test_the_page_may_run_its_own_script_and_ask_its_own_server_alone(served: Lo
     [
         "1/",
         "99999999/",
-        "0/tile/after/0/0/99/0/0",
-        "0/tile/after/0/0/0/7/0",
-        "0/tile/after/1/0/0/0/0",
-        "0/tile/after/0/1/0/0/0",
-        "0/tile/after/0/0/-1/0/0",
-        "0/tile/after/0/0/NaN/0/0",
-        "0/tile/after/0/0/0/0/99999999999",
-        "0/tile/secret/0/0/0/0/0",
-        "0/tile/../0/0/0/0/0",
-        "0/tile/after/0/0/0/0/0/",
-        "0/levels/after/0/9999999",
-        "0/levels/nothing/0/0",
+        "0/0/tile/after/0/0/99/0/0",
+        "0/0/tile/after/0/0/0/7/0",
+        "0/0/tile/after/1/0/0/0/0",
+        "0/0/tile/after/0/1/0/0/0",
+        "0/0/tile/after/0/0/-1/0/0",
+        "0/0/tile/after/0/0/NaN/0/0",
+        "0/0/tile/after/0/0/0/0/99999999999",
+        "0/0/tile/secret/0/0/0/0/0",
+        "0/0/tile/../0/0/0/0/0",
+        "0/0/tile/after/0/0/0/0/0/",
+        "0/0/levels/after/0/9999999",
+        "0/0/levels/nothing/0/0",
         "../0/",
         "view.py",
         "..%2f..%2fstar_field.fits",
@@ -113,7 +113,9 @@ def test_nothing_but_pages_and_tiles_is_there(served: LocalServer, path: str) ->
 
 
 def test_many_browsers_at_once_get_the_same_tiles(served: LocalServer) -> None:
-    paths = [f"0/tile/{layer}/0/0/1/{c}/{r}" for layer in ("before", "after") for c in (0, 1) for r in (0, 1)]
+    paths = [
+        f"0/0/tile/{layer}/0/0/1/{c}/{r}" for layer in ("before", "after") for c in (0, 1) for r in (0, 1)
+    ]
     once = {path: get(served, path)[1] for path in paths}
     seen: list[bool] = []
 
@@ -159,6 +161,31 @@ def test_every_part_of_a_file_is_a_view(tmp_path: Path) -> None:
     assert len(one.views) == 1
     with pytest.raises(UsageError, match="holds no image"):
         Viewer([tmp_path / "mef.fits"], part="SCI,3")
+
+
+def test_volumes_of_a_series_are_chosen_by_number(tmp_path: Path) -> None:
+    import nibabel
+
+    values = np.stack([np.full((20, 24, 6), k, np.int16) for k in range(4)], axis=-1)
+    values[0, 0, 0] = 9
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "series.nii.gz")
+    viewer = Viewer([tmp_path / "series.nii.gz"], volume=2)
+    assert viewer.views[0].volumes == 4
+    with viewer.server() as server:
+        server.start()
+        for address, volume in (("", 2), ("0/", 2), ("0/0/", 0), ("0/3/", 3)):
+            page = get(server, address)[1]
+            assert f'value="{volume}"'.encode() in page
+            scene = scene_in(page)
+            finest = len(scene["planes"][0]["levels"]) - 1
+            codes = np.frombuffer(get(server, f"0/{volume}/tile/after/0/3/{finest}/0/0")[1], "<u2")
+            coding = scene["layers"]["after"]["coding"]
+            assert np.median(coding["low"] + (codes - 1.0) * coding["step"]) == volume
+        assert get(server, "0/4/")[0] == 404
+        assert get(server, "0/4/tile/after/0/0/0/0/0")[0] == 404
+    viewer.close()
+    with pytest.raises(UsageError, match="no volume 4"):
+        Viewer([tmp_path / "series.nii.gz"], volume=4)
 
 
 def test_two_files_that_do_not_belong_together_are_refused(pair: tuple[Path, Path]) -> None:
@@ -240,7 +267,7 @@ def test_real_files_are_shown_or_refused_by_name(shared_data: Path, pattern: str
             viewer = Viewer([path])
         except sciSR.SciSRError:  # its lines have tests of their own; anything else is a fault
             continue
-        scene = viewer.scene(0)
+        scene = viewer.scene(0, 0)
         told = scene.describe()
         for number, plane in enumerate(told["planes"]):
             finest = len(plane["levels"]) - 1

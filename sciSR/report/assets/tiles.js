@@ -102,4 +102,9 @@ function watchEstimates(page, source, tell) {
   setUpPrint(page);
   const chooser = document.querySelector("#chooser");
   if (chooser) chooser.addEventListener("change", () => { window.location.href = chooser.value; });
+  const volume = document.querySelector("#volume");
+  if (volume) volume.addEventListener("change", () => {
+    const number = clamp(Math.round(Number(volume.value)), Number(volume.min), Number(volume.max));
+    window.location.href = `${scene.volumes}/${number}/`;
+  });
 })();
