@@ -87,15 +87,15 @@ class Propagation:
         self._sample.append(good[np.isfinite(good)])
 
     def replicate(self, plan: UpscalePlan) -> None:
-        """The result where each fine pixel is a copy of a coarse one, or its share."""
-        for index in plane_indices(plan.image):
-            plane = PlanePropagation(self, plan, index)
-            for rows in split(plane.source.shape[0], _TILE):
-                sigma, _ = plane.deviation.rows(slice(rows.start, rows.stop))
-                fine = sigma * float(plan.share)
-                for axis, factor in enumerate(plan.factors):
-                    fine = np.repeat(fine, int(factor), axis)
-                plane.put(rows.fine(plan.factors[0]), fine)
+        """The result where each fine pixel is a copy of a coarse one, or its share: its noise needs no probes."""
+        from sciSR.inference.runner import Runner
+
+        runner = Runner(plan.device, plan.tile, row_multiple=int(plan.factors[0]))
+        for number, index in enumerate(plane_indices(plan.image)):
+            with PlanePropagation(self, plan, index, number, runner) as plane:
+                for rows, band in plan.fine_rows(plane.source, runner):
+                    plane.take(rows, band)
+                plane.finish_copies()
 
     def record(self) -> Mapping[str, Any]:
         """JSON-ready, for the provenance."""
@@ -136,15 +136,15 @@ class PlanePropagation:
         whole: Propagation,
         plan: UpscalePlan,
         index: tuple[slice | int, ...],
-        number: int = 0,
-        runner: Runner | None = None,
+        number: int,
+        runner: Runner,
     ) -> None:
         self.whole, self.plan, self.index, self.number, self.runner = whole, plan, index, number, runner
         self.source = plan.source_plane(index)
         self.factors = plan.factors
         self.shape = tuple(int(n * f) for n, f in zip(self.source.shape, plan.factors, strict=True))
         self.deviation = Deviation(plan.image, whole.noise, index)
-        self.base = Scratch(self.shape if runner else (0, 0))  # type: ignore[arg-type]
+        self.base = Scratch(self.shape)  # type: ignore[arg-type]
 
     def take(self, rows: Span, band: np.ndarray) -> None:
         """Rows of the noiseless output, relative to the offset, before their final values."""
@@ -154,7 +154,6 @@ class PlanePropagation:
         """What a probe's noise changes, by rows; in units of the plane."""
         key = (self.whole.settings.seed, probe, self.number)
         noisy = NoisyPlane(self.source, self.deviation, key)
-        assert self.runner is not None
         for rows, band in self.plan.fine_rows(noisy, self.runner):
             yield rows, settled(self.plan, rows, band, noisy) - self.base.read(rows)
 
@@ -167,8 +166,23 @@ class PlanePropagation:
                 for rows, change in self.differences(probe):
                     power = np.square(change) / probes
                     squares.write(rows, power if probe == 0 else squares.read(rows) + power)
+            self._store_all(squares)
+
+    def finish_copies(self) -> None:
+        """Store the standard deviation where each fine pixel has the noise of one coarse pixel."""
+        squares = Scratch(self.shape)  # type: ignore[arg-type]
+        with closing(squares):
             for rows in split(self.source.shape[0], _TILE):
-                self._store(rows, squares)
+                sigma, _ = self.deviation.rows(slice(rows.start, rows.stop))
+                fine = np.square(sigma / self.plan.unit)
+                for axis, factor in enumerate(self.factors):
+                    fine = np.repeat(fine, int(factor), axis)
+                squares.write(rows.fine(self.factors[0]), fine)
+            self._store_all(squares)
+
+    def _store_all(self, squares: Scratch) -> None:
+        for rows in split(self.source.shape[0], _TILE):
+            self._store(rows, squares)
 
     def _store(self, coarse: Span, squares: Scratch) -> None:
         """Rows of the result over some coarse rows."""
