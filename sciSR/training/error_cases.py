@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from sciSR.evaluation.mr import foreground
 from sciSR.evaluation.subject import Subject, cut, degrade
+from sciSR.forward.gaussian import GaussianDecimation
+from sciSR.forward.kspace import KSpaceCrop
 from sciSR.forward.noise import rician
-from sciSR.inference.noise import quiet_noise
+from sciSR.inference.noise import BLOCK, quiet_noise
 from sciSR.inference.normalise import fit
 from sciSR.inference.selfcheck import sky_level_and_noise
 from sciSR.training.planes import open_planes
@@ -198,7 +202,7 @@ def _of_truth(
         coarse,
         None,
         shared_noise(own, domain),
-        unseen_noise(truth, domain, scale),
+        unseen_noise(truth, forward, scale),
         good,
     )
 
@@ -211,28 +215,73 @@ def shared_noise(own: NDArray[np.float64], domain: str) -> float:
     return float(np.median([quiet_noise(plane, normaliser, True) for plane in own]))
 
 
-def unseen_noise(truth: NDArray[np.float64], domain: str, scale: int) -> float:
+def unseen_noise(truth: NDArray[np.float64], forward: str, scale: int) -> float:
     """Noise of a truth that the measurement does not hold and no method can know.
 
     Parameters
     ----------
     truth : ndarray ``[N, s h, s w]``
         NaN where bad.
-    domain : str
+    forward : str
     scale : int
 
     Returns
     -------
     float
-        The noise in the truth's quietest blocks, from diagonal differences of neighbouring pixels
-        (:func:`sciSR.inference.noise.quiet_noise`), times ``sqrt(1 - 1/s^2)``, the share of white noise that lies
-        outside of the measurement. Noise that is correlated, which methods do interpolate, is hardly in these
-        differences; where it varies the quietest places count: it is too little rather than too much.
+        What is left of ``t - A+ A t`` in the quietest blocks of 8 x 8 pixels (the 10 % quantile of their root mean
+        squares, over what it is for white noise) after the best linear prediction from 5 x 5 measured pixels: noise
+        is Gaussian there, so that no other prediction is better, and correlated noise, which methods do interpolate,
+        does not count. Where noise varies over the image it is that of the quietest places. Blocks of one value
+        again and again (masked-out air) are left out.
     """
-    values = truth[np.isfinite(truth)]
-    normaliser = fit(values, "range" if domain == "mr" else "sky")
-    found = [quiet_noise(plane, normaliser, domain == "mr") for plane in truth]
-    return float(np.median(found)) * math.sqrt(1 - 1 / scale**2)
+    operator = {"kspace": KSpaceCrop(scale), "gaussian": GaussianDecimation(scale)}.get(forward)
+    found = []
+    for plane in truth:
+        bad = ~np.isfinite(plane)
+        filled = np.where(bad, np.median(plane[~bad]), plane)
+        if operator is None:
+            coarse = block_mean(filled, scale)
+            seen = np.repeat(np.repeat(coarse, scale, 0), scale, 1)
+        else:
+            measured = operator.apply(torch.from_numpy(filled))
+            coarse, seen = measured.numpy(), operator.pinv(measured).numpy()
+        inner = (slice(RIM, -RIM), slice(RIM, -RIM))
+        rest = unpredicted(filled - seen, coarse, scale)
+        rest, held = (_blocks(np.where(bad, np.nan, x)[inner]) for x in (rest, plane))
+        usable = np.isfinite(rest).all((1, 2)) & ((held == np.nanmin(plane)).mean((1, 2)) < 0.1)
+        rms = np.sqrt(np.mean(rest[usable] ** 2, axis=(1, 2)))
+        rms = rms[rms > 0]
+        if rms.size:
+            free = BLOCK**2 * (1 - 1 / scale**2)
+            found.append(float(np.quantile(rms, 0.1)) / (1 - 1.2816 / math.sqrt(2 * free)))
+    return float(np.median(found)) if found else 0.0
+
+
+def unpredicted(detail: NDArray[np.float64], coarse: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
+    """A detail minus its best linear prediction from 5 x 5 coarse pixels, fitted where the detail is faint.
+
+    Parameters
+    ----------
+    detail : ndarray ``[s h, s w]``
+    coarse : ndarray ``[h, w]``
+    """
+    height, width = coarse.shape
+    padded = np.pad(coarse, 2, mode="symmetric")
+    near = np.lib.stride_tricks.sliding_window_view(padded, (5, 5)).reshape(height * width, 25)
+    near = near - near.mean(1, keepdims=True)
+    parts = detail.reshape(height, scale, width, scale).transpose(0, 2, 1, 3).reshape(height * width, -1)
+    power = gaussian_filter(np.square(parts).mean(1).reshape(height, width), 2.0).ravel()
+    weight = 1 / (power + 0.1 * float(np.median(power)) + np.finfo(float).tiny)
+    normal = (near * weight[:, None]).T @ near
+    normal += 1e-6 * np.trace(normal) / 25 * np.eye(25) + np.finfo(float).tiny * np.eye(25)
+    known = near @ np.linalg.solve(normal, (near * weight[:, None]).T @ parts)
+    return (parts - known).reshape(height, width, scale, scale).transpose(0, 2, 1, 3).reshape(detail.shape)
+
+
+def _blocks(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    height, width = (n // BLOCK * BLOCK for n in x.shape)
+    cut = x[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return cut.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
 
 
 def _inside(truth: NDArray[np.float64]) -> NDArray[np.bool_]:

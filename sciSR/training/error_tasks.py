@@ -162,7 +162,15 @@ TASKS = {
             cases_of_each=12,
         ),
         Task("error-mr-kspace-x4", "mr", "kspace", 4, "ecbsr-mr-kspace-x4", ("srgan-mr-kspace-x4",)),
-        Task("error-mr-gaussian-x2", "mr", "gaussian", 2, "ecbsr-mr-gaussian-x2", ("espcn-mr-gaussian-x2",)),
+        Task(
+            "error-mr-gaussian-x2",
+            "mr",
+            "gaussian",
+            2,
+            "ecbsr-mr-gaussian-x2",
+            ("espcn-mr-gaussian-x2",),
+            cases_of_each=5,
+        ),
         Task("error-mr-gaussian-x4", "mr", "gaussian", 4, "ecbsr-mr-gaussian-x4"),
     )
 }
