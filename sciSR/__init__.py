@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from sciSR.image import Image as Image
     from sciSR.report.page import write_upscale_report as write_upscale_report
     from sciSR.sequence import FrameSequence as FrameSequence
+    from sciSR.trust.support import check_support as check_support
     from sciSR.verify.checking import verify_files as verify_files
 
 _LAZY = {
+    "check_support": "sciSR.trust.support",
     "compare": "sciSR.comparison.compare",
     "compare_halves": "sciSR.comparison.halves",
     "evaluate": "sciSR.evaluation.evaluate",

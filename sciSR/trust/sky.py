@@ -21,6 +21,7 @@ SHAPE = 0.02
 _MESH = 32  # coarse pixels of the background's mesh
 BRIGHT = 20.0
 """Times as bright as a source is what may show structure of its own around it (rings, spikes, lumps in its wings)."""
+_WIDER = (0.0, 0.25, 0.4, 0.6, 0.9)  # times the distance of two peaks: Gaussians that widen the one
 _WINGS = 20  # coarse pixels that the wings of a bright source are followed
 _NEIGHBOURS = 12
 _MOST = 20000
@@ -93,7 +94,7 @@ def detect(
     own = float(background.globalrms)
     height = max(DETECTION * own, SHALLOWEST * noise) if threshold is None else threshold * noise
     height = max(height, 1e-12 * float(np.ptp(clean)))
-    area = max(3, round(factors[0] * factors[1] / 2))
+    area = max(3, round(factors[0] * factors[1] / 4))
     found, labels = _extract(above, height, bad, area)
     labels = expand_labels(labels, distance=max(factors))
     boxes = find_objects(labels, len(found))
@@ -224,19 +225,38 @@ class Judge:
     def _split(self, number: int, other: int, patch: Patch, seen: list[int]) -> float:
         """Sigmas by which one source instead of two does not fit the input.
 
-        The one has the flux of both, smoothed until it has one peak; it may move, and become wider or narrower along
-        any direction (its first and second derivatives are templates too).
+        The one has the brighter one's shape (what of it is the same on both sides of its centre), lies between the two,
+        and is as wide as fits best; it may move, and become wider or narrower along any direction (its first and second
+        derivatives are templates too).
         """
         from scipy.ndimage import gaussian_filter
 
-        pair = self._piece(number, patch) + self._piece(other, patch)
-        apart = self._apart(self.detected.sources[number], self.detected.sources[other])
-        one = gaussian_filter(pair, max(0.5 * apart, 0.5))
-        down, across = np.gradient(one)
-        (yy, yx), (_, xx) = np.gradient(down), np.gradient(across)
-        columns = [patch.apply(each) for each in (one, down, across, yy, yx, xx)]
-        shown = np.abs(patch.apply(pair))
-        found = self._fit(patch, columns, seen, SHAPE * shown)
+        first, second = (self.detected.sources[k] for k in (other, number))
+        shown = np.abs(patch.apply(self._piece(number, patch) + self._piece(other, patch)))
         here = shown > 0.05 * shown.max()
-        count = max(int(here.sum()) * found.freedom / found.residual.size, 1.0)
-        return (float((found.residual[here] ** 2).sum()) - count) / math.sqrt(2 * count)
+        core = self._between(other, second, patch)
+        least = math.inf
+        for width in _WIDER:
+            one = gaussian_filter(core, width * self._apart(first, second))
+            down, across = np.gradient(one)
+            (yy, yx), (_, xx) = np.gradient(down), np.gradient(across)
+            columns = [patch.apply(each) for each in (one, down, across, yy, yx, xx)]
+            found = self._fit(patch, columns, seen, SHAPE * shown)
+            count = max(int(here.sum()) * found.freedom / found.residual.size, 1.0)
+            least = min(least, (float((found.residual[here] ** 2).sum()) - count) / math.sqrt(2 * count))
+        return least
+
+    def _between(self, number: int, second: Source, patch: Patch) -> Array:
+        """The symmetric part of a source, moved to where its flux and that of a second one balance."""
+        from scipy.ndimage import map_coordinates
+
+        source = self.detected.sources[number]
+        piece = np.maximum(self._piece(number, patch), 0.0)
+        share = second.flux / max(source.flux + second.flux, 1e-300)
+        y, x = np.mgrid[patch.fine[0], patch.fine[1]]
+        down, across = (share * (b - a) for a, b in ((source.y, second.y), (source.x, second.x)))
+        origin = patch.fine[0].start, patch.fine[1].start
+        there = y - down - origin[0], x - across - origin[1]
+        mirrored = 2 * (source.y - origin[0]) - there[0], 2 * (source.x - origin[1]) - there[1]
+        one, other = (map_coordinates(piece, place, order=1, mode="constant") for place in (there, mirrored))
+        return np.minimum(one, other)
