@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciSR.image import Image
+from sciSR.verify.claims import claims_of
 from sciSR.verify.result import Check, KeyChange, Pair
 from scisr_astronomy.verify_headers import opened
 from scisr_astronomy.verify_rules import scales_of
+from scisr_astronomy.wcs_keywords import is_wcs_keyword
 
 if TYPE_CHECKING:
     from scisr_astronomy.verify_wcs import Places
@@ -46,7 +49,10 @@ class FitsVerifier:
         broken = broken_letters(self._places_of(pair))
         with opened(old.file) as before, opened(new.file) as after:
             headers = before[old.hdu].header, after[new.hdu].header
-            return key_changes(*headers, scales_of(pair), pair.before.part, broken)
+            found = key_changes(*headers, scales_of(pair), pair.before.part, broken)
+        if claims_of(pair.before, pair.after).kind != "fuse":
+            return found
+        return [key if key.allowed or is_wcs_keyword(key.key) else _of_all_frames(key) for key in found]
 
     def validate(self, path: Path) -> list[Check]:
         """CHECKSUM and DATASUM of every HDU, and fitsverify."""
@@ -69,3 +75,8 @@ class FitsVerifier:
             return 0.0
         scale = header.get("BSCALE", 1.0)
         return abs(float(scale)) if isinstance(scale, int | float) else 1.0
+
+
+def _of_all_frames(key: KeyChange) -> KeyChange:
+    """A fusion's header speaks of all its frames, and what they do not share stands in its table of frames."""
+    return dataclasses.replace(key, allowed=True, rule="of all frames together; see the table of frames")

@@ -73,8 +73,8 @@ def _lines(checks: Sequence[Check], keys: Sequence[KeyChange]) -> None:
     for key in keys:
         where = f" [{key.part}]" if key.part else ""
         rule = key.rule or ("no rule allows it" if not key.allowed else "")
-        word = key.fate if key.allowed else f"failed  {key.fate}"
-        print_line(f"{word:8}metadata{where}: {key.key}: {_change(key)}{' | ' + rule if rule else ''}")
+        word = f"{key.fate:8}" if key.allowed else f"{'failed':8}{key.fate} "
+        print_line(f"{word}metadata{where}: {key.key}: {_change(key)}{' | ' + rule if rule else ''}")
 
 
 def _tables(checks: Sequence[Check], keys: Sequence[KeyChange]) -> None:

@@ -72,6 +72,7 @@ def _verify(source: Path, target: Path, options: Mapping[str, Any]) -> Verificat
         checks = [Check("geometry", "volume", "failed", f"the output is no regular volume: {error}")]
         checks += [] if judge is None else _format_checks(judge, source if adapter is other else None, target)
         return Verification(source, target, tuple(checks))
+    after = [_with_record(judge, image) for image in after]
     pairs, checks = pair_images(source, target, before, after, options)
     digest, keys = file_sha256(source), []
     for pair in pairs:
@@ -91,6 +92,12 @@ def _verify(source: Path, target: Path, options: Mapping[str, Any]) -> Verificat
 def _judge(adapter: Adapter) -> FormatVerifier | None:
     make = getattr(adapter, "verifier", None)
     return None if make is None else make()
+
+
+def _with_record(judge: FormatVerifier | None, image: Image) -> Image:
+    """The image with what its file says of its making, where only the judge knows how the format writes it."""
+    look = getattr(judge, "record", None)
+    return image if look is None or image.provenance.steps else image.replace(provenance=look(image))
 
 
 def _read(
@@ -212,27 +219,18 @@ def _pixel_checks(pair: Pair, claims: Claims, judge: FormatVerifier | None) -> l
 
 
 def _informed(pair: Pair, claims: Claims, found: Any, share: float, *, coarser: bool) -> list[Check]:
-    """A coarser image or a fusion promises geometry, values and a record; its flux is only reported."""
+    """A coarser image or a fusion promises geometry, values and a record, and is not held to its input's pixels."""
     from sciSR.verify.flux import flux_checks
     from sciSR.verify.pixels import value_checks
 
-    checks = [c for c in flux_checks(pair, claims, found, share, judged=False) if c.status != "failed"]
+    judged = coarser and not claims.kind and pair.before.domain == "astronomy"
+    checks = flux_checks(pair, claims, found, share, judged=judged)
+    if not coarser:  # the other frames have a say in where things stand
+        checks = [check for check in checks if check.status != "failed"]
+    checks += [c for c in value_checks(pair, claims, found, share) if c.name in ("unit", "type", "finite")]
     what = "a coarser image" if coarser else "a fusion of several frames"
-    checks.append(
-        Check(
-            "consistency",
-            "residual",
-            "skipped",
-            f"{what} is not held to its input's pixels",
-            part=pair.before.part,
-        )
-    )
-    if coarser:
-        return checks
-    return [
-        *checks,
-        *(c for c in value_checks(pair, claims, found, share) if c.name in ("unit", "type", "finite")),
-    ]
+    message = f"{what} is not held to its input's pixels"
+    return [*checks, Check("consistency", "residual", "skipped", message, part=pair.before.part)]
 
 
 def _contents(judge: FormatVerifier, pairs: Sequence[Pair]) -> tuple[list[Check], list[KeyChange]]:

@@ -199,9 +199,9 @@ def _flux(band: Band, found: Measured, scene: Scene) -> None:
     fine = np.where(finite, band.fine, 0)
     predicted, size = band.means(fine) / scene.share, band.means(np.abs(fine)) / scene.share
     good = ~band.bad[band.inner]
-    if not finite.all():
+    if band.bad.any() or not finite.all():
         # At fractional factors a bad pixel covers parts of its neighbours, which then have no whole mean.
-        whole = band.means(~finite) == 0
+        whole = band.means(~finite | band.touched()) == 0
         found.unseen += int(np.count_nonzero(good & ~whole))
         good &= whole
     if not good.any():

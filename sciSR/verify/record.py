@@ -114,6 +114,8 @@ def _same_scale(pair: Pair, claims: Claims) -> bool:
 def _input(claims: Claims, digest: str, part: str) -> Check:
     name = "hash of the input"
     told = [step["input_sha256"] for step in claims.steps if "input_sha256" in step]
+    if not told and claims.kind == "fuse":
+        return Check("provenance", name, "skipped", "a fusion names its frames by their files", part=part)
     if not told:
         what = "the record does not name the input by its SHA-256 (made in Python from an open image)"
         return Check("provenance", name, "warning", what, part=part)

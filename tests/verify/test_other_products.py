@@ -1,0 +1,125 @@
+"""Coarser files, fusions, fractional factors and chosen options under verify; and what it costs in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from fits_faults import SHAPE, counts, cube, edited, header, keys, scene, surface
+
+import sciSR
+from sciSR.cli.main import main
+from sciSR.verify.result import Verification
+from sciSR.workflow.run import upscale_file
+
+
+def failed(found: Verification) -> list[str]:
+    return [f"{c.group}: {c.name}: {c.message}" for c in found.checks if c.status == "failed"] + [
+        k.key for k in found.keys if not k.allowed
+    ]
+
+
+def upscaled(source: Path, target: Path, **settings: object) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        upscale_file(source, target, device="cpu", **settings)  # type: ignore[arg-type]
+    return target
+
+
+@pytest.mark.parametrize(
+    ("scale", "model"), [("3/2", "cubic"), ("2,3", "lanczos"), (4, "nearest"), ("5/3", "linear")]
+)
+def test_any_factor_passes(tmp_path: Path, scale: str, model: str) -> None:
+    source = surface(tmp_path / "in.fits")
+    out = upscaled(source, tmp_path / "out.fits", scale=scale, model=model)
+    assert failed(sciSR.verify_files(source, out)) == []
+
+
+def test_no_claim_of_agreement_is_a_warning_and_still_a_true_record(tmp_path: Path) -> None:
+    source = cube(tmp_path / "in.fits")
+    out = upscaled(source, tmp_path / "out.fits", scale=2, model="linear", consistency="none")
+    found = sciSR.verify_files(source, out)
+    assert failed(found) == []
+    assert any(c.name == "chi-square of the residual" and c.status == "warning" for c in found.checks)
+    assert any(c.name == "recorded agreement" and c.status == "passed" for c in found.checks)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("surface", {"wcs": "none"}), ("surface", {"quantity": "total"}), ("surface", {"dq_bits": "none"})],
+)
+def test_options_that_an_output_was_made_with(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    source = {"surface": surface, "counts": counts}[name](tmp_path / "in.fits")
+    out = upscaled(source, tmp_path / "out.fits", scale=2, model="cubic", options=options)
+    assert failed(sciSR.verify_files(source, out, **options)) == []
+
+
+def test_a_coarser_file_keeps_place_unit_and_record(tmp_path: Path) -> None:
+    source = surface(tmp_path / "in.fits")
+    assert main(["degrade", str(source), "-o", str(tmp_path / "low.fits"), "-q"]) == 0
+    found = sciSR.verify_files(source, tmp_path / "low.fits")
+    assert failed(found) == []
+    assert any(c.name == "scale" and c.status == "passed" for c in found.checks)
+    for change in (header(CRPIX1=21.3), header(BUNIT=None), keys(lambda v: v / 2, "A_2_0", "B_0_2")):
+        bad = edited(tmp_path / "low.fits", tmp_path / "bad.fits", change)
+        assert not sciSR.verify_files(source, bad).passed
+
+
+def frames(folder: Path, count: int = 3) -> list[Path]:
+    rng = np.random.default_rng(0)
+    out = []
+    for number in range(count):
+        hdu = fits.PrimaryHDU((scene(5) + rng.normal(0, 1, SHAPE)).astype(np.float32))
+        hdu.header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.1, "CRVAL2": 2.2})
+        hdu.header.update({"CRPIX1": 21.3, "CRPIX2": 17.8, "CDELT1": -1e-4, "CDELT2": 1e-4, "EXPTIME": 12.5})
+        hdu.header.update({"OBJECT": "FIELD", "BUNIT": "MJy/sr"})
+        out.append(folder / f"frame{number}.fits")
+        hdu.writeto(out[-1])
+    return out
+
+
+def test_a_fusion_is_held_against_its_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = frames(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sciSR.fuse(sciSR.read_sequence(paths), 2, "mean").write(tmp_path / "fused.fits")
+    found = sciSR.verify_files(paths[0], tmp_path / "fused.fits")
+    assert failed(found) == []
+    assert any(c.name == "residual" and c.status == "skipped" for c in found.checks)
+    bad = edited(tmp_path / "fused.fits", tmp_path / "bad.fits", keys(lambda v: v + 0.5, "CRPIX2"))
+    assert any("geometry" in each for each in failed(sciSR.verify_files(paths[0], bad)))
+    assert main(["verify", str(paths[1]), str(tmp_path / "fused.fits")]) == 3
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "frame0.fits" in said[0]
+
+
+def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    """The second image has sixteen times the pixels of the first."""
+    peaks = []
+    for side in (256, 1024):
+        source, out = tmp_path / f"in{side}.fits", tmp_path / f"out{side}.fits"
+        pixels = np.random.default_rng(0).normal(100, 1, (side, 256)).astype(np.float32)
+        head = fits.Header({"BUNIT": "MJy/sr"})
+        fits.PrimaryHDU(np.tile(pixels, (4, 1)) if side == 1024 else pixels, head).writeto(source)
+        fine = np.tile(pixels, (4, 1)) if side == 1024 else pixels
+        fits.PrimaryHDU(fine.repeat(2, 0).repeat(2, 1), head).writeto(out)
+        sciSR.verify_files(source, out)
+        tracemalloc.start()
+        assert sciSR.verify_files(source, out).passed
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 64e6
+
+
+def test_images_of_other_shapes_are_failures_not_errors(tmp_path: Path) -> None:
+    source = cube(tmp_path / "in.fits")
+    fits.PrimaryHDU(scene().astype(np.float32)).writeto(tmp_path / "plane.fits")
+    found = sciSR.verify_files(source, tmp_path / "plane.fits")
+    assert any("axes" in each for each in failed(found))
+    fits.PrimaryHDU(np.zeros((3, *SHAPE), np.float32)).writeto(tmp_path / "zero.fits")
+    assert not sciSR.verify_files(source, tmp_path / "zero.fits").passed
