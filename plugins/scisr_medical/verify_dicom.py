@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.image import Image
+from sciSR.provenance import Provenance
 from sciSR.verify.result import Check, KeyChange, Pair
 
 _FILES = 12
@@ -54,6 +55,14 @@ class DicomVerifier:
 
         files = [f for f in walk_files(Path(path)) if f.name.upper() != "DICOMDIR" and looks_like_dicom(f)]
         return [_dciodvfy(files), _dcentvfy(files)] if files else []
+
+    def record(self, image: Image) -> Provenance:
+        """Steps that the first image's DerivationDescription tells of."""
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.verify_dicom_record import record_of
+
+        with translate(image.metadata.first.path, quote=False):
+            return record_of(image.metadata)
 
     def quantum(self, image: Image) -> float:
         """Step in which the values of an image are stored."""
