@@ -231,30 +231,33 @@ def unseen_noise(truth: NDArray[np.float64], forward: str, scale: int) -> float:
         What is left of ``t - A+ A t`` in the quietest blocks of 8 x 8 pixels (the 10 % quantile of their root mean
         squares, over what it is for white noise) after the best linear prediction from 5 x 5 measured pixels: noise
         is Gaussian there, so that no other prediction is better, and correlated noise, which methods do interpolate,
-        does not count. Where noise varies over the image it is that of the quietest places. Blocks of one value
-        again and again (masked-out air) are left out.
+        does not count. Looked for with A of factor 2, where it is least mixed with structure, and scaled to the share
+        of white noise that a measurement of this factor does not hold. Where noise varies over the image it is that
+        of the quietest places. Blocks of one value again and again (masked-out air) are left out.
     """
-    operator = {"kspace": KSpaceCrop(scale), "gaussian": GaussianDecimation(scale)}.get(forward)
+    operator = {"kspace": KSpaceCrop(2), "gaussian": GaussianDecimation(2)}.get(forward)
+    truth = cut(truth, 2)
+    more = math.sqrt((1 - 1 / scale**2) / (1 - 1 / 2**2))
     found = []
     for plane in truth:
         bad = ~np.isfinite(plane)
         filled = np.where(bad, np.median(plane[~bad]), plane)
         if operator is None:
-            coarse = block_mean(filled, scale)
-            seen = np.repeat(np.repeat(coarse, scale, 0), scale, 1)
+            coarse = block_mean(filled, 2)
+            seen = np.repeat(np.repeat(coarse, 2, 0), 2, 1)
         else:
             measured = operator.apply(torch.from_numpy(filled))
             coarse, seen = measured.numpy(), operator.pinv(measured).numpy()
         inner = (slice(RIM, -RIM), slice(RIM, -RIM))
-        rest = unpredicted(filled - seen, coarse, scale)
+        rest = unpredicted(filled - seen, coarse, 2)
         rest, held = (_blocks(np.where(bad, np.nan, x)[inner]) for x in (rest, plane))
         usable = np.isfinite(rest).all((1, 2)) & ((held == np.nanmin(plane)).mean((1, 2)) < 0.1)
         rms = np.sqrt(np.mean(rest[usable] ** 2, axis=(1, 2)))
         rms = rms[rms > 0]
         if rms.size:
-            free = BLOCK**2 * (1 - 1 / scale**2)
+            free = BLOCK**2 * (1 - 1 / 2**2)
             found.append(float(np.quantile(rms, 0.1)) / (1 - 1.2816 / math.sqrt(2 * free)))
-    return float(np.median(found)) if found else 0.0
+    return more * float(np.median(found)) if found else 0.0
 
 
 def unpredicted(detail: NDArray[np.float64], coarse: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
