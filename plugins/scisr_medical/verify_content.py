@@ -25,6 +25,7 @@ _BINS, _TAIL = 64, 0.05
 _CELL = 8
 _GAIN, _GAIN_OF_FEW = 0.1, 0.3
 _FEW = 27
+_NEAR = 24
 _RELATED = 0.5
 Box = tuple[slice, ...]
 
@@ -324,7 +325,7 @@ def _slice_order(
     count, wrong = len(old), []
     spread = float(np.nanstd(old))
     for k in range(count):
-        others = [j for j in range(max(0, k - 4), min(count, k + 5)) if j != k]
+        others = [j for j in range(max(0, k - _NEAR), min(count, k + _NEAR + 1)) if j != k]
         apart = [float(np.sqrt(np.nanmean((new[k] - old[j]) ** 2))) for j in (k, *others)]
         if np.isfinite(apart[0]) and apart[0] > 0.02 * spread and min(apart[1:]) < 0.5 * apart[0]:
             wrong.append(k)

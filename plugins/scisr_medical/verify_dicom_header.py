@@ -72,14 +72,10 @@ def _change(
         )
         return fate, rule, True, old[1], new[1]
     if key[0] == "overlay":
+        if old[0] is ABSENT:
+            return "added", "of the program that wrote it", True, old[1], new[1]
         kept = new[0] is not ABSENT
-        return (
-            ("kept" if kept else "lost"),
-            "drawn on other pixels",
-            not kept or old[0] is ABSENT,
-            old[1],
-            new[1],
-        )
+        return ("kept" if kept else "lost"), "drawn on other pixels", not kept, old[1], new[1]
     keyword = key[-1]
     rule, allowed = verdict(keyword, old[0], new[0], context)
     if len(key) > 1 and key[0] in MAY_DIFFER:

@@ -51,13 +51,27 @@ def _more(dataset: Dataset, k: int) -> None:
     dataset.add_new((0x0029, 0x0010), "LO", "SIEMENS CSA HEADER")
     dataset.add_new((0x0029, 0x1010), "OB", b"stale position")
     dataset.LossyImageCompression = "01"
+    overlay(dataset)
+
+
+def overlay(dataset: Dataset) -> None:
+    """One of the source's size."""
+    for element, vr, value in (
+        (0x0010, "US", SHAPE[1]), (0x0011, "US", SHAPE[2]), (0x0040, "CS", "G"), (0x0050, "SS", [1, 1]),
+        (0x0100, "US", 1), (0x0102, "US", 0), (0x3000, "OW", bytes(98)),
+    ):  # fmt: skip
+        dataset.add_new((0x6000, element), vr, value)
+
+
+def _half_steps(dataset: Dataset, k: int) -> None:
+    dataset.RescaleSlope = 0.5
 
 
 def make_good(folder: Path) -> dict[str, Series]:
     """An MR series in the plane and with new slices, a CT series, an enhanced file."""
     stored = stored_blobs()
     make_series(folder / "mr", stored=stored, orientation=OBLIQUE, edit=_more, uid="1.2.3")
-    make_series(folder / "ct", stored=stored, modality="CT", bits=12, uid="1.2.4")
+    make_series(folder / "ct", stored=stored, modality="CT", edit=_half_steps, uid="1.2.4")
     frames = [
         f.__class__(**{**vars(f), "stored": plane}) for f, plane in zip(frames_of(SHAPE), stored, strict=True)
     ]
@@ -90,7 +104,7 @@ def each(change: Callable[[Dataset, int], None], *, only: int | None = None) -> 
             if only is None or k == only:
                 dataset = pydicom.dcmread(file)
                 change(dataset, k)
-                dataset.save_as(file, enforce_file_format=True)
+                dataset.save_as(file)  # as it stands, file meta information too
 
     return edit
 
