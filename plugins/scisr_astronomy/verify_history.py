@@ -10,6 +10,7 @@ import numpy as np
 from sciSR.provenance import Provenance
 from sciSR.verify.claims import claims_of
 from sciSR.verify.result import Check, Pair
+from scisr_astronomy.provenance_table import NAME as PROVENANCE
 from scisr_astronomy.verify_headers import lines_of, opened, readable
 
 _ROWS = 5
@@ -20,12 +21,20 @@ def history_checks(pairs: Sequence[Pair]) -> list[Check]:
     if not pairs:
         return []
     checks = []
+    table = any(record.name == PROVENANCE for record in pairs[0].after.metadata.file.records)
     with opened(pairs[0].after.metadata.file) as hdus:
         for pair in pairs:
             hdu, part = hdus[pair.after.metadata.hdu], pair.before.part
             step = claims_of(pair.before, pair.after).step
+            told = _bare(" ".join(lines_of(readable(hdu.header), "HISTORY")))
+            if not pair.after.provenance.steps and _promised(pair, told):
+                what = (
+                    "can't be read"
+                    if table
+                    else f"is not there, though HISTORY speaks of it: no HDU {PROVENANCE}"
+                )
+                checks.append(Check("provenance", "record", "failed", f"the record {what}", part=part))
             if step and "frames" not in step:
-                told = _bare(" ".join(lines_of(readable(hdu.header), "HISTORY")))
                 wanted = _bare(Provenance((step,)).summary()[:500].encode("ascii", "replace").decode())
                 good = wanted in told
                 message = "HISTORY says the same as the record" if good else (
@@ -34,6 +43,11 @@ def history_checks(pairs: Sequence[Pair]) -> list[Check]:
                 checks.append(Check("provenance", "record in HISTORY", _word(good), message, part=part))
             checks.append(_same_pixels(pair, hdu))
     return checks
+
+
+def _promised(pair: Pair, told: str) -> bool:
+    """Whether HISTORY names a record, and not only because the input's did."""
+    return f"fullrecordin{PROVENANCE}" in told and any(f != 1 for f in pair.factors)
 
 
 def _word(good: bool) -> str:

@@ -84,6 +84,12 @@ def without(name: str) -> Change:
     return change
 
 
+def spoiled(hdus: fits.HDUList) -> None:
+    """The record is no JSON any more."""
+    rows = hdus["SCISR_PROV"].data
+    rows["PROVENANCE"] = ["{" + text[1:] for text in rows["PROVENANCE"]]
+
+
 def table_changed(hdus: fits.HDUList) -> None:
     hdus["CATALOG"].data["FLUX"][3] = 17.0
 
@@ -193,6 +199,8 @@ FAULTS: list[tuple[str, str, Change, str]] = [
     ("another quantity claimed", "counts", record(quantity="density"), "total"),
     ("number of bad pixels tampered with", "surface", record(bad_pixels=3), "number of bad pixels"),
     ("agreement tampered with", "counts", record(agreement={"max_abs": 0.7}), "recorded agreement"),
+    ("record lost", "surface", without("SCISR_PROV"), "record"),
+    ("record spoiled", "counts", spoiled, "record"),
     ("the model left out", "counts", record(model=None), "complete"),
 ]
 
