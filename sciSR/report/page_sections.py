@@ -88,7 +88,12 @@ def uncertainty_text(facts: Facts) -> str:
         words.append(" Calibrated by split conformal prediction on files kept apart: ±1 covers 68 %")
         words.append(f", ±{number(wide)} covers 95 %." if wide else ".")
     else:
-        words.append(" Not calibrated for this kind of image: read it as a lower bound.")
+        words.append(" Not calibrated for this kind of image.")
+        words.append(
+            ""
+            if told.get("model")
+            else " How far the method itself errs is not in it: read it as a lower bound."
+        )
     if facts.std is None:
         words.append(" The map itself is not at hand.")
     return "".join(words)
@@ -111,7 +116,7 @@ def agreement_text(facts: Facts) -> str:
 def familiarity_rows(facts: Facts) -> list[tuple[str, str, str]]:
     """What was measured on the input, beside the range of the training images where the record has it."""
     told = facts.step.get("familiarity") or {}
-    ranges = told.get("ranges") or {}
+    ranges = told.get("ranges") or (_ranges(facts) if told else {})
     rows = []
     for name, value in (told.get("measured") or {}).items():
         reach = ranges.get(name)
@@ -123,6 +128,18 @@ def familiarity_rows(facts: Facts) -> list[tuple[str, str, str]]:
             )
         )
     return rows
+
+
+def _ranges(facts: Facts) -> Mapping[str, Any]:
+    """Of what the output's network was trained on."""
+    from sciSR.models.files import load_spec
+    from sciSR.trust.ranges import known_of
+
+    try:
+        known = known_of(load_spec(str(facts.step.get("model", ""))))
+    except (SciSRError, OSError):
+        return {}
+    return {} if known is None else known.ranges
 
 
 def checks_of(facts: Facts) -> dict[str, Any] | None:

@@ -25,6 +25,8 @@ def first_stretch(values: NDArray, domain: str, noise: float = 0.0) -> dict[str,
         good = np.array([0.0, 1.0])
     zero, soft = median(values), 1.0
     presets = []
+    if values.ndim == 3:  # colours are meant to be seen as they are
+        presets.append(_preset("as it is", "linear", min(float(good.min()), 0.0), float(good.max())))
     if domain == "astronomy":
         stretch = Stretch.of(values if values.ndim == 2 else values.reshape(len(values), -1))
         soft = stretch.softening

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from sciSR.report.page_layout import Screen, block_mean
 from sciSR.report.page_scene import Scene, Sources, describe_layers, read_layers
 
-_VOXELS = 900_000
-"""Of a reduced volume, at most."""
+_SHARE = 0.4
+"""Of the characters for pixels: what reduced volumes may take."""
+_PER_VOXEL = 0.8
+"""Characters, more or less."""
 _LARGEST = 1023
 """Codes of a volume: finer than any screen."""
 _AXES = "zyx"
@@ -87,7 +89,7 @@ def _steps(sources: Sources, budget: int) -> dict[str, int]:
     shape = dict(zip(_AXES, sources.input_shape, strict=True))
     size = dict(zip(_AXES, sources.after.layout.pixel, strict=True))
     steps = dict.fromkeys(_AXES, 1)
-    most = min(_VOXELS, max(budget // 4, 2000))
+    most = max(_SHARE * budget / (_PER_VOXEL * len(_reducible(sources))), 1000)
 
     def voxels() -> int:
         return int(np.prod([-(-shape[a] // steps[a]) for a in _AXES]))

@@ -129,7 +129,8 @@ def _familiar(facts: Facts) -> list[Sentence]:
 
 
 def _count(n: int, name: str) -> str:
-    return f"{n} {name}" if n == 1 else f"{n} {name}s"
+    many = f"{n:,}".replace(",", "\u202f")  # a thin space
+    return f"{many} {name}" if n == 1 else f"{many} {name}s"
 
 
 def in_one(sentences: Sequence[Sentence]) -> str:
