@@ -115,14 +115,16 @@ def refuse_unfamiliar(image: Image, spec: ModelSpec, familiarity: Familiarity, c
 
 
 def typical(pieces: list[NDArray[np.float64]], domain: str) -> dict[str, float]:
-    """The features' medians over some windows; without those that none shows."""
+    """The features' medians over some windows; without those that none shows. Turns add up, as independent ones do."""
     from sciSR.trust.features import NAMES, measure
 
     rows = [measure(piece, domain) for piece in pieces]
     found = {}
     for name in NAMES:
         values = sorted(row[name] for row in rows if math.isfinite(row[name]))
-        if values:
+        if values and name == "turned_grid":
+            found[name] = sum(values) / math.sqrt(len(values))
+        elif values:
             found[name] = 0.5 * (values[(len(values) - 1) // 2] + values[len(values) // 2])
     return found
 

@@ -30,8 +30,10 @@ GRID = 8
 """Period of JPEG's blocks."""
 
 
-NAMES = ("signal_to_noise", "correlation", "sharpening", "fine_noise", "width", "grid_of_8", "quantisation",
-         "saturation", "noise_band", "noise_1", "noise_2", "noise_3", "noise_4", "noise_axes")  # fmt: skip
+NAMES = (
+    "signal_to_noise", "correlation", "sharpening", "fine_noise", "width", "grid_of_8", "quantisation", "saturation",
+    "turned_grid", "noise_band", "noise_1", "noise_2", "noise_3", "noise_4", "noise_axes",
+)  # fmt: skip
 _BANDS = (
     (1, 3),
     (3, 5),
@@ -66,6 +68,8 @@ def measure(window: NDArray[np.float64], domain: str) -> dict[str, float]:
         - ``grid_of_8``: how far steps at every eighth pixel stand out, in their own standard errors.
         - ``quantisation``: step between values over the noise.
         - ``saturation``: share of pixels at the greatest value.
+        - ``turned_grid``: how far the spectrum is turned against the pixels' axes, in standard errors; the sign is the
+          sense of turning.
         - ``noise_band``: share of Nyquist up to which the noise reaches (8 dB below its lower frequencies), along the
           axis where it is less.
         - ``noise_1`` to ``noise_4``: power of the noise in four bands up to Nyquist over all of it, dB, mean of both
@@ -98,15 +102,18 @@ def measure(window: NDArray[np.float64], domain: str) -> dict[str, float]:
     if domain != "astronomy":
         found["width"] = edge_width(window)
     found["grid_of_8"] = grid_of_8(window)
+    found["turned_grid"] = turned_grid(window)
     found["saturation"] = _saturation(window[good])
     return found
 
 
-def quiet_blocks(window: NDArray[np.float64], least: float = -math.inf) -> NDArray[np.float64]:
+def quiet_blocks(
+    window: NDArray[np.float64], least: float = -math.inf, share: float = QUIET
+) -> NDArray[np.float64]:
     """The blocks that vary least, each minus its plane; float64 ``[N, BLOCK, BLOCK]``.
 
     Blocks with bad pixels, those that are filled with one value (masked air), and those of a mean below `least` do not
-    count.
+    count; `share` of the others are taken.
     """
     rows, columns = (n // BLOCK for n in window.shape)
     cut = window[: rows * BLOCK, : columns * BLOCK]
@@ -125,7 +132,7 @@ def quiet_blocks(window: NDArray[np.float64], least: float = -math.inf) -> NDArr
     blocks = blocks - slope_y * ramp[:, None] - slope_x * ramp[None]
     spread = blocks.var((1, 2))
     blocks, spread = blocks[spread > 0], spread[spread > 0]
-    keep = max(FEWEST_BLOCKS, math.ceil(QUIET * len(blocks)))
+    keep = max(FEWEST_BLOCKS, math.ceil(share * len(blocks)))
     return blocks[np.argsort(spread, kind="stable")[:keep]]
 
 
@@ -247,6 +254,25 @@ def grid_of_8(window: NDArray[np.float64]) -> float:
         error = 1.2533 * max(spread, _LEAST_SPREAD) / math.sqrt(len(phases[best]))
         total += (means[best] - np.median(others)) / error
     return float(total / math.sqrt(2))
+
+
+def turned_grid(window: NDArray[np.float64]) -> float:
+    """How far the spectrum is turned against the pixels' axes, in standard errors; NaN of few blocks.
+
+    What was resampled on a turned grid has lost its fine detail along that grid's axes: the power at frequencies
+    (k, l) and (k, -l) differs, with opposite signs where k > l and where k < l. An elongated profile alone differs with
+    the same sign in both, and cancels.
+    """
+    blocks = quiet_blocks(window, share=1.0)
+    if len(blocks) < 2 * FEWEST_BLOCKS:
+        return math.nan
+    taper = np.hanning(BLOCK + 2)[1:-1]
+    power = np.log(np.abs(np.fft.fft2(blocks * taper[:, None] * taper)) ** 2 + np.finfo(float).tiny)
+    k = np.arange(1, BLOCK // 2)
+    differs = power[:, k[:, None], k] - power[:, k[:, None], -k]
+    each = (differs * np.sign(k[:, None] - k)).sum((1, 2))
+    error = each.std(ddof=1) / math.sqrt(len(each))
+    return float(each.mean() / error) if error > 0 else math.nan
 
 
 def value_step(values: NDArray[np.float64]) -> float:

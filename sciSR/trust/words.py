@@ -12,6 +12,8 @@ COARSEST_STEP = 1.0
 MOST_SATURATED = 1e-3
 GRID_CLEAR = 6.0
 """Standard errors; no training input reaches it."""
+TURNED_CLEAR = 4.0
+"""Standard errors; 1 in 200 training inputs reaches 2.8."""
 _EMPTY = -30.0
 """Decibel: images with less noise near Nyquist than this have been interpolated or smoothed."""
 
@@ -30,6 +32,7 @@ def unfamiliar(
     """
     found = [
         _grid(measured, ranges),
+        _turned(measured),
         _steps(measured),
         _saturated(measured),
         _spectrum(measured, ranges, outside, nearest),
@@ -50,6 +53,16 @@ def _grid(measured: Mapping[str, float], ranges: Ranges) -> str:
     return (
         f"steps at every 8th pixel stand out by {value:.0f} standard errors (familiar up to {limit:.0f}): "
         "looks JPEG-compressed"
+    )
+
+
+def _turned(measured: Mapping[str, float]) -> str:
+    value = abs(measured.get("turned_grid", 0.0))
+    if value <= TURNED_CLEAR:
+        return ""
+    return (
+        f"its spectrum is turned against the pixels by {value:.0f} standard errors (familiar up to "
+        f"{TURNED_CLEAR:.0f}): looks drizzled or resampled on a turned grid, or trailed"
     )
 
 

@@ -38,6 +38,8 @@ def test_unit_pedestal_and_orientation_do_not_matter(
     plain = measure(field, domain)
     turned = np.rot90(field[::-1] if flip else field, turn)
     other = measure(gain * turned + gain * level * float(np.ptp(field)), domain)
+    for each in (plain, other):  # a mirror changes the sense of turning
+        each["turned_grid"] = abs(each["turned_grid"])
     for name in NAMES:
         assert other[name] == pytest.approx(plain[name], rel=1e-5, abs=1e-5, nan_ok=True), name
 
@@ -85,6 +87,16 @@ def test_interpolation_leaves_no_noise_near_nyquist(field: np.ndarray, factor: f
     plain = measure(field, "astronomy")
     assert found["fine_noise"] < plain["fine_noise"] - 12
     assert found["noise_band"] == pytest.approx(1 / factor, rel=0.25)
+
+
+@pytest.mark.parametrize("angle", [5, 10, 20])
+def test_turned_grids_are_told_from_the_pixels_own(angle: float) -> None:
+    frame = simulate(9_400_001, size=256, fixed=dict(FIXED)).observed
+    drops = np.kron(frame, np.ones((2, 2)))  # each pixel falls on a turned grid of half its size
+    turned = ndimage.rotate(drops, angle, reshape=False, order=1, mode="reflect")[96:416, 96:416]
+    assert abs(measure(frame, "astronomy")["turned_grid"]) < 4
+    assert measure(turned, "astronomy")["turned_grid"] < -4
+    assert measure(turned[::-1], "astronomy")["turned_grid"] > 4
 
 
 def test_quantisation_is_the_step_over_the_noise() -> None:
