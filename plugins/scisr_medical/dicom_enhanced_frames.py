@@ -270,9 +270,13 @@ def normalise_modifier(modifier: Any, acquisition: str) -> None:
     """Rewrite what scanners get wrong in MRModifierSequence (C.8.13.5.5).
 
     Parallel imaging across slices has no term of its own; a 2-D acquisition has no second direction to skip lines in.
+    The time of an inversion is told in the word of this kind of image.
     """
     if modifier.get("ParallelAcquisitionTechnique") not in (None, "", "PILS", "SENSE", "SMASH", "OTHER"):
         modifier.ParallelAcquisitionTechnique = "OTHER"
+    time = modifier.get("InversionTime")  # the classic image's word, where an enhanced one has InversionTimes
+    if modifier.get("InversionRecovery") == "YES" and "InversionTimes" not in modifier and time is not None:
+        modifier.InversionTimes = float(time)
     second = "ParallelReductionFactorSecondInPlane"
     if modifier.get("ParallelAcquisition") == "YES" and second not in modifier and acquisition == "2D":
         modifier.ParallelReductionFactorSecondInPlane = 1.0

@@ -356,3 +356,16 @@ def test_the_field_of_view_is_exact_for_any_factor(tmp_path_factory, slices, fin
     for at in (0, 1):
         old, new = (at * np.array(g.shape) - edge for g in (before, after))
         assert after.world(new) == pytest.approx(before.world(old), abs=1e-4)
+
+
+def test_the_time_of_an_inversion_is_told_in_the_word_of_an_enhanced_image():
+    """Some scanners leave it under the classic InversionTime, where readers of enhanced images do not look."""
+    from scisr_medical.dicom_enhanced_frames import normalise_modifier
+
+    modifier = Dataset()
+    modifier.InversionRecovery, modifier.InversionTime = "YES", "1400.00"
+    normalise_modifier(modifier, "3D")
+    assert modifier.InversionTimes == 1400.0
+    modifier.InversionTimes = [900.0, 1800.0]
+    normalise_modifier(modifier, "3D")
+    assert list(modifier.InversionTimes) == [900.0, 1800.0]

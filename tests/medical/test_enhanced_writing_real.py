@@ -37,7 +37,6 @@ SOURCES = {
 }
 """Name -> how it is read; the frame set of two files stands for a time series."""
 OF_THE_SOURCE = {
-    "d2n_hyperfine_anatomical_001": "InversionTimes",  # an inversion whose time nothing in the file tells
     "pydicomdata_eCT_Supplemental": "RescaleType",  # a blood flow map in CT, of unspecified unit
 }
 """What dciodvfy says of the source as well, where only the scanner knows better."""
