@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sciSR.comparison.compare import Source, images_of, make_field, partner
+from sciSR.comparison.compare import BODY, WHOLE, Source, images_of, make_field, partner
 from sciSR.comparison.resample import Method
 from sciSR.comparison.resolving import ALL, Resolved, resolve
 from sciSR.errors import UsageError
@@ -64,7 +64,7 @@ def compare_halves(
     ----------
     a, b : Image, path, or sequence of Image
     mask, region, resample, options
-        As for :func:`sciSR.comparison.compare.compare`; a mask is an image.
+        As for :func:`sciSR.comparison.compare.compare`; by default all good pixels count.
 
     Returns
     -------
@@ -78,7 +78,9 @@ def compare_halves(
     """
     known = dict(options or {})
     first, second = images_of(a, known), images_of(b, known)
-    masks = None if mask is None else images_of(mask, known)
+    if isinstance(mask, str) and mask == BODY:
+        raise UsageError("halves have no foreground of a truth", remedy="give a mask file")
+    masks = None if mask is None or (isinstance(mask, str) and mask == WHOLE) else images_of(mask, known)
     out = []
     for number, part in enumerate(first):
         other = partner(part, number, len(first), second)

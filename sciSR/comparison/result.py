@@ -173,6 +173,11 @@ class Comparison:
         """JSON-ready, with all curves."""
         return {"parts": [part.as_dict() for part in self.parts]}
 
+    def __str__(self) -> str:
+        from sciSR.comparison.render import render
+
+        return render(self)
+
     def score(self, measure: str, image: int = 0, part: int = 0) -> float:
         """One value, e.g. ``comparison.score("psnr")`` of the first image.
 

@@ -301,6 +301,9 @@ def test_halves_tell_the_resolution_of_a_blurred_scene() -> None:
     assert found.period("half-bit") == pytest.approx(4.0, rel=0.1)
     assert "pixels" in render_halves([found])
     json.dumps(found.as_dict(), allow_nan=False)
+    assert sciSR.compare_halves(a, b, mask="all")[0].period("1/7") == found.period("1/7")
+    with pytest.raises(UsageError, match="foreground"):
+        sciSR.compare_halves(a, b, mask="foreground")
     noise = [Image.from_array(rng.normal(size=(128, 128))) for _ in range(2)]
     assert math.isnan(sciSR.compare_halves(*noise)[0].period("half-bit"))
 
@@ -325,6 +328,7 @@ def test_the_table_marks_the_best_and_folds() -> None:
     markdown = render(found, markdown=True)
     assert "|---" in markdown
     assert number(math.inf, 2) == "inf"
+    assert str(found) == render(found)
 
 
 def test_the_self_check_tells_a_network_from_nearest_neighbours() -> None:
