@@ -232,12 +232,17 @@ def _add_native(
                     at = start[axis] + sign * distance * max(1, spread)
                     if p and 0 <= at < shape[axis]:
                         queue.append((p, axis, at))
+    full: set[int] = set()
     for plane, axis, at in queue:
+        if plane in full:
+            continue
         blocks = len(scene.blocks)
         for name, values in _native(sources, axis, at).items():
-            if name in scene.layers:
+            # Maps of errors are native in the slices shown first only.
+            if name in scene.layers and (name in ("before", "after") or at == start[axis]):
                 scene.add(name, plane, 1, at, values)
         if scene.size > budget:
             del scene.blocks[blocks:]
-            if plane == 0:
-                break
+            full.add(plane)
+        if len(full) == len(order):
+            break
