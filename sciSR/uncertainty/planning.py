@@ -48,6 +48,8 @@ def add_uncertainty(plan: UpscalePlan, wanted: bool | Uncertain) -> UpscalePlan:
         plan.messages.append(
             "uncertainty: the noise alone; how far the method itself errs is not known for this"
         )
+    elif not settings.model.calibration.is_calibrated:
+        plan.messages.append(f"uncertainty: {settings.model.name} is not calibrated for {_method(plan)}")
     return plan
 
 
@@ -57,8 +59,12 @@ def error_model_of(plan: UpscalePlan) -> ErrorModel | None:
     if first != second or first.denominator != 1:
         return None
     forward = plan.choice.forward or PREFERRED.get(plan.image.domain, "")
-    name = plan.models[0][1].name if plan.choice.trained else plan.choice.name
-    return load_error_model(plan.image.domain, forward, int(first), name)
+    return load_error_model(plan.image.domain, forward, int(first), _method(plan))
+
+
+def _method(plan: UpscalePlan) -> str:
+    """What an error model is calibrated for: a network's name or a classical method."""
+    return str(plan.models[0][1].name if plan.choice.trained else plan.choice.name)
 
 
 def plan_with_uncertainty(image: Image, make_plan: Callable[[Image], Any], wanted: bool | Uncertain) -> Any:
