@@ -15,7 +15,7 @@ from sciSR.image import Image
 from sciSR.provenance import file_sha256
 from sciSR.verify.claims import Claims, claims_of
 from sciSR.verify.pairing import pair_images
-from sciSR.verify.result import Check, FormatVerifier, KeyChange, Pair, Verification
+from sciSR.verify.result import Check, FormatVerifier, KeyChange, Pair, Status, Verification
 
 
 def verify_files(input: Path | str, output: Path | str, **options: Any) -> Verification:
@@ -136,9 +136,10 @@ def _pair_checks(
     _refuse(pair, claims)
     checks = list(grid_checks(pair) if judge is None else judge.geometry(pair))
     checks += record_checks(pair, claims, digest)
-    if not _tiles(pair):
-        what = "the factors do not tile the same field, so pixels can't be compared"
-        checks.append(Check("flux", "flux per original pixel", "failed", what, part=pair.before.part))
+    if not _tiles(pair.factors):
+        what = "finer along one axis and coarser along another, so that pixels can't be compared"
+        status: Status = "skipped" if claims.kind == "isotropic" else "failed"
+        checks.append(Check("flux", "flux per original pixel", status, what, part=pair.before.part))
     else:
         looked = any(c.name == "content in place" and c.status != "skipped" for c in checks)
         # Where the format's judge has looked at the content in space, planes are not looked at again.
@@ -167,12 +168,9 @@ def _refuse(pair: Pair, claims: Claims) -> None:
         )
 
 
-def _tiles(pair: Pair) -> bool:
-    return all(
-        Fraction(old) * f >= new - (f < 1)
-        and (f >= 1 or old // int(1 / f) == new if f.numerator == 1 else f >= 1)
-        for old, new, f in zip(pair.before.shape, pair.after.shape, pair.factors, strict=True)
-    )
+def _tiles(factors: Sequence[Fraction]) -> bool:
+    """Whether all axes became finer, or all coarser by whole numbers."""
+    return all(f >= 1 for f in factors) or all(f <= 1 and f.numerator == 1 for f in factors)
 
 
 def _pixel_checks(pair: Pair, claims: Claims, judge: FormatVerifier | None) -> list[Check]:
@@ -195,8 +193,7 @@ def _pixel_checks(pair: Pair, claims: Claims, judge: FormatVerifier | None) -> l
     if before.dtype.kind in "fiub" and before.kind != "labels":
         normaliser = fit(sample(coarse).values, "sky" if before.domain == "astronomy" else "range")
         level, noise = normaliser.offset, noise_of(coarse, normaliser)[0]
-    step = getattr(judge, "quantum", None)
-    scene = Scene(share, level, noise, 0.0 if step is None else float(step(after)))
+    scene = Scene(share, level, noise, _quantum(judge, after))
     found = measure(coarse, fine, factors, scene)
     if coarser or claims.kind == "fuse":
         return _informed(pair, claims, found, share, coarser=coarser)
@@ -212,10 +209,20 @@ def _pixel_checks(pair: Pair, claims: Claims, judge: FormatVerifier | None) -> l
     if claims.consistency not in WORDS:
         return [*checks, *residual_checks(pair, claims, found, "the block mean")]
     words = WORDS[claims.consistency]
-    special, why = whole_plane(pair, claims, found, noise)
+    special, why = None, "values were cut at the ends of the integers that they are stored in"
+    if not found.cut:
+        special, why = whole_plane(pair, claims, found, scene)
     if special is None:
         return [*checks, Check("consistency", words, "skipped", why, part=before.part)]
     return [*checks, *residual_checks(pair, claims, special, words)]
+
+
+def _quantum(judge: FormatVerifier | None, image: Image) -> float:
+    """The step in which values are stored: the format's word, else that of integers."""
+    own = getattr(judge, "quantum", None)
+    if own is not None:
+        return float(own(image))
+    return 1.0 if image.dtype.kind in "iu" else 0.0
 
 
 def _informed(pair: Pair, claims: Claims, found: Any, share: float, *, coarser: bool) -> list[Check]:

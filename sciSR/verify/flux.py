@@ -152,12 +152,12 @@ def _reproduced(claims: Claims, found: Measured, unit: str, part: str) -> Check:
         return Check("consistency", name, "failed", f"recorded as {recorded!r}, not a number", part=part)
     slack = _RECORD * recorded + 4 * found.rounding + exact_limit(claims, found)
     apart = abs(found.largest.value - recorded)
-    if found.unseen:  # the worst may have stood where a bad pixel now covers a part of it
+    if found.unseen or found.cut:  # the worst may have stood where it can't be seen
         apart = max(0.0, found.largest.value - recorded)
     message = f"recorded as {recorded:.3g}{_unit(unit)}, measured {found.largest.value:.3g}"
     good = apart <= slack
     rms = claims.agreement.get("rms")
-    if good and isinstance(rms, int | float) and not found.unseen:
+    if good and isinstance(rms, int | float) and not (found.unseen or found.cut):
         measured = math.sqrt(found.squares / found.n)
         good = abs(measured - rms) <= _RECORD * rms + 4 * found.rounding + exact_limit(claims, found)
         message += f"; rms {rms:.3g}, measured {measured:.3g}"

@@ -16,6 +16,8 @@ from sciSR.verify.registering import Registering
 
 ROUNDING = 2.0**-24
 """Half a unit in the last place of float32, relative."""
+_QUARTER = 0.13
+"""Of a step of integers: four times it, as everything that is compared may be off, is the half that rounding takes."""
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Measured:
         Whether the noise of `chi2` is the input's own uncertainty.
     unseen : int
         Good coarse pixels whose fine ones are not all finite.
+    cut : int
+        Good coarse pixels of which a fine one stands at the end of its integers: nothing can be said of its mean.
     leaked, lost : int
         Fine pixels that are not finite and touch no bad coarse one; that are finite where the coarse one is not.
     mask_leaked, mask_lost : int
@@ -121,6 +125,7 @@ class Measured:
     fine_high: Extreme = field(default_factory=lambda: Extreme(1))
     fine_low: Extreme = field(default_factory=lambda: Extreme(-1))
     unseen: int = 0
+    cut: int = 0
     leaked: int = 0
     leaked_at: str = ""
     lost: int = 0
@@ -204,11 +209,16 @@ def _flux(band: Band, found: Measured, scene: Scene) -> None:
         whole = band.means(~finite | band.touched()) == 0
         found.unseen += int(np.count_nonzero(good & ~whole))
         good &= whole
+    if band.fine.dtype.kind in "iu":
+        ends = np.iinfo(band.fine.dtype)
+        cut = (band.means((band.fine == ends.min) | (band.fine == ends.max)) > 0) & good
+        found.cut += int(np.count_nonzero(cut))
+        good &= ~cut
     if not good.any():
         return
     with np.errstate(invalid="ignore", over="ignore"):
         difference = predicted - inner
-        rounding = ROUNDING * size + 0.5 * scene.quantum / scene.share
+        rounding = ROUNDING * size + _QUARTER * scene.quantum / scene.share
         apart = np.abs(difference)
     found.n += int(np.count_nonzero(good))
     found.largest.see(apart, good, band)

@@ -14,7 +14,7 @@ from sciSR.errors import SciSRError
 from sciSR.image import Image
 from sciSR.inference.statistics import bad_pixels, plane_indices, read_rows
 from sciSR.verify.claims import Claims
-from sciSR.verify.measuring import ROUNDING, Measured
+from sciSR.verify.measuring import ROUNDING, Measured, Scene
 from sciSR.verify.result import Check, Pair, Status
 
 WORDS = {
@@ -25,9 +25,7 @@ WORDS = {
 _ROWS = 16  # of thick slices that are looked at together
 
 
-def whole_plane(
-    pair: Pair, claims: Claims, found: Measured, scene_noise: float
-) -> tuple[Measured | None, str]:
+def whole_plane(pair: Pair, claims: Claims, found: Measured, scene: Scene) -> tuple[Measured | None, str]:
     """The residual of the claimed operator.
 
     Parameters
@@ -36,8 +34,8 @@ def whole_plane(
     claims : Claims
     found : Measured
         With the block mean as the operator.
-    scene_noise : float
-        One standard deviation, 0 if unknown.
+    scene : Scene
+        With the noise, 0 if unknown, and the step of stored values.
 
     Returns
     -------
@@ -53,8 +51,8 @@ def whole_plane(
         return None, "measured on the luminance"
     try:
         if claims.consistency == "slice profile":
-            return _slices(pair, claims, found, scene_noise)
-        return _planes(pair, claims, found, scene_noise)
+            return _slices(pair, claims, found, scene)
+        return _planes(pair, claims, found, scene)
     except SciSRError as error:
         return None, str(error)
 
@@ -91,7 +89,7 @@ def _take(
             out.deviation.value, out.deviation.where = float(ratio.max()), out.largest.where
 
 
-def _planes(pair: Pair, claims: Claims, found: Measured, noise: float) -> tuple[Measured | None, str]:
+def _planes(pair: Pair, claims: Claims, found: Measured, scene: Scene) -> tuple[Measured | None, str]:
     import torch
 
     from sciSR.inference.whole_plane import GaussianSamples, KSpaceSamples
@@ -118,9 +116,9 @@ def _planes(pair: Pair, claims: Claims, found: Measured, noise: float) -> tuple[
         x = read_rows(after, index, slice(0, after.shape[first])).astype(np.float64) / share
         level = float(y.mean(dtype=np.float64))
         seen = operator.apply(torch.from_numpy(x - level)).numpy() + level
-        sigma = noise if before.uncertainty is None else read_rows(before, index, whole, "uncertainty")
+        sigma = scene.noise if before.uncertainty is None else read_rows(before, index, whole, "uncertainty")
         _take(out, seen - y.astype(np.float64), ~bad, sigma, _place(index))
-        out.rounding = max(out.rounding, ROUNDING * float(np.abs(x).max()))
+        out.rounding = max(out.rounding, ROUNDING * float(np.abs(x).max()) + 0.5 * scene.quantum)
     if not out.n:
         return None, "every plane has bad pixels" if left else "no pixel"
     return out, f"{left} planes with bad pixels left out" if left else ""
@@ -131,7 +129,7 @@ def _place(index: Sequence[slice | int]) -> str:
     return f"plane {','.join(fixed)} " if fixed else ""
 
 
-def _slices(pair: Pair, claims: Claims, found: Measured, noise: float) -> tuple[Measured | None, str]:
+def _slices(pair: Pair, claims: Claims, found: Measured, scene: Scene) -> tuple[Measured | None, str]:
     """The profile acts across the slices, row by row of them."""
     from sciSR.forward.slice_sampling import SliceSampling
 
@@ -155,8 +153,10 @@ def _slices(pair: Pair, claims: Claims, found: Measured, noise: float) -> tuple[
             x, _ = _column(after, outer, rows, across)
             good = ~bad & ~bad.any(0)  # a bad voxel's neighbours saw what stood in for it
             seen = np.tensordot(matrix, np.where(np.isfinite(x), x, 0.0), axes=1)
-            _take(out, seen - y, good, noise, f"rows from {start} ")
-            out.rounding = max(out.rounding, ROUNDING * float(np.abs(x[np.isfinite(x)]).max(initial=0.0)))
+            _take(out, seen - y, good, scene.noise, f"rows from {start} ")
+            out.rounding = max(
+                out.rounding, ROUNDING * float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) + scene.quantum
+            )
     return (out, "") if out.n else (None, "no good voxel")
 
 

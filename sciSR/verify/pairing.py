@@ -80,7 +80,7 @@ def factors_of(before: Image, after: Image, claims: Claims) -> tuple[tuple[Fract
     rest = []
     for axis, (old, new) in enumerate(zip(before.shape, after.shape, strict=True)):
         name = before.axes[axis]
-        if new < old and new > 0:
+        if 0 < new < old and claims.kind != "isotropic":
             scale = round(old / new) if claims.scale is None else max(1, round(1 / claims.scale[0]))
             factor = Fraction(1, max(scale, 1))
             if old // max(scale, 1) != new:

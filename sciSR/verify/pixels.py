@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sciSR.image import Image
 from sciSR.verify.claims import Claims
-from sciSR.verify.measuring import Extreme, Measured
+from sciSR.verify.measuring import Measured
 from sciSR.verify.result import Check, Pair, Status
 
 _CLIPPED = 10
@@ -125,7 +125,7 @@ def _clipped(found: Measured, part: str) -> list[Check]:
         ("lower end", found.fine_low, found.coarse_low),
     ):
         expected = coarse.count * max(1.0, found.n_fine / max(1, found.n + found.n_bad))
-        if fine.count > max(_CLIPPED_PIXELS, _CLIPPED * expected) and _unlike(fine, coarse, found):
+        if fine.count > max(_CLIPPED_PIXELS, _CLIPPED * expected):
             message = (
                 f"{fine.count} output pixels stand at exactly {fine.reached:.6g}, "
                 f"{coarse.count} of the input at its end"
@@ -134,11 +134,6 @@ def _clipped(found: Measured, part: str) -> list[Check]:
                 Check("values", f"clipped at the {name}", "failed", message, float(fine.count), part=part)
             ]
     return []
-
-
-def _unlike(fine: Extreme, coarse: Extreme, found: Measured) -> bool:
-    """Flat parts of the input itself (padding, saturation) stay flat."""
-    return abs(fine.reached - coarse.reached) > 0 or found.n < found.n_fine
 
 
 def uncertainty_checks(pair: Pair, claims: Claims, found: Measured) -> list[Check]:

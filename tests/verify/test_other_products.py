@@ -58,6 +58,22 @@ def test_options_that_an_output_was_made_with(tmp_path: Path, name: str, options
     assert failed(sciSR.verify_files(source, out, **options)) == []
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_are_held_to_their_integers(tmp_path: Path, suffix: str) -> None:
+    """Eight bits take half a step of every pixel, and what lies beyond their ends."""
+    from skimage import io
+
+    levels = np.clip(scene(7, 60.0), 0, 255).astype(np.uint8)
+    io.imsave(tmp_path / "in.png", levels, check_contrast=False)
+    out = upscaled(tmp_path / "in.png", tmp_path / f"out{suffix}", scale=2, model="cubic")
+    assert failed(sciSR.verify_files(tmp_path / "in.png", out)) == []
+    darker = io.imread(out).astype(int)
+    darker[10:14, 10:14] -= 4
+    io.imsave(tmp_path / f"bad{suffix}", np.clip(darker, 0, 255).astype(np.uint8), check_contrast=False)
+    found = sciSR.verify_files(tmp_path / "in.png", tmp_path / f"bad{suffix}")
+    assert any(c.name == "flux per original pixel" and (c.value or 0) > 3 for c in found.checks)
+
+
 def test_a_coarser_file_keeps_place_unit_and_record(tmp_path: Path) -> None:
     source = surface(tmp_path / "in.fits")
     assert main(["degrade", str(source), "-o", str(tmp_path / "low.fits"), "-q"]) == 0
