@@ -156,7 +156,7 @@ def test_pixels_are_the_files_own_edge_to_edge(sky: Path, see: Callable[..., Any
     coding = Coding(**told["coding"])
     look = (
         "([x, y, end]) => { const pane = document.querySelector('.pane').pane;"
-        " pane.page.divider = end; pane.paint();"
+        " [pane.page.divider, pane.page.showFeatures] = [end, false]; pane.paint();"
         " const [u, v] = pane.toScreen(x, y), ratio = window.devicePixelRatio;"
         " return copyOf(pane.canvas).getImageData(Math.floor(u * ratio), Math.floor(v * ratio), 1, 1).data[0]; }"
     )
