@@ -93,18 +93,44 @@ def judgements(task: Task, head: HeadModel, cases: Iterable[Case], method: str) 
     ]
 
 
-def factors(found: Iterable[Judgement]) -> dict[str, Any]:
-    """Factor and 95 % interval of some judgements; files and seeds count equally."""
+def factors(found: Iterable[Judgement], often: int = 1) -> dict[str, Any]:
+    """Factor and 95 % interval of some judgements; files and seeds count equally.
+
+    Parameters
+    ----------
+    found : iterable of Judgement
+    often : int
+        How often each simulated sky counts, where only some of them were looked at.
+    """
     one: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     two: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     found = list(found)
     for each in found:
         one[each.name].append(scores(each.error, each.predicted, each.unseen))
-    factor = grouped_quantile([np.concatenate(x) for x in one.values()], ONE_SIGMA)
+    factor = grouped_quantile(_groups(one, often), ONE_SIGMA)
     for each in found:
         two[each.name].append(scores(each.error, factor * each.predicted, each.unseen, sigmas=2.0))
-    wide = grouped_quantile([np.concatenate(x) for x in two.values()], TWO_SIGMA)
+    wide = grouped_quantile(_groups(two, often), TWO_SIGMA)
     return {"factor": round(factor, 4), "interval_95": round(2 * wide, 4), "files": len(one)}
+
+
+def _groups(found: Mapping[str, list[NDArray[np.float64]]], often: int) -> list[NDArray[np.float64]]:
+    """The scores of each file or seed, those of seeds repeated."""
+    return [
+        np.concatenate(each)
+        for name, each in found.items()
+        for _ in range(often if name.startswith("seed ") else 1)
+    ]
+
+
+def _often(cases: list[Case], some: list[Case]) -> int:
+    """How often a simulated sky counts among some cases, to have the weight against files that it has among all."""
+    ratio = []
+    for these in (cases, some):
+        names = {case.name for case in these}
+        simulated = sum(name.startswith("seed ") for name in names)
+        ratio.append(simulated / max(1, len(names) - simulated))
+    return max(1, round(ratio[0] / ratio[1])) if ratio[1] > 0 else 1
 
 
 def calibrate(
@@ -119,7 +145,7 @@ def calibrate(
     for method in task.methods:
         some = cases if method == task.automatic else cases[::OTHERS]
         rows = judgements(task, head, some, method)
-        found[method] = factors(rows)
+        found[method] = factors(rows, _often(cases, some))
         together += rows if method != task.automatic else rows[::OTHERS]
         show(f"{task.name}: {method} {found[method]}")
-    return found | {"default": factors(together)}
+    return found | {"default": factors(together, _often(cases, cases[::OTHERS]))}
