@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sciSR.image import Image
 from sciSR.verify.result import Check, KeyChange, Pair
 
 
@@ -54,7 +55,10 @@ class NiftiVerifier:
         from scisr_medical.verify_nifti_files import open_volume
         from scisr_medical.verify_nifti_header import Context, foreign_changes, header_changes
 
-        before, after = open_volume(pair.input), open_volume(pair.output)
+        try:
+            before, after = open_volume(pair.input), open_volume(pair.output)
+        except Exception:  # said as geometry
+            return []
         factors = spatial_factors(pair.factors, before.shape, after.shape)
         context = Context(before, after, factors, pair.before.kind)
         if before.is_nifti and after.is_nifti:
@@ -62,6 +66,11 @@ class NiftiVerifier:
         else:
             changes = foreign_changes(before, after, factors)
         return [*changes, *extension_changes(context), *sidecar_changes(context)]
+
+    def quantum(self, image: Image) -> float:
+        """Step in which the values of an image are stored; 0 for floats."""
+        header = image.metadata.header
+        return abs(float(header.slope)) if header.stored.kind in "iub" else 0.0
 
     def validate(self, path: Path) -> list[Check]:
         """``nifti_tool -check_hdr`` and nibabel's own checks of headers."""
@@ -92,8 +101,11 @@ def _nifti_tool(path: Path) -> Check:
 def _is_version_2(path: Path) -> bool:
     import nibabel as nib
 
+    from scisr_medical.verify_nifti_files import quiet
+
     try:
-        return isinstance(nib.load(path).header, nib.Nifti2Header)
+        with quiet():
+            return isinstance(nib.load(path).header, nib.Nifti2Header)
     except Exception:  # said by nibabel's own check
         return False
 
@@ -102,9 +114,12 @@ def _nibabel(path: Path) -> Check:
     """Header checks of nibabel, without its repairs: level 30 and above is a problem, below it a warning."""
     import nibabel as nib
 
+    from scisr_medical.verify_nifti_files import quiet
+
     name = "nibabel's header checks"
     try:
-        image = nib.load(path)
+        with quiet():
+            image = nib.load(path)
         if not isinstance(image.header, nib.analyze.AnalyzeHeader):
             return Check("format", name, "skipped", "nibabel has none for this format")
         holder = image.file_map.get("header") or image.file_map["image"]

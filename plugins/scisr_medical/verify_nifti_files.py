@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,19 @@ class Volume:
         return out
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """nibabel without the words by which it tells of its repairs: they are seen in the raw fields."""
+    from nibabel.imageglobals import logger
+
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def open_volume(path: Path) -> Volume:
     """Header only; the voxels stay in the file.
 
@@ -86,7 +101,8 @@ def open_volume(path: Path) -> Volume:
     """
     import nibabel as nib
 
-    image = nib.load(path)
+    with quiet():
+        image = nib.load(path)
     holder = image.file_map.get("header") or image.file_map["image"]
     is_nifti = isinstance(image.header, nib.Nifti1Header)
     extensions: tuple[tuple[int, bytes], ...] = ()
