@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sciSR.report.page import write_upscale_report as write_upscale_report
     from sciSR.sequence import FrameSequence as FrameSequence
     from sciSR.trust.support import check_support as check_support
+    from sciSR.uncertainty.interface import Uncertain as Uncertain
     from sciSR.verify.checking import verify_files as verify_files
 
 _LAZY = {
@@ -52,6 +53,7 @@ _LAZY = {
     "FrameSequence": "sciSR.sequence",
     "Image": "sciSR.image",
     "SciSRError": "sciSR.errors",
+    "Uncertain": "sciSR.uncertainty.interface",
 }
 
 logging.getLogger("sciSR").addHandler(logging.NullHandler())

@@ -248,3 +248,23 @@ def test_without_the_option_nothing_of_it_is_written(tmp_path) -> None:
     source = write_fits(tmp_path / "a.fits", science(), companion("ERR", 0.5))
     run(source, "-m", "cubic")
     assert "ERRCONF" not in opened(tmp_path / "a_x2.fits")[2].header
+
+
+@pytest.mark.realdata
+def test_a_real_file_with_errors_and_flags_has_them_replaced_over_the_same_footprint(
+    tmp_path, shared_data
+) -> None:
+    source = shared_data / "astro" / "check" / "hst_nicmos_f222m.fits"
+    run(source, "-m", "linear", "-s", 3, "--uncertainty", "-o", tmp_path / "out.fits")
+    [before] = sciSR.read_all(source)
+    out = {hdu.name: hdu for hdu in opened(tmp_path / "out.fits")}
+    assert list(out)[:6] == ["PRIMARY", "SCI", "ERR", "DQ", "SAMP", "TIME"]
+    flagged = np.asarray(before.mask[:, :]) | ~(np.asarray(before.uncertainty[:, :]) >= 0)
+    assert (np.isnan(out["ERR"].data) == np.kron(flagged, np.ones((3, 3), dtype=bool))).all()
+    good = ~flagged
+    assert (
+        before.quantity == "total"
+    )  # a ninth of it in each of nine, which the measured sum makes a little noisier
+    ratio = 9 * np.median(out["ERR"].data[1::3, 1::3][good] / np.asarray(before.uncertainty[:, :])[good])
+    assert 1 < ratio < 1.6
+    assert fitsverified(tmp_path / "out.fits")
