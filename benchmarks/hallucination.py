@@ -5,9 +5,9 @@
 1. Sky: simulated fields of stars alone (detector noise, three widths of the point spread function). A source of the
    output is real if a star lies there (one source a star, within 1.5 input pixels), otherwise invented; a clear star
    (`CLEAR` sigmas x pixels) without a source is lost.
-2. MR: a digital head with lesions, truncated k-space, Rician noise. A blob is real if the noiseless truth has a blob
-   of that sign there (lesion or anatomy), an edge if the truth has one there. A lesion without a blob is lost; only
-   lesions of `CLEAR_LESION` sigmas in the input count.
+2. MR: a digital head with lesions, truncated k-space, Rician noise. A blob is real if the noiseless truth has a third
+   of its contrast there (a difference of Gaussians), an edge if it has a third of its slope. A lesion without a blob is
+   lost; only lesions of `CLEAR_LESION` sigmas in the input count.
 
 Features are what stands out of an output by the same height for all methods, in sigmas of the input's noise; of sky
 images also what stands out of each output's own noise, which is what a user would see. Of MR only blobs count that a
@@ -40,9 +40,8 @@ from sciSR.image import Image
 from sciSR.inference import upscale
 from sciSR.models.files import list_models
 from sciSR.training.scenes import Scene, simulate
-from sciSR.trust.anatomy import detect
+from sciSR.trust.anatomy import RATIO, SCALES
 from sciSR.trust.support import Feature, check_support
-from sciSR.trust.templates import Noise
 
 CLASSICAL = {"astronomy": ("nearest", "linear", "cubic", "lanczos"), "mr": ("fourier", "cubic", "lanczos")}
 HEIGHT = 4.0
@@ -65,7 +64,7 @@ WIDTHS = (1.2, 1.8, 2.6)
 SIDE = 160
 LEAST_CONTRAST = 0.05
 """Of what counts as a blob that looks like a lesion; the lesions' begin at 0.08, partial volume makes it less."""
-SIGMA = 0.02
+SIGMA = 0.008
 """Of the head's noise; white matter is 0.7."""
 
 
@@ -168,16 +167,13 @@ def head_count(phantom: Head, observed: NDArray[np.float64], scale: int, model: 
     found = check_support(image, made, noise=SIGMA, forward="kspace", threshold=HEIGHT).features
     blobs = [f for f in found if f.kind == "source" and _like_a_lesion(f, phantom)]
     edges = [f for f in found if f.kind == "edge"]
-    real = np.zeros(len(blobs), bool)
-    for sign in (-1, 1):
-        which = np.array([np.sign(f.strength) == sign for f in blobs], bool)
-        points = np.array([f.index for f in blobs]).reshape(-1, 2)[which]
-        real[which] = _near(points, _truth_blobs(phantom, scale, sign), REACH * scale)
+    output = np.asarray(made.data, np.float64)
+    real = np.array([_is_there(f, output, phantom.truth, scale) for f in blobs], bool)
     slope = np.hypot(*np.gradient(gaussian_filter(phantom.truth, 0.35 * scale)))
     reached = maximum_filter(slope, 2 * round(REACH * scale) + 1)
-    given = np.hypot(*np.gradient(gaussian_filter(np.asarray(made.data, np.float64), 0.35 * scale)))
+    given = np.hypot(*np.gradient(gaussian_filter(output, 0.35 * scale)))
     at = tuple(np.array([f.index for f in edges], int).reshape(-1, 2).T)
-    steep = reached[at] >= 0.3 * given[at]
+    steep = reached[at] >= given[at] / 3
     unsure = np.array([not f.is_supported for f in edges], bool)
     clear = [
         each
@@ -207,18 +203,23 @@ def _like_a_lesion(feature: Feature, phantom: Head) -> bool:
     return math.hypot(y / (85 * unit), x / (66 * unit)) < 1 and abs(feature.strength) > LEAST_CONTRAST
 
 
-def _truth_blobs(phantom: Head, scale: int, sign: int) -> NDArray[np.float64]:
-    """Blobs of the noiseless truth, at the height that counts in outputs, and the lesions."""
-    spots = detect(phantom.truth, Noise(SIGMA), scale, 1.0)
-    anatomy = [(s.y, s.x) for s in spots if s.kind == "source" and s.sign == sign]
-    lesions = [(each.y, each.x) for each in phantom.lesions if each.contrast * sign > 0]
-    return np.array([*anatomy, *lesions], float).reshape(-1, 2)
+def _is_there(feature: Feature, output: NDArray[np.float64], truth: NDArray[np.float64], scale: int) -> bool:
+    """Whether the noiseless truth has a third of a blob's contrast within reach."""
+    sign = np.sign(feature.strength)
+    reach = round(REACH * scale)
+    margin = reach + 12 * scale
+    at = [round(place) for place in feature.index]
+    cut = tuple(slice(max(0, k - margin), k + margin + 1) for k in at)
+    y, x = (k - c.start for k, c in zip(at, cut, strict=True))
+    found = [_contrast(sign * image[cut], scale) for image in (output, truth)]
+    near = (slice(None), slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1))
+    return bool(found[1][near].max() > found[0][:, y, x].max() / 3)
 
 
-def _near(points: NDArray[np.float64], truth: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
-    if not len(points) or not len(truth):
-        return np.zeros(len(points), bool)
-    return cKDTree(truth).query(points)[0] <= reach
+def _contrast(image: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
+    """Differences of Gaussians at the scales of the detector, ``[scales, H, W]``."""
+    widths = [each * scale for each in SCALES]
+    return np.stack([gaussian_filter(image, w) - gaussian_filter(image, RATIO * w) for w in widths])
 
 
 def _made(image: Image, scale: int, model: str) -> Image:
