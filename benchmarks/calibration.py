@@ -1,6 +1,6 @@
 """What the intervals of stated uncertainties cover, on files and simulated skies that nothing was made from.
 
-``python benchmarks/calibration.py [HEAD ...] --data ../shared/data [--methods auto,cubic] [--skies 16] [--files]
+``python benchmarks/calibration.py [HEAD ...] --data ../shared/data [--methods auto,cubic] [--skies 32] [--files]
 [--json out.json]``
 
 Each case goes through the engine with its uncertainty, and the result is compared with the truth. Skies: simulated
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--methods", default="auto,cubic", help="comma between; auto: the network that auto takes"
     )
-    parser.add_argument("--skies", type=int, default=16)
+    parser.add_argument("--skies", type=int, default=32)
     parser.add_argument("--files", action="store_true", help="a row for each file")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
