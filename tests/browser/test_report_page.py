@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=2">\'&{{7*7}}<!--'
 PART = (0.62, 0.78)  # of the width: result at first, input once the divider has gone past
@@ -156,7 +157,8 @@ def test_pixels_are_the_files_own_edge_to_edge(sky: Path, see: Callable[..., Any
     coding = Coding(**told["coding"])
     look = (
         "([x, y, end]) => { const pane = document.querySelector('.pane').pane;"
-        " [pane.page.divider, pane.page.showFeatures] = [end, false]; pane.paint();"
+        " [pane.page.divider, pane.page.showFeatures] = [end, false];"
+        " pane.show([x - 20, y - 20, 40, 40]); pane.paint();"
         " const [u, v] = pane.toScreen(x, y), ratio = window.devicePixelRatio;"
         " return copyOf(pane.canvas).getImageData(Math.floor(u * ratio), Math.floor(v * ratio), 1, 1).data[0]; }"
     )

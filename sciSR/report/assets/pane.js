@@ -45,7 +45,7 @@ class Pane {
     }
     const button = (label, text, act) => {
       const node = el("button", { type: "button", title: label, "aria-label": label }, text);
-      node.addEventListener("click", act);
+      node.addEventListener("click", () => this.free(act));
       return node;
     };
     const [, , columns, rows] = about.start.region, isWhole = columns >= about.width && rows >= about.height;
@@ -88,6 +88,13 @@ class Pane {
   }
   showWhole() { this.show([0, 0, this.about.width, this.about.height]); }
   showStart() { this.show(this.about.start.region); }
+  /* At first whole screen pixels for each of the finest ones, where that differs little from what fits. */
+  showFirst() {
+    const { region } = this.about.start, fit = this.fitZoom(region), ratio = window.devicePixelRatio || 1;
+    const unit = Math.max(...this.about.factor) / (ratio * this.length[0]);
+    const zoom = unit * Math.max(1, Math.floor(fit / unit));
+    this.show(region, zoom > 0.75 * fit && zoom < fit / 0.75 ? zoom : fit);
+  }
   showNative() {
     const region = this.about.start.region, fit = this.fitZoom(region) * this.length[0];
     const ratio = window.devicePixelRatio || 1, fine = Math.max(...this.about.factor);
@@ -96,7 +103,7 @@ class Pane {
   }
   get isFitted() {
     const least = this.fitZoom([0, 0, this.about.width, this.about.height]);
-    return !this.view || this.view.zoom <= Math.max(least, this.fitZoom(this.about.start.region)) * 1.001;
+    return !this.view || this.view.zoom <= Math.max(least, this.fitZoom(this.about.start.region)) * 1.35;
   }
   toField(x, y) {
     const { left, top, zoom } = this.view;
@@ -130,7 +137,7 @@ class Pane {
     this.canvas.height = Math.round(h * ratio);
     this.size = [w, h];
     if (!this.view || this.isFresh) {
-      this.showStart();
+      this.showFirst();
       this.isFresh = true;
     } else {
       const [cx, cy] = [before[0] / 2, before[1] / 2], { zoom } = this.view;
