@@ -21,7 +21,7 @@ from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.flags import touches
 from sciSR.inference.kinds_parts import Kept
 from sciSR.inference.normalise import Normaliser, fit
-from sciSR.inference.planes import ImagePlane, Scratch
+from sciSR.inference.planes import SCRATCH_IN_MEMORY, ImagePlane, Scratch
 from sciSR.inference.statistics import plane_indices
 from sciSR.inference.tiles import Span, mirror, split
 from sciSR.uncertainty.interface import ErrorModel, Uncertain
@@ -40,8 +40,8 @@ _SAMPLES = 250_000
 class StoredDeviation(Kept):
     """The standard deviation of every output pixel: in memory while small, else in a file without a name."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__(shape, np.float32)
+    def __init__(self, shape: tuple[int, ...], limit: int = SCRATCH_IN_MEMORY) -> None:
+        super().__init__(shape, np.float32, limit)
         if self._array is None:
             weakref.finalize(self, self._file.close)
 
