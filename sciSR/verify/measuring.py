@@ -209,6 +209,8 @@ def _flux(band: Band, found: Measured, scene: Scene) -> None:
         whole = band.means(~finite | band.touched()) == 0
         found.unseen += int(np.count_nonzero(good & ~whole))
         good &= whole
+    found.coarse_high.see(inner[good])
+    found.coarse_low.see(inner[good])
     if band.fine.dtype.kind in "iu":
         ends = np.iinfo(band.fine.dtype)
         cut = (band.means((band.fine == ends.min) | (band.fine == ends.max)) > 0) & good
@@ -228,8 +230,6 @@ def _flux(band: Band, found: Measured, scene: Scene) -> None:
     found.predicted += float(predicted[good].sum())
     found.weight += float(np.abs(inner[good] - scene.level).sum())
     found.squares += float(np.square(difference[good]).sum())
-    found.coarse_high.see(inner[good])
-    found.coarse_low.see(inner[good])
     _chi2(band, found, scene, difference, good)
     if found.registering is not None:
         found.registering.see(band, difference, good)

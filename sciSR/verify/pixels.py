@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sciSR.image import Image
 from sciSR.verify.claims import Claims
 from sciSR.verify.measuring import Measured
@@ -114,25 +116,27 @@ def _range(pair: Pair, claims: Claims, found: Measured, share: float) -> list[Ch
         message += f"; beyond it by {over / found.range:.2g} of its range"
     out = [Check("values", "range", "passed", message, over, unit=unit, part=part)]
     if pair.before.kind == "intensity" and "bounds" not in str(claims.step.get("kind", "")):
-        out += _clipped(found, part)
+        out += _clipped(pair, found, part)
     return out
 
 
-def _clipped(found: Measured, part: str) -> list[Check]:
+def _clipped(pair: Pair, found: Measured, part: str) -> list[Check]:
     """Many output pixels at exactly the end of the range, few of the input at the end of its own."""
+    before, after = pair.before.dtype, pair.after.dtype
+    ends: tuple[float, ...] = ()
+    if before == after and after.kind in "iu":  # the input's own form can hold no more
+        ends = (float(np.iinfo(after).min), float(np.iinfo(after).max))
+    pixels = found.n_fine / max(1, found.n + found.cut + found.unseen + found.n_bad)
     for name, fine, coarse in (
         ("upper end", found.fine_high, found.coarse_high),
         ("lower end", found.fine_low, found.coarse_low),
     ):
-        expected = coarse.count * max(1.0, found.n_fine / max(1, found.n + found.n_bad))
-        if fine.count > max(_CLIPPED_PIXELS, _CLIPPED * expected):
-            message = (
-                f"{fine.count} output pixels stand at exactly {fine.reached:.6g}, "
-                f"{coarse.count} of the input at its end"
-            )
-            return [
-                Check("values", f"clipped at the {name}", "failed", message, float(fine.count), part=part)
-            ]
+        if fine.count <= max(_CLIPPED_PIXELS, _CLIPPED * coarse.count * max(1.0, pixels)):
+            continue
+        message = f"{fine.count} output pixels stand at exactly {fine.reached:.6g}"
+        message += f", {coarse.count} input pixels at the end of theirs"
+        status: Status = "warning" if fine.reached in ends else "failed"
+        return [Check("values", f"clipped at the {name}", status, message, float(fine.count), part=part)]
     return []
 
 
