@@ -159,7 +159,9 @@ def _error_units(images: Sequence[Image]) -> dict[int, Unit]:
             units[index] = Unit(header=header, form=form, shape=image.shape, error_of=(part, kind))
         if not there:
             version = metadata.file.records[metadata.hdu].version
-            units[-1 - part] = _error_unit(image, part, version)
+            # An HST "constant array" has no pixels that could get new values.
+            constant = [i for i, r in metadata.roles.items() if (r.kind, r.of) == ("sigma", metadata.hdu)]
+            units[constant[0] if constant else -1 - part] = _error_unit(image, part, version)
     return units
 
 

@@ -118,6 +118,29 @@ def test_an_inverse_variance_stays_one_and_parts_of_a_sum_stay_the_inputs(tmp_pa
     assert out["VAR_POISSON"].data == pytest.approx(np.full((40, 48), 0.2))
 
 
+def test_a_constant_array_of_errors_gives_way_to_pixels(tmp_path) -> None:
+    constant = fits.ImageHDU(name="ERR")
+    constant.header.update({"NPIX1": 24, "NPIX2": 20, "PIXVALUE": 0.0, "EXTVER": 1})
+    source = write_fits(tmp_path / "a.fits", science(), constant, companion("DQ", 0))
+    run(source, "-m", "cubic", "--uncertainty")
+    hdus = opened(tmp_path / "a_x2.fits")
+    assert [hdu.name for hdu in hdus][1:4] == ["SCI", "ERR", "DQ"]
+    assert hdus[2].data.shape == (40, 48)
+    assert fitsverified(tmp_path / "a_x2.fits")
+
+
+def test_compressed_cubes_have_a_deviation_in_each_plane(tmp_path) -> None:
+    cube = fits.CompImageHDU(
+        np.stack([sky(seed=k) for k in range(3)]), fits.Header({"BUNIT": "Jy/beam"}), name="SCI"
+    )
+    source = write_fits(tmp_path / "a.fits", cube)
+    run(source, "-m", "cubic", "--uncertainty")
+    [error] = [hdu for hdu in opened(tmp_path / "a_x2.fits") if hdu.name == "ERR"]
+    assert error.data.shape == (3, 40, 48)
+    assert np.isfinite(error.data).all()
+    assert fitsverified(tmp_path / "a_x2.fits")
+
+
 def test_each_of_several_images_has_its_own(tmp_path) -> None:
     hdus = [science(version=1), companion("ERR", 0.5), science(version=2, seed=1)]
     source = write_fits(tmp_path / "a.fits", *hdus)
