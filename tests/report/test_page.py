@@ -274,3 +274,42 @@ def test_what_makes_no_sense_is_refused(pair: tuple[Path, Path], tmp_path: Path)
 def test_the_name_of_a_page() -> None:
     assert default_page(Path("/data/T1w_x2.nii.gz")).name == "T1w_x2.html"
     assert default_page(Path("/data/m51_x2.fits")).name == "m51_x2.html"
+
+
+def _odd(name: str, path: Path) -> Path:
+    """An image that is unlike most."""
+    import nibabel as nib
+    from astropy.io import fits
+
+    generator = np.random.default_rng(0)
+    sky = generator.normal(5, 1, (40, 44)).astype("f4")
+    affine = np.diag([2.0, 2.0, 4.0, 1.0])
+    made = {
+        "nothing": lambda: fits.PrimaryHDU(np.full_like(sky, np.nan)),
+        "constant": lambda: fits.PrimaryHDU(np.ones_like(sky)),
+        "cube": lambda: fits.PrimaryHDU(generator.normal(5, 1, (5, 40, 44)).astype("f4")),
+        "several": lambda: fits.HDUList(
+            [fits.PrimaryHDU(), *(fits.ImageHDU(sky, name="SCI", ver=k) for k in (1, 2))]
+        ),
+        "series": lambda: nib.Nifti1Image(generator.normal(100, 9, (20, 24, 6, 3)).astype("f4"), affine),
+        "labels": lambda: nib.Nifti1Image(generator.integers(0, 4, (20, 24, 6)).astype("i2"), affine),
+    }[name]()
+    if hasattr(made, "writeto"):
+        made.writeto(path.with_suffix(".fits"))
+        return path.with_suffix(".fits")
+    made.to_filename(path.with_suffix(".nii"))
+    return path.with_suffix(".nii")
+
+
+@pytest.mark.parametrize("name", ["nothing", "constant", "cube", "several", "series", "labels"])
+def test_odd_images_have_pages_too(name: str, tmp_path: Path) -> None:
+    given = _odd(name, tmp_path / name)
+    outcome = upscale_file(given, model="cubic" if given.suffix == ".fits" else "auto")
+    chosen = {"several": {"part": "SCI,2"}, "series": {"volume": 2}}.get(name, {})
+    checked(write_page(given, outcome.output, **chosen))
+
+
+@pytest.mark.parametrize("scale", ["3/2", "2,1", "4"])
+def test_pages_of_other_scales(pair: tuple[Path, Path], tmp_path: Path, scale: str) -> None:
+    outcome = upscale_file(pair[0], tmp_path / "out.fits", model="cubic", scale=scale)
+    checked(write_page(pair[0], outcome.output))
