@@ -275,3 +275,25 @@ def test_a_coarser_series_passes(good, tmp_path):
 
     made = derived(good["mr"].input, tmp_path / "coarse", (Fraction(1), Fraction(1, 2), Fraction(1, 2)))
     assert failures(sciSR.verify_files(made.input, made.output)) == []
+
+
+# -- the record -------------------------------------------------------------------------------------------------------
+
+
+def test_a_tampered_record_is_found(good, tmp_path):
+    """The hash of the input in DerivationDescription is true, until somebody changes it."""
+    from sciSR.workflow.run import upscale_file
+
+    source, target = good["ct"].input, tmp_path / "out"
+    upscale_file(source, target, scale=2, model="cubic")
+    told = sciSR.verify_files(source, target)
+    assert told.made_by == f"sciSR {sciSR.__version__}"
+    assert next(c for c in told.checks if c.name == "hash of the input").status == "passed"
+
+    def change(dataset: Dataset, k: int) -> None:
+        words = dataset.DerivationDescription
+        at = words.index("sha256 ") + 7
+        dataset.DerivationDescription = words[:at] + "0" * 64 + words[at + 64 :]
+
+    each(change)(target)
+    assert any("hash of the input" in line for line in failures(sciSR.verify_files(source, target)))
