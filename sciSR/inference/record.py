@@ -36,6 +36,8 @@ def upscale_step(plan: UpscalePlan, agreement: Any, **measured: Any) -> dict[str
         "consistency": plan.consistency,
         "bad_pixels": plan.sample.n_bad,
     }
+    if plan.consistency == "gaussian":
+        step["psf_fwhm"] = 1.0 if plan.psf_fwhm is None else float(plan.psf_fwhm)
     if plan.familiarity is not None and plan.familiarity.measured:
         step["familiarity"] = plan.familiarity.record()
     if agreement is not None:

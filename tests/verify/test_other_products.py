@@ -139,3 +139,24 @@ def test_images_of_other_shapes_are_failures_not_errors(tmp_path: Path) -> None:
     assert any("axes" in each for each in failed(found))
     fits.PrimaryHDU(np.zeros((3, *SHAPE), np.float32)).writeto(tmp_path / "zero.fits")
     assert not sciSR.verify_files(source, tmp_path / "zero.fits").passed
+
+
+@pytest.mark.parametrize(
+    "settings", [{"consistency": "kspace"}, {"consistency": "gaussian", "psf_fwhm": 1.3}]
+)
+def test_agreement_with_other_operators_is_measured_with_them(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    source = cube(tmp_path / "in.fits")
+    out = upscaled(source, tmp_path / "out.fits", scale=2, model="cubic", **settings)
+    found = sciSR.verify_files(source, out)
+    assert failed(found) == []
+    [chi2] = [c for c in found.checks if c.name == "chi-square of the residual"]
+    assert chi2.value is not None
+    assert chi2.value < 1e-6
+
+    def change(hdus: fits.HDUList) -> None:
+        hdus[0].data[1] += np.linspace(0, 3, hdus[0].data.shape[-1], dtype=np.float32)
+
+    bad = edited(out, tmp_path / "bad.fits", change)
+    assert any("recorded agreement" in each for each in failed(sciSR.verify_files(source, bad)))
