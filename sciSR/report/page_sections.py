@@ -62,15 +62,20 @@ def _maker(facts: Facts) -> str:
 
 def compare_text(facts: Facts, sources: Sources, scene: Scene) -> str:
     """What stands left and right."""
+    which = "".join(
+        f" Of {facts.after.shape[axis]} along {facts.after.axes[axis]}, number {at} is shown (from 0)."
+        for axis, at in sources.after.layout.fixed
+        if facts.after.shape[axis] > 1
+    )
     if sources.before is None:
-        return "The input was not found, so the result stands alone."
+        return f"The input was not found, so the result stands alone.{which}"
     shared = ""
     if sources.share != 1:
         shared = f" Pixels hold totals: the input's are shown divided by {number(1 / sources.share)}, the share of each"
         shared += " finer pixel."
     return (
         "Left the input, its pixels enlarged as they are; right the result, over the same field, edge to edge, in the "
-        f"same stretch.{shared}"
+        f"same stretch.{shared}{which}"
     )
 
 

@@ -9,7 +9,7 @@ class HeldPane extends Pane {
       const box = this.stage.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
     };
-    const near = (x) => Math.abs(x - this.page.divider * this.box[0]) < 22;
+    const near = (x) => this.page.left !== null && Math.abs(x - this.page.divider * this.box[0]) < 22;
     const down = (event) => {
       if (event.button) return;
       const [x] = place(event);
@@ -17,7 +17,7 @@ class HeldPane extends Pane {
       this.stage.setPointerCapture(event.pointerId);
       moved = false;
       if (pointers.size === 2) mode = "pinch";
-      else mode = near(x) || event.target === this.handle || (this.isFitted && !this.page.isLinked) ? "divide" : this.isFitted ? "point" : "pan";
+      else mode = near(x) || event.target === this.handle || (this.page.left && this.isFitted && !this.page.isLinked) ? "divide" : this.isFitted && this.page.isLinked ? "point" : "pan";
       spread = 0;
       if (mode === "divide") {
         this.handle.focus({ preventScroll: true });

@@ -248,6 +248,7 @@ class Pane {
     this.paintFrame(context);
     this.paintFeatures(context, at);
     if (page.isLinked) this.paintCross(context);
+    this.handle.hidden = !left;
     this.handle.style.left = `${100 * page.divider}%`;
     const now = Math.round(100 * page.divider);
     this.handle.setAttribute("aria-valuenow", now);
