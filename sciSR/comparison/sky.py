@@ -173,7 +173,11 @@ class _Truth:
                 "n": offsets.n,
             },
             "sources": counts.as_dict(),
-            "star_flux_error": {"relative": finite_or_none(fluxes.relative), "n": fluxes.n},
+            "star_flux_error": {
+                "relative": finite_or_none(fluxes.relative),
+                "above_truth_background": finite_or_none(fluxes.above_truth),
+                "n": fluxes.n,
+            },
         }
         return scores, details
 

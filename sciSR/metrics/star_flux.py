@@ -32,12 +32,16 @@ class FluxError:
         Mean over the sources of ``|flux - true flux|``, in the image's unit: STAR's measure. NaN without sources.
     relative : float
         The same over the mean of the true fluxes' absolute values; not part of STAR.
+    above_truth : float
+        `absolute` with the truth's background under both, so that how the background of each image comes out has no
+        part in it; not part of STAR.
     n : int
         Sources.
     """
 
     absolute: float
     relative: float
+    above_truth: float
     n: int
 
 
@@ -60,7 +64,7 @@ def star_flux_error(truth: NDArray, image: NDArray, mask: NDArray | None = None)
     bad = ~(np.isfinite(truth) & np.isfinite(image))
     if mask is not None:
         bad |= ~np.asarray(mask, bool)
-    nothing = FluxError(math.nan, math.nan, 0)
+    nothing = FluxError(math.nan, math.nan, math.nan, 0)
     if bad.all() or min(truth.shape) < 8:
         return nothing
     level = float(np.median(truth[~bad]))
@@ -71,13 +75,15 @@ def star_flux_error(truth: NDArray, image: NDArray, mask: NDArray | None = None)
     if found is None or not len(found):
         return nothing
     where = [np.ascontiguousarray(found[key], np.float64) for key in ("x", "y", "a", "b", "theta")]
-    fluxes = [sep.sum_ellipse(v, *where, AXES, mask=bad)[0] for v in (flat, _flat(image, level, bad)[0])]
-    fine = np.isfinite(fluxes[0]) & np.isfinite(fluxes[1])
-    true, measured = fluxes[0][fine], fluxes[1][fine]
+    difference = np.where(bad, 0.0, np.asarray(image, np.float64) - truth)
+    planes = (flat, _flat(image, level, bad)[0], np.ascontiguousarray(flat + difference))
+    fluxes = np.stack([sep.sum_ellipse(each, *where, AXES, mask=bad)[0] for each in planes])
+    true, own, same = fluxes[:, np.isfinite(fluxes).all(axis=0)]
     if not true.size:
         return nothing
-    absolute, size = float(np.abs(measured - true).mean()), float(np.abs(true).mean())
-    return FluxError(absolute, absolute / size if size > 0 else math.nan, int(true.size))
+    absolute, size = float(np.abs(own - true).mean()), float(np.abs(true).mean())
+    relative = absolute / size if size > 0 else math.nan
+    return FluxError(absolute, relative, float(np.abs(same - true).mean()), int(true.size))
 
 
 def _flat(image: NDArray, level: float, bad: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -193,6 +193,12 @@ def test_star_flux_error_of_a_gain_is_its_share_of_the_flux(gain: float) -> None
     assert twice.n == found.n >= len(points)
 
 
+def test_star_flux_error_takes_a_smooth_error_for_background_unless_told() -> None:
+    found = star_flux_error(truth, truth + 5)
+    assert found.absolute < 1e-4 * found.above_truth
+    assert found.above_truth > 100
+
+
 def test_star_flux_error_agrees_with_photutils() -> None:
     from photutils.aperture import EllipticalAperture
 
