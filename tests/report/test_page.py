@@ -313,3 +313,16 @@ def test_odd_images_have_pages_too(name: str, tmp_path: Path) -> None:
 def test_pages_of_other_scales(pair: tuple[Path, Path], tmp_path: Path, scale: str) -> None:
     outcome = upscale_file(pair[0], tmp_path / "out.fits", model="cubic", scale=scale)
     checked(write_page(pair[0], outcome.output))
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["astro/check/msx_gc_e.fits", "mri/check/sct_t1w_cervical_1mm.nii.gz"])
+def test_real_files_have_good_pages(shared_data: Path, tmp_path: Path, name: str) -> None:
+    suffix = ".nii.gz" if name.endswith(".gz") else ".fits"
+    outcome = upscale_file(shared_data / name, tmp_path / f"out{suffix}")
+    page = write_page(shared_data / name, outcome.output)
+    checked(page)
+    told = words(page)
+    assert "could not be made" not in told
+    assert "not checked" not in told
+    assert "checks passed" in told
