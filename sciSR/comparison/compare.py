@@ -14,7 +14,7 @@ from sciSR.comparison import fidelity, sky
 from sciSR.comparison.field import Field, check_kind, evenly, parse_region
 from sciSR.comparison.grids import check_same_grid, is_part_of
 from sciSR.comparison.resample import Method, resampled
-from sciSR.comparison.resolving import ALL, Resolved, resolve, volume_axes
+from sciSR.comparison.resolving import ALL, Resolved, resolve
 from sciSR.comparison.result import Comparison, Measure, PartComparison, Row, Score
 from sciSR.errors import UsageError
 from sciSR.image import Image
@@ -331,7 +331,6 @@ def _remarks(
             f"{told['n_truth']} sources above {told['threshold_sigma']:g} sigma in the truth; "
             f"apertures of {told['aperture_radius_px']:.3g}, matches within {told['match_radius_px']:.3g} pixels"
         )
-    across = volume_axes(field.truth)
-    if first is not None and first.kind == "ring" and not across and len(field.shape) > 2:
+    if first is not None and first.kind == "ring" and field.truth.slice_axis is not None:
         notes.append("too few slices for shells")
     return notes
