@@ -153,6 +153,8 @@ def verdict(keyword: str, old: Any, new: Any, context: Context) -> Verdict:
             and (why := _enhanced(keyword, context))
         ):
             return why, True
+        if not allowed and context.rewritten and (old is ABSENT or new is ABSENT):
+            return "said in the words of the other kind of image", True
         return rule, allowed
     if keyword in _CREATED:
         return f"a new {_CREATED[keyword]}", new is not ABSENT and old != new
