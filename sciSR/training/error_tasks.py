@@ -149,9 +149,9 @@ TASKS = {
             "detector",
             2,
             "espcn-astro-x2",
-            _others("astro-x2", "ecbsr conditional edsr fsrcnn lapsrn span sparse srcnn srresnet vdsr"),
+            _others("astro-x2", "ecbsr fsrcnn srcnn"),
         ),
-        Task("error-astro-x4", "astronomy", "detector", 4, "ecbsr-astro-x4", ("srgan-astro-x4",)),
+        Task("error-astro-x4", "astronomy", "detector", 4, "ecbsr-astro-x4"),
         Task(
             "error-mr-kspace-x2",
             "mr",
