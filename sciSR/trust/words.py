@@ -122,10 +122,8 @@ def _sharpened(outside: Mapping[str, float], ranges: Ranges) -> str:
     if "sharpening" not in outside or value > ranges["sharpening"][0]:
         return ""
     low = ranges["sharpening"][0]
-    return (
-        f"the noise of neighbours correlates by {value:.2f} (familiar down to {low:.2f}): "
-        "looks sharpened or deconvolved"
-    )
+    looks = "looks sharpened or deconvolved" if value < -0.1 else "rougher, or more of it noise"
+    return f"the noise of neighbours correlates by {value:.2f} (familiar down to {low:.2f}): {looks}"
 
 
 def _noise(outside: Mapping[str, float], ranges: Ranges) -> str:
