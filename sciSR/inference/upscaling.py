@@ -159,18 +159,16 @@ class UpscalePlan:
         if self.uncertain is not None:
             self.uncertain.begin(self)
         if self._is_replication:
-            report = self._replicate(put, progress)
             if self.uncertain is not None:
                 self.uncertain.replicate(self)
-            return self._finished(report)
+            return self._finished(self._replicate(put, progress))
         if self.device.type == "cpu":
             tune_allocator()
-        agreement = Agreement(
-            self.factors, WHOLE_PLANE.get(self.consistency, "block mean"), float(self.share)
-        )
+        operator = WHOLE_PLANE.get(self.consistency, "block mean")
+        agreement = Agreement(self.factors, operator, float(self.share))
         planes = plane_indices(self.image)
-        passes = 1 if self.uncertain is None else 1 + self.uncertain.settings.probes
-        done, total = 0, len(planes) * self._work_per_plane() * passes
+        probes = 0 if self.uncertain is None else self.uncertain.settings.probes
+        done, total = 0, len(planes) * self._work_per_plane() * (1 + probes)
 
         def advance(pixels: int) -> None:
             nonlocal done
@@ -180,8 +178,9 @@ class UpscalePlan:
 
         tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
         # Bands of whole original pixels, so that each can be made consistent by itself.
-        multiple = int(self.factors[0]) if self._whole else 1
-        runner = Runner(self.device, self.tile, tiled_step, multiple, advance)
+        runner = Runner(
+            self.device, self.tile, tiled_step, int(self.factors[0]) if self._whole else 1, advance
+        )
         for number, index in enumerate(planes):
             self._run_plane(index, number, runner, agreement, put)
         if progress is not None:
@@ -194,10 +193,9 @@ class UpscalePlan:
 
     def _finished(self, agreement: Any) -> Image:
         """The output with what was found on the way."""
-        if self.uncertain is None:
-            final, found = self.output, {}
-        else:
-            final = self.output.replace(uncertainty=self.uncertain.stored)
+        final, found = self.output, {}
+        if self.uncertain is not None:
+            final = final.replace(uncertainty=self.uncertain.stored)
             found = {"uncertainty": self.uncertain.record()}
         return final.replace(provenance=self.image.provenance.add(**upscale_step(self, agreement, **found)))
 
