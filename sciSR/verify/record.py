@@ -17,6 +17,7 @@ from sciSR.verify.pairing import factor_text
 from sciSR.verify.result import Check, Pair
 
 CLASSICAL = ("nearest", "linear", "cubic", "lanczos", "fourier")
+CONSISTENCY = ("block", "kspace", "gaussian", "slice profile", "none")
 _NEEDED = {
     "upscale": ("software", "scale", "model", "quantity", "consistency"),
     "isotropic": ("software", "scale", "model", "quantity", "consistency"),
@@ -58,11 +59,17 @@ def _complete(claims: Claims, part: str) -> Check:
     if (
         claims.kind in ("upscale", "isotropic")
         and _trained(claims.step)
-        and "weights_sha256" not in claims.step
+        and not claims.step.get("weights_sha256")
     ):
         missing.append("weights_sha256")
+    plain = claims.kind == "upscale" and "kind" not in claims.step
+    if plain and claims.consistency != "none" and "max_abs" not in claims.agreement:
+        missing.append("agreement")
     if missing:
         return Check("provenance", "complete", "failed", f"the record lacks {', '.join(missing)}", part=part)
+    if claims.consistency and claims.consistency not in CONSISTENCY:
+        what = f"a consistency of {claims.consistency[:40]!r} is none that is known"
+        return Check("provenance", "complete", "failed", what, part=part)
     said = f"{claims.step['software']}, {claims.step['step']}"
     return Check("provenance", "complete", "passed", said, part=part)
 

@@ -201,6 +201,7 @@ FAULTS: list[tuple[str, str, Change, str]] = [
     ("agreement tampered with", "counts", record(agreement={"max_abs": 0.7}), "recorded agreement"),
     ("record lost", "surface", without("SCISR_PROV"), "record"),
     ("record spoiled", "counts", spoiled, "record"),
+    ("agreement left out", "counts", record(agreement=None), "complete"),
     ("the model left out", "counts", record(model=None), "complete"),
 ]
 
@@ -310,3 +311,38 @@ def test_unreadable_is_three_and_usage_two(good: dict[str, Good], tmp_path: Path
     assert main(["verify", str(one.input), str(one.input)]) == 2
     assert main(["verify", str(one.input), str(one.output), "--hdu", "NONE"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+WILD = (None, [], {"a": 1}, "", "x" * 3000, -1, "2,2,2,2", "0", True)
+
+
+@pytest.mark.parametrize(
+    "key", ["scale", "model", "weights_sha256", "agreement", "consistency", "quantity", "kind", "step"]
+)
+def test_a_wild_record_is_a_failure_and_no_error(good: dict[str, Good], tmp_path: Path, key: str) -> None:
+    """Whatever stands in the record, verify ends with a verdict; and no such record is complete and true."""
+    for number, value in enumerate(WILD):
+        bad = edited(good["surface"].output, tmp_path / f"{number}.fits", replaced(key, value))
+        found = sciSR.verify_files(good["surface"].input, bad)
+        assert found.passed is False or key in ("kind", "quantity"), (key, value)
+
+
+def replaced(key: str, value: Any) -> Change:
+    """A field of the last step as it is, whatever its type."""
+
+    def change(hdus: fits.HDUList) -> None:
+        record(**{key: 0})(hdus)
+        table = hdus["SCISR_PROV"]
+        rows = []
+        for text in table.data["PROVENANCE"]:
+            steps = json.loads(text)
+            steps[-1][key] = value
+            rows.append(json.dumps(steps))
+        columns = [
+            fits.Column("HDU", "J", array=table.data["HDU"]),
+            fits.Column("NAME", table.columns["NAME"].format, array=table.data["NAME"]),
+            fits.Column("PROVENANCE", f"{max(map(len, rows))}A", array=np.array(rows)),
+        ]
+        hdus[hdus.index_of("SCISR_PROV")] = fits.BinTableHDU.from_columns(columns, name="SCISR_PROV")
+
+    return change
