@@ -167,8 +167,8 @@ class UpscalePlan:
         operator = WHOLE_PLANE.get(self.consistency, "block mean")
         agreement = Agreement(self.factors, operator, float(self.share))
         planes = plane_indices(self.image)
-        probes = 0 if self.uncertain is None else self.uncertain.settings.probes
-        done, total = 0, len(planes) * self._work_per_plane() * (1 + probes)
+        passes = 1 if self.uncertain is None else 1 + self.uncertain.settings.probes
+        done, total = 0, len(planes) * self._work_per_plane() * passes
 
         def advance(pixels: int) -> None:
             nonlocal done
@@ -178,9 +178,8 @@ class UpscalePlan:
 
         tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
         # Bands of whole original pixels, so that each can be made consistent by itself.
-        runner = Runner(
-            self.device, self.tile, tiled_step, int(self.factors[0]) if self._whole else 1, advance
-        )
+        multiple = int(self.factors[0]) if self._whole else 1
+        runner = Runner(self.device, self.tile, tiled_step, multiple, advance)
         for number, index in enumerate(planes):
             self._run_plane(index, number, runner, agreement, put)
         if progress is not None:
@@ -193,11 +192,10 @@ class UpscalePlan:
 
     def _finished(self, agreement: Any) -> Image:
         """The output with what was found on the way."""
-        final, found = self.output, {}
-        if self.uncertain is not None:
-            final = final.replace(uncertainty=self.uncertain.stored)
-            found = {"uncertainty": self.uncertain.record()}
-        return final.replace(provenance=self.image.provenance.add(**upscale_step(self, agreement, **found)))
+        found = None if self.uncertain is None else self.uncertain.record()
+        step = upscale_step(self, agreement, uncertainty=found)
+        error = self.output.uncertainty if self.uncertain is None else self.uncertain.stored
+        return self.output.replace(provenance=self.image.provenance.add(**step), uncertainty=error)
 
     # -- one plane ------------------------------------------------------------------------------------------------
 
