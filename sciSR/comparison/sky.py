@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from sciSR.comparison.result import Measure, Score, mean_score
 from sciSR.errors import UnsupportedError
+from sciSR.metrics.census import Census, census
 from sciSR.metrics.fidelity import asinh_stretch, psnr
 from sciSR.metrics.photometry import aperture_sums, relative_error
 from sciSR.metrics.pixel_scale import PixelScale
 from sciSR.metrics.psf_photometry import empirical_psf, psf_fluxes
-from sciSR.metrics.sources import Sources, census, centroid_offsets, detect_sources
+from sciSR.metrics.sources import Sources, centroid_offsets, detect_sources
 from sciSR.metrics.star_flux import star_flux_error
 from sciSR.metrics.windowing import finite_or_none
 
@@ -208,7 +209,7 @@ class _Truth:
         true = psf_fluxes(self.flat, stars, self.psf, radius=reach)
         return _enough(true, psf_fluxes(flat, stars, psf, radius=reach))
 
-    def _census(self, image: NDArray[np.float64]) -> Any:
+    def _census(self, image: NDArray[np.float64]) -> Census:
         noise = self.bright.noise
         found, faint = (detect_sources(image, threshold=t, noise=noise) for t in (DETECT, CONFIRM))
         return census(

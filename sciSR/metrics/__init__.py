@@ -3,6 +3,7 @@
 One page lists them all with formulas, units and pitfalls: ``docs/metrics.md``.
 """
 
+from sciSR.metrics.census import census
 from sciSR.metrics.detail import gradient_correlation, hfen
 from sciSR.metrics.fidelity import nrmse, psnr, ssim
 from sciSR.metrics.photometry import aperture_sums, flux_error
@@ -10,7 +11,7 @@ from sciSR.metrics.psf_photometry import empirical_psf, psf_fluxes
 from sciSR.metrics.resolution import fourier_ring_correlation, frc_resolution
 from sciSR.metrics.self_resolution import self_ring_correlation
 from sciSR.metrics.shells import fourier_shell_correlation
-from sciSR.metrics.sources import census, centroid_offsets, detect_sources, match_points
+from sciSR.metrics.sources import centroid_offsets, detect_sources, match_points
 from sciSR.metrics.spectrum import radial_power_spectrum
 from sciSR.metrics.star_flux import star_flux_error
 

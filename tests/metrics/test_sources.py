@@ -22,6 +22,7 @@ from sciSR.metrics import (
     star_flux_error,
 )
 from sciSR.metrics.photometry import flux_error, relative_error
+from sciSR.metrics.sources import Sources
 
 SIGMA = 1.5
 rng = np.random.default_rng(7)
@@ -88,6 +89,13 @@ def test_a_catalogue_is_complete_and_pure_against_itself_in_each_bin() -> None:
     assert counts.completeness == counts.purity == 1
     assert [each.completeness for each in counts.bins] == [1, 1]
     assert counts.as_dict()["bins"][0]["magnitude"][0] == pytest.approx(-2.5 * math.log10(2000))
+
+
+def test_a_known_catalogue_is_a_truth() -> None:
+    catalogue = Sources.of_catalogue(points, fluxes)
+    assert (np.diff(catalogue.flux) <= 0).all()
+    counts = census(catalogue, detect_sources(truth), 1.0)
+    assert counts.completeness == counts.purity == 1
 
 
 @given(
