@@ -359,3 +359,29 @@ def test_all_controls_have_names(volume: Path, see: Callable[..., Any]) -> None:
     identifiers = seen.tab.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(identifiers) == len(set(identifiers))
     seen.assert_clean()
+
+
+def test_an_index_can_be_sorted_and_filtered(
+    sky: Path, volume: Path, see: Callable[..., Any], tmp_path: Path
+) -> None:
+    from sciSR.report.index import write_index
+
+    for page in (sky, volume):
+        for path in page.parent.iterdir():
+            shutil.copy(path, tmp_path)
+    index, rows = write_index(tmp_path, inputs=tmp_path)
+    assert len(rows) == 2
+    seen = see(index)
+    names = seen.tab.locator("#outputs tbody tr td:nth-child(2) a")
+    button = seen.tab.locator("#outputs th button").first
+    button.click()
+    first = names.all_text_contents()
+    assert first == sorted(first)
+    button.click()
+    assert names.all_text_contents() == first[::-1]
+    assert seen.tab.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    seen.tab.locator('input[data-filter="outputs"]').fill("phantom")
+    assert seen.tab.locator("#outputs tbody tr:visible").count() == 1
+    seen.screenshot("index")
+    seen.assert_clean()
+    assert all((tmp_path / link.get_attribute("href")).is_file() for link in names.all())
