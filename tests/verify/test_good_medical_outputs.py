@@ -42,7 +42,15 @@ def cropped(source: Path, target: Path, size: int = 40) -> Path:
     """The middle of a volume, on the same grid; its header otherwise as it is."""
     image = nib.load(source)
     at = tuple(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + size) for n in image.shape[:3])
-    nib.save(image.slicer[at], target)
+    # nibabel's slicer knows the new place; the codes and either transform are put back by hand.
+    crop = image.slicer[at]
+    moved = np.linalg.inv(image.affine) @ crop.affine
+    new = nib.Nifti1Image(np.asarray(image.dataobj.get_unscaled())[at], None, image.header)
+    new.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+    for name in ("sform", "qform"):
+        affine, code = getattr(image.header, f"get_{name}")(coded=True)
+        getattr(new.header, f"set_{name}")(None if affine is None else affine @ moved, code)
+    nib.save(new, target)
     return target
 
 
