@@ -16,14 +16,14 @@ from scipy.ndimage import gaussian_filter
 
 from sciSR.training.error_cases import Case
 from sciSR.training.error_exams import Exam, examine, judged
-from sciSR.training.error_tasks import Task
+from sciSR.training.error_tasks import CLASSICAL, Task
 from sciSR.uncertainty.conformal import ONE_SIGMA, TWO_SIGMA, grouped_quantile, scores
 from sciSR.uncertainty.head import HeadModel
 
 CASES = 6
 """Of each file."""
 OTHERS = 5
-"""Methods other than the automatic one see one case in so many."""
+"""Networks other than the automatic one see one case in so many."""
 PIXELS = 40_000
 """Judged pixels that are kept of a case."""
 BINS = 5
@@ -138,14 +138,14 @@ def calibrate(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Calibrations of all methods of a task; ``"default"`` from all of them together, each as often.
 
-    The automatic method sees every case, the others every fifth.
+    The automatic method and the classical ones see every case, the other networks every fifth.
     """
     cases = list(task.cases("calibrate", data, count))
     found, together = {}, []
     for method in task.methods:
-        some = cases if method == task.automatic else cases[::OTHERS]
+        some = cases if method in (task.automatic, *CLASSICAL) else cases[::OTHERS]
         rows = judgements(task, head, some, method)
         found[method] = factors(rows, _often(cases, some))
-        together += rows if method != task.automatic else rows[::OTHERS]
+        together += rows if len(some) < len(cases) else rows[::OTHERS]
         show(f"{task.name}: {method} {found[method]}")
     return found | {"default": factors(together, _often(cases, cases[::OTHERS]))}
