@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from sciSR.report.page import LIMIT, Composed, compose, default_page
 from sciSR.report.page_facts import STEPS
 from sciSR.report.page_images import preview
 from sciSR.report.page_render import render
-from sciSR.report.page_words import in_one, mood_of, number, verdict
+from sciSR.report.page_words import in_short, mood_of, number, verdict
 
 _THUMBNAIL = 96
 _RANK = {"bad": 0, "caution": 1, "unknown": 2, "good": 3}
@@ -74,15 +75,24 @@ def write_index(
 
 
 def outputs_in(folder: Path, finder: InputFinder) -> Iterator[Path]:
-    """Files and folders that hold a result, by name."""
+    """Files and folders that hold a result, by name; a standard deviation belongs to the result beside it."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() in (".html", ".json", ".txt", ".csv", ".log"):
+            continue
+        if _is_deviation(path):
             continue
         record = _record(path)
         if record is None:
             continue
         if any(s.get("step") in STEPS for s in record) or (not record and finder.by_name(path)):
             yield path
+
+
+def _is_deviation(path: Path) -> bool:
+    """Whether a file is named as the standard deviation of another that lies beside it."""
+    stem, dot, rest = path.name.partition(".")
+    own = re.sub(r"(_std|_uncertainty(_\d+)?)$", "", stem)
+    return own != stem and path.with_name(own + dot + rest).exists()
 
 
 def _record(path: Path) -> Sequence[Mapping[str, Any]] | None:
@@ -217,7 +227,7 @@ def _told(made: Composed) -> dict[str, Any]:
         "about": f"from {facts.input_name}" if facts.input_name else "its input was not found",
         "mood": mood,
         "rank": _RANK[mood],
-        "verdict": in_one(findings),
+        "verdict": in_short(findings),
         "method": str(step.get("model", "")),
         "scale": str(step.get("scale", "")) if not isinstance(step.get("scale"), Mapping) else "",
         "agreement": number(share),

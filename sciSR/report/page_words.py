@@ -40,9 +40,16 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def verdict(facts: Facts) -> list[Sentence]:
-    """What can be said of the output, most important first."""
+    """What can be said of the output: broken promises first."""
     found = [_agreement(facts), *_checks(facts), *_features(facts), *_uncertain(facts), *_familiar(facts)]
-    return [sentence for sentence in found if sentence is not None]
+    return sorted(found, key=lambda sentence: sentence.mood != "bad")
+
+
+def in_short(sentences: Sequence[Sentence]) -> str:
+    """The reasons for the mood of the whole: one line of an index."""
+    mood = mood_of(sentences)
+    reasons = [sentence for sentence in sentences if sentence.mood == mood]
+    return in_one(reasons[:1] if mood == "good" else reasons)
 
 
 def mood_of(sentences: Sequence[Sentence]) -> Mood:

@@ -258,6 +258,19 @@ def test_an_index_finds_inputs_by_their_hash(batch: Path, capsys: pytest.Capture
     assert main(["report", str(batch / "out"), "-q"]) == 2  # the index is there
 
 
+def test_a_deviation_is_no_output_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import nibabel as nib
+
+    values = np.random.default_rng(0).normal(100, 9, (20, 24, 4)).astype("f4")
+    nib.Nifti1Image(values, np.diag([2.0, 2.0, 4.0, 1.0])).to_filename(tmp_path / "t1.nii")
+    assert main(["upscale", str(tmp_path / "t1.nii"), "--model", "linear", "--uncertainty", "-q"]) == 0
+    assert (tmp_path / "t1_x2_std.nii").exists()
+    assert main(["report", str(tmp_path), "-o", str(tmp_path / "all.html"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["outputs"]
+    assert [row["name"] for row in rows] == ["t1_x2.nii"]
+    assert not (tmp_path / "t1_x2_std.html").exists()
+
+
 def test_what_makes_no_sense_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     given, output = map(str, pair)
     for wrong in (
