@@ -45,10 +45,14 @@ SUFFIXES = ("T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2")
 """What is upscaled if no suffix was given: anatomical contrasts."""
 LISTS = ("--participant-label", "--session-label", "--suffix", "--datatype")
 """Options that take several words, as BIDS apps have it: ``--participant-label 01 02``."""
-METHOD = [option for option in UPSCALE_OPTIONS if option.group != "Output"]
+NOT_OFFERED = ("uncertainty", "gain", "read_noise")
+"""A derivative has no place for a deviation yet."""
+METHOD = [
+    option for option in UPSCALE_OPTIONS if option.group != "Output" and option.name not in NOT_OFFERED
+]
 """Those of ``scisr upscale``: the same words mean the same."""
-NO_MATTER = ("device", "tile", "scale", "isotropic")
-"""Options that change where and how fast, not what; and the two that are remembered anyway."""
+NO_MATTER = ("device", "tile", "strict", "scale", "isotropic")
+"""Options that change where, how fast and whether, not what; and the two that are remembered anyway."""
 
 
 class BidsCommand(GroupedCommand):

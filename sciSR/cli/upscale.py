@@ -111,9 +111,9 @@ def uncertain(given: dict[str, Any]) -> Any:
     UsageError
         What the detector is like, though no uncertainty is asked for.
     """
-    if not given["uncertainty"]:
+    if not given.get("uncertainty"):  # not every command offers it
         for name in ("gain", "read_noise"):
-            if given[name] is not None:
+            if given.get(name) is not None:
                 raise UsageError(
                     f"--{name.replace('_', '-')} is for the uncertainty", remedy="give --uncertainty too"
                 )
@@ -130,7 +130,13 @@ ISOTROPIC = {
     "seed": "--seed",
 }
 """Options that mean something to isotropic volumes only."""
-IN_PLANE = {"scale": "--scale", "forward": "--forward", "noise": "--noise", "psf_fwhm": "--psf-fwhm"}
+IN_PLANE = {
+    "scale": "--scale",
+    "forward": "--forward",
+    "noise": "--noise",
+    "psf_fwhm": "--psf-fwhm",
+    "strict": "--strict",
+}
 """Options that mean nothing to them."""
 
 
@@ -199,7 +205,8 @@ def _print_outcome(outcome: Any) -> None:
         found = part.step.get("uncertainty")
         if found:
             what = "calibrated" if found["calibrated"] else "not calibrated"
-            click.echo(f"    standard deviation: median {found.get('median', '?')}, {what}", err=True)
+            median = f"median {found['median']}" if "median" in found else "known nowhere"
+            click.echo(f"    standard deviation: {median}, {what}", err=True)
         for message in part.messages:
             click.echo(f"    {message}", err=True)
     for path in outcome.uncertainty:

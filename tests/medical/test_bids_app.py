@@ -130,6 +130,16 @@ def test_settings_that_make_no_sense_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", [("--uncertainty",), ("--gain", "2"), ("--read-noise", "3")])
+def test_a_deviation_that_would_not_be_written_is_not_offered(
+    raw: Path, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    for way in ((), ("--isotropic",)):
+        assert run(raw, out, "participant", *QUICK, *way, *option) == 2
+    assert not out.exists()
+
+
 def test_the_record_tells_inputs_settings_and_result(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(raw, out, "participant", "--participant-label", "sub-01", "--scale", "1.5", *QUICK) == 0
