@@ -214,6 +214,8 @@ def _light(part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[An
             setattr(item, keyword, header.get(keyword))
             if header.get(keyword) is None and keyword not in rules.EMPTY_IF_MISSING:
                 delattr(item, keyword)
+        if "SpecificCharacterSet" in item:
+            item.SpecificCharacterSet = _character_set(item.SpecificCharacterSet)
         # Stand-ins, one a slice: of a multi-frame source highdicom would count all frames. Replaced by _meant.
         item.SOPClassUID, item.SOPInstanceUID = MR_IMAGE, rules.derived_uid(part.instances[at], at)
         item.Rows = item.Columns = 1
@@ -223,6 +225,13 @@ def _light(part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[An
         item.ImagePositionPatient = [ds_string(v) for v in where.position]
         out.append(item)
     return out
+
+
+def _character_set(value: Any) -> Any:
+    """The source's, or UTF-8 where highdicom would refuse it: several values have code extensions, a single has none."""
+    every = [str(each) for each in ([value] if isinstance(value, str) else value or [])]
+    extended = [each.startswith("ISO 2022") for each in every]
+    return value if every and all(e == (len(every) > 1) for e in extended) else "ISO_IR 192"
 
 
 def _series_number(derivation: Derivation) -> int:

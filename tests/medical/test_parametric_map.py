@@ -148,3 +148,25 @@ def test_a_map_that_exists_is_not_overwritten(tmp_path):
         write_all([result], tmp_path / "out.dcm", uncertainty=True)
     assert (tmp_path / "out_uncertainty.dcm").read_bytes() == b"mine"
     assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("ISO 2022 IR 13", "ISO_IR 192"),
+        ("ISO_IR 100", "ISO_IR 100"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 87"], ["ISO 2022 IR 6", "ISO 2022 IR 87"]),
+        (["", "ISO 2022 IR 87"], "ISO_IR 192"),
+    ],
+)
+def test_text_of_any_character_set_is_kept(tmp_path, written, expected):
+    """Scanners write single values with code extensions, which the standard does not allow."""
+    make_series(tmp_path / "in")
+    for path in (tmp_path / "in").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet, dataset.StudyDescription = written, "Yamada"
+        dataset.save_as(path)
+    out = write_all([uncertain(adapter.read(tmp_path / "in")[0])], tmp_path / "out", uncertainty=True)
+    found = pydicom.dcmread(out / "SD_0001.dcm")
+    assert found.SpecificCharacterSet == expected
+    assert found.StudyDescription == "Yamada"
