@@ -228,7 +228,7 @@ def _light(part: Written, planes: Sequence[tuple[int, ...]], places: Sequence[An
 
 
 def _character_set(value: Any) -> Any:
-    """The source's, or UTF-8 where highdicom would refuse it: several values have code extensions, a single has none."""
+    """The source's, or UTF-8 where highdicom would refuse it: several have code extensions, a single has none."""
     every = [str(each) for each in ([value] if isinstance(value, str) else value or [])]
     extended = [each.startswith("ISO 2022") for each in every]
     return value if every and all(e == (len(every) > 1) for e in extended) else "ISO_IR 192"
