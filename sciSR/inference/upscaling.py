@@ -235,9 +235,9 @@ class UpscalePlan:
         probes = None if self.uncertain is None else self.uncertain.plane(self, index, number, runner)
         with contextlib.nullcontext() if probes is None else probes:
             for rows, band in self.fine_rows(source, runner, agreement):
-                self._finish(index, rows, band, source, agreement, put)
                 if probes is not None:
-                    probes.take(rows, band)
+                    probes.take(rows, band)  # before a float64 band is turned into final values in place
+                self._finish(index, rows, band, source, agreement, put)
             if probes is not None:
                 probes.finish()
 

@@ -43,6 +43,10 @@ def add_uncertainty(plan: UpscalePlan, wanted: bool | Uncertain) -> UpscalePlan:
         raise UsageError(f"{settings.probes} probes tell no uncertainty", remedy="give 1 or more")
     noise = pixel_noise(plan.image, plan.sample, settings)
     plan.uncertain = Propagation(settings, noise)
+    if settings.model is not None and plan.uncertain.normaliser(plan, settings.model).scale <= 0:
+        # All its values are relative to a spread that is not there.
+        settings = dataclasses.replace(settings, model=None)
+        plan.uncertain = Propagation(settings, noise)
     plan.messages.extend(noise.messages)
     if settings.model is None:
         plan.messages.append(

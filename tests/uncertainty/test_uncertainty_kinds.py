@@ -57,3 +57,8 @@ def test_images_without_anything_to_measure_noise_from_do_not_fail(domain) -> No
         out = upscale(Image.from_array(values, domain=domain), 2, "cubic", uncertainty=Uncertain(model=None))
         assert (np.isnan(out.uncertainty) == np.isnan(np.kron(values, np.ones((2, 2))))).all()
         assert not (out.uncertainty < 0).any()
+
+
+def test_a_constant_image_is_not_called_calibrated() -> None:
+    out = upscale(Image.from_array(np.full((32, 32), 7.0), domain="astronomy"), 2, "cubic", uncertainty=True)
+    assert not out.provenance.steps[-1]["uncertainty"]["calibrated"]
