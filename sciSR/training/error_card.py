@@ -28,7 +28,9 @@ LIMITS = [
 HOW = (
     "Split conformal: factor is the quantile of |error| / predicted that covers 68.27 %, interval_95 the number of "
     "calibrated standard deviations that covers 95.45 %, with the finite-sample correction; on files and seeds that "
-    "the head did not learn from, each with equal weight. 'default' serves methods that are not listed."
+    "the head did not learn from, each with equal weight. Networks other than the one that auto takes saw fewer or "
+    "smaller cases; theirs are multiplied with what that one's are on all cases over what they are on those. 'default' "
+    "is from all methods together and serves those that are not listed."
 )
 
 

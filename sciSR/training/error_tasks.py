@@ -79,7 +79,9 @@ class Task:
     automatic : str
         The network that ``auto`` takes.
     others : tuple of str
-        Further networks with a calibration of their own.
+        Further networks that it learns from, each with a calibration of its own.
+    further : tuple of str
+        Networks that it does not learn from, with a calibration of their own.
     cases_of_each : int
         Cases of each file to learn from; and six times as many simulated skies.
     """
@@ -90,6 +92,7 @@ class Task:
     scale: int
     automatic: str
     others: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     cases_of_each: int = 8
 
     @property
@@ -100,7 +103,7 @@ class Task:
     @property
     def methods(self) -> tuple[str, ...]:
         """All methods, the automatic one first."""
-        return (self.automatic, *self.others, *CLASSICAL)
+        return (self.automatic, *self.others, *self.further, *CLASSICAL)
 
     @property
     def files(self) -> dict[str, tuple[str, ...]]:
@@ -133,7 +136,8 @@ class Task:
     def method(self, number: int) -> str:
         """The method of training case `number`: the automatic one in three of five, otherwise any."""
         g = np.random.default_rng([7, number])
-        return self.automatic if g.random() < 0.6 else str(g.choice(np.array(self.methods[1:])))
+        known = (*self.others, *CLASSICAL)
+        return self.automatic if g.random() < 0.6 else str(g.choice(np.array(known)))
 
 
 def _others(domain: str, names: str) -> tuple[str, ...]:
@@ -150,8 +154,9 @@ TASKS = {
             2,
             "espcn-astro-x2",
             _others("astro-x2", "ecbsr fsrcnn srcnn"),
+            _others("astro-x2", "conditional edsr lapsrn span sparse srresnet vdsr"),
         ),
-        Task("error-astro-x4", "astronomy", "detector", 4, "ecbsr-astro-x4"),
+        Task("error-astro-x4", "astronomy", "detector", 4, "ecbsr-astro-x4", further=("srgan-astro-x4",)),
         Task(
             "error-mr-kspace-x2",
             "mr",
