@@ -5,10 +5,12 @@
 
 Each case goes through the engine with its uncertainty, and the result is compared with the truth. Skies: simulated
 ones (every fourth a resampled mosaic) and the block means of ``astro/check``; MR: slices of ``mri/check`` through the
-scanner's model. A real truth has noise of its own. What the measurement holds of it cancels in the error, so its
-variance is taken off the stated one (95 % of it at most); what the measurement does not hold nobody can know, so it is
-added in quadrature. Both are estimated from the images (``sciSR/training/error_cases.py``), and the share of the added
-part is shown: where it is near 1 a coverage says little. Simulated skies have noiseless truths and need neither.
+scanner's model. ``error-mr-across``: windows of ``mri/check`` as slices two to six times as thick, seen through a
+Gaussian profile, every third with more noise, and isotropic again by the through-plane network (``--learning``). A real
+truth has noise of its own. What the measurement holds of it cancels in the error, so its variance is taken off the
+stated one (95 % of it at most); what the measurement does not hold nobody can know, so it is added in quadrature. Both
+are estimated from the images (``sciSR/training/error_cases.py``, ``across_cases.py``), and the share of the added part
+is shown: where it is near 1 a coverage says little. Simulated skies have noiseless truths and need neither.
 
 Coverage is a mean over files; bins hold a fifth of each file's pixels, by brightness and by gradient of the smoothed
 truth. MR is judged in the foreground, skies everywhere but near bad pixels and the border.
@@ -27,7 +29,9 @@ import numpy as np
 import torch
 
 from sciSR.evaluation import protocols
-from sciSR.training import error_cases
+from sciSR.throughplane.method import DEFAULT
+from sciSR.throughplane.spread import NAME, entry, load_spread
+from sciSR.training import across_cases, error_across, error_cases
 from sciSR.training.error_calibration import BINS, Judgement, judge
 from sciSR.training.error_cases import Case
 from sciSR.training.error_exams import examine
@@ -81,6 +85,22 @@ def measure(task: Task, method: str, some: list[Case]) -> dict[str, dict[str, An
     return rows
 
 
+def measure_across(data: Path, self_training: str, windows: int) -> dict[str, dict[str, Any]]:
+    """The through-plane network: a row for each volume, the mean over its windows."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted((data / "mri/check").glob("*.nii.gz")):
+        for number in range(windows if path.name not in protocols.NOT_IN_MEAN else 0):
+            case = across_cases.case(path, number)
+            exam = None if case is None else error_across.examine(case, self_training)
+            if exam is None:
+                continue
+            model = load_spread("mr", exam.ratio, exam.method)
+            if model is None:
+                raise SystemExit(f"no calibration is shipped for self-training {self_training}")
+            rows[exam.name].append(row(exam.judged(model), model.calibration))
+    return {name: mean(each) for name, each in rows.items()}
+
+
 def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Each file counts equally."""
     return {key: np.nanmean([each[key] for each in rows], axis=0).tolist() for key in rows[0]}
@@ -107,39 +127,51 @@ HEADER = """
 |---|---|---|---|---|---|---|"""
 
 
+def show(found: dict[str, Any], name: str, rows: dict[str, dict[str, Any]], files: bool) -> None:
+    """Lines of the table, and the rows kept."""
+    found[name] = rows
+    kinds = {
+        "all": list(rows.values()),
+        "simulated": [each for key, each in rows.items() if key.startswith("seed")],
+        "real": [each for key, each in rows.items() if not key.startswith("seed")],
+    }
+    for kind, these in kinds.items():
+        if (these and len(these) < len(rows)) or kind == "all":
+            print(line(f"{name} {kind}", mean(these), len(these)), flush=True)
+    if files:
+        for key, each in rows.items():
+            print(line(f"  {key}", each, 1), flush=True)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("heads", nargs="*", metavar="HEAD", help=", ".join(TASKS))
+    parser.add_argument("heads", nargs="*", metavar="HEAD", help=", ".join((*TASKS, NAME)))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument(
         "--methods", default="auto,cubic", help="comma between; auto: the network that auto takes"
     )
     parser.add_argument("--skies", type=int, default=32)
+    parser.add_argument("--windows", type=int, default=10, help="of each volume for error-mr-across")
+    parser.add_argument("--learning", default="0", help="self-training there, comma between: 0, fast")
     parser.add_argument("--files", action="store_true", help="a row for each file")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     print(HEADER)
-    for name in given.heads or TASKS:
+    for name in given.heads or (*TASKS, NAME):
+        if name == NAME:
+            for word in given.learning.split(","):
+                rows = measure_across(given.data, word, given.windows)
+                show(found, f"{name} {entry(DEFAULT, word)}", rows, given.files)
+            continue
         task = TASKS[name]
         some = list(cases(task, given.data, given.skies))
         for word in given.methods.split(","):
             method = task.automatic if word == "auto" else word
             rows = measure(task, method, some)
-            found[f"{name} {method}"] = rows
-            kinds = {
-                "all": list(rows.values()),
-                "simulated": [each for key, each in rows.items() if key.startswith("seed")],
-                "real": [each for key, each in rows.items() if not key.startswith("seed")],
-            }
-            for kind, these in kinds.items():
-                if (these and len(these) < len(rows)) or kind == "all":
-                    print(line(f"{name} {method} {kind}", mean(these), len(these)), flush=True)
-            if given.files:
-                for key, each in rows.items():
-                    print(line(f"  {key}", each, 1), flush=True)
+            show(found, f"{name} {method}", rows, given.files)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
 

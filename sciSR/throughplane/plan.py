@@ -134,7 +134,7 @@ def plan_isotropic(
         method = choose_method(image, operator, model, self_training, side)
         messages += method.messages
     statistics = sample(image)
-    uncertain = plan_uncertainty(image, statistics, uncertainty, float(target.across), method.name)
+    uncertain = plan_uncertainty(image, statistics, uncertainty, float(target.across), method)
     if uncertain is not None:
         messages += told(uncertain)
     return IsotropicPlan(

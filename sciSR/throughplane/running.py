@@ -38,15 +38,16 @@ _TURNS = 30
 """Of clipping and projecting where values have bounds."""
 
 
-def run(plan: IsotropicPlan, put: Put, progress: Progress) -> Image:
-    """See `IsotropicPlan.run`."""
+def run(plan: IsotropicPlan, put: Put, progress: Progress, deviations: Deviations | None = None) -> Image:
+    """See `IsotropicPlan.run`; `deviations` takes the place of the plan's own, for calibration."""
     shares = _shares(plan)
     staged = in_plane(plan, _part(progress, 0.0, shares[0]))
     network = learned(plan, staged, _part(progress, shares[0], shares[1]))
-    work = _Run(plan, staged, network, put)
+    if deviations is None and plan.uncertain is not None:
+        deviations = Deviations(plan, matrix_of(plan.method, plan.operator))
+    work = _Run(plan, staged, network, put, deviations)
     work.all(_part(progress, shares[0] + shares[1], shares[2]))
     progress(1.0)
-    deviations = work.deviations
     found = None if deviations is None else deviations.record()
     step = plan.record(agreement=work.agreement(), spread=work.spread(), uncertainty=found)
     return plan.output.replace(
@@ -210,14 +211,16 @@ class Volume:
 class _Run:
     """All volumes, tile by tile."""
 
-    def __init__(self, plan: IsotropicPlan, image: Image, network: Any, put: Put) -> None:
+    def __init__(
+        self, plan: IsotropicPlan, image: Image, network: Any, put: Put, deviations: Deviations | None
+    ) -> None:
         self.plan, self.image, self.network, self.put = plan, image, network, put
         self.matrix = matrix_of(plan.method, plan.operator)
         self.halo = network.receptive_field() if network is not None else 0
         self.largest = self.squares = self.count = 0.0
         self.low, self.high = math.inf, -math.inf
         self.variance = self.voxels = 0.0
-        self.deviations = None if plan.uncertain is None else Deviations(plan, self.matrix)
+        self.deviations = deviations
 
     def all(self, progress: Progress) -> None:
         done, every = 0, list(volumes(self.image))
@@ -228,6 +231,10 @@ class _Run:
                 self._tile(volume, part)
                 done += 1
                 progress(done / (len(every) * len(parts)))
+            if self.deviations is not None:
+                self.deviations.settle(volume, parts)
+        if self.deviations is not None:
+            self.deviations.close()
 
     def _tile(self, volume: Volume, core: Tile) -> None:
         plan, operator = self.plan, self.plan.operator

@@ -1,7 +1,8 @@
 """How uncertain an isotropic volume is: the slices' noise carried through, and the spread of the network's views.
 
 What is linear (the matrix across the slices, and the agreement with them) carries noise by its squared weights. What
-the network adds is as uncertain as its views of the volume, from different sides, differ.
+the network adds is uncertain where its views of the volume, from different sides, differ: by how much is calibrated on
+volumes (:mod:`sciSR.throughplane.spread`).
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from torch import Tensor
 
 from sciSR.forward.slice_sampling import along
 from sciSR.image import Image, LazyArray
+from sciSR.throughplane.apply import Tile, enlarged
+from sciSR.throughplane.spread import NAME, REACH, SpreadModel, load_spread, smoothed
 from sciSR.uncertainty.interface import Calibration, Uncertain
-from sciSR.uncertainty.loading import load_error_model
 from sciSR.uncertainty.noise import PixelNoise, pixel_noise
 from sciSR.uncertainty.propagation import StoredDeviation
 from sciSR.views import NearestView
 
 if TYPE_CHECKING:
     from sciSR.inference.statistics import Sample
+    from sciSR.throughplane.method import Method
     from sciSR.throughplane.plan import IsotropicPlan
+    from sciSR.throughplane.running import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +39,18 @@ class ThroughPlaneUncertainty:
     settings : Uncertain
     noise : PixelNoise
         Of the thick slices.
-    calibration : Calibration
-        That of a normal distribution where none was found for the task.
+    model : SpreadModel or None
+        What the views' spread is worth; None where nothing was found for the task.
     """
 
     settings: Uncertain
     noise: PixelNoise
-    calibration: Calibration
+    model: SpreadModel | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """That of a normal distribution where there is no model."""
+        return Calibration() if self.model is None else self.model.calibration
 
     def record(self, **measured: Any) -> dict[str, Any]:
         """JSON-ready, for the provenance."""
@@ -51,29 +60,26 @@ class ThroughPlaneUncertainty:
             "interval_95": self.calibration.interval_95,
             "calibrated": self.calibration.is_calibrated,
         }
-        return {"noise": found, **told, **measured}
+        known = {} if self.model is None else {"model": NAME}
+        return {"noise": found, **known, **told, **measured}
 
 
 def plan_uncertainty(
-    image: Image, statistics: Sample, wanted: bool | Uncertain, across: float, method: str
+    image: Image, statistics: Sample, wanted: bool | Uncertain, ratio: float, method: Method
 ) -> ThroughPlaneUncertainty | None:
     """None where it is not asked for.
 
     Parameters
     ----------
-    across : float
+    ratio : float
         Thin slices for each thick one.
-    method : str
-        A network's name, or that of a matrix.
+    method : Method
     """
     if wanted is False or wanted is None:
         return None
     settings = wanted if isinstance(wanted, Uncertain) else Uncertain(model="auto")
-    calibration = Calibration()
-    if settings.model == "auto":
-        found = load_error_model(image.domain, "across", max(1, round(across)), method)
-        calibration = found if isinstance(found, Calibration) else getattr(found, "calibration", calibration)
-    return ThroughPlaneUncertainty(settings, pixel_noise(image, statistics, settings), calibration)
+    model = load_spread(image.domain, ratio, method) if settings.model == "auto" else None
+    return ThroughPlaneUncertainty(settings, pixel_noise(image, statistics, settings), model)
 
 
 def told(uncertain: ThroughPlaneUncertainty) -> list[str]:
@@ -98,7 +104,8 @@ class Deviations:
     def __init__(self, plan: IsotropicPlan, matrix: Tensor) -> None:
         assert plan.uncertain is not None
         self.plan, self.stored = plan, StoredDeviation(plan.output.shape)
-        self.factor = plan.uncertain.calibration.factor
+        self.model, self.ratio = plan.uncertain.model, float(plan.target.across)
+        self.views = StoredDeviation(plan.output.shape) if self.model is not None else None
         self.noise = _on_target(plan)
         self.squared = _settled(plan, matrix).square()
         self._sample: list[np.ndarray] = []
@@ -120,18 +127,48 @@ class Deviations:
         sigma = order.ordered(np.asarray(self.noise[place])).astype(np.float64)
         unknown = ~(np.isfinite(sigma) & (sigma >= 0))
         variance = along(self.squared, torch.from_numpy(np.where(unknown, 0.0, sigma) ** 2), 2)
-        if spread is not None:
+        if spread is not None and self.views is None:
             variance += spread.to(variance)
-        block = (variance.sqrt() * self.factor).float().numpy()
+        block = variance.sqrt().float().numpy()
         if unknown.any():
             block[along(self.squared, torch.from_numpy(unknown.astype(np.float64)), 2).numpy() > 1e-6] = (
                 np.nan
             )
         if bad is not None:
             block[bad] = np.nan
+        self.stored.put(place, order.restored(block))
+        if self.views is None:
+            self._look(block)
+        else:
+            views = torch.zeros_like(variance) if spread is None else spread.sqrt()
+            self.views.put(place, order.restored(views.float().numpy()))
+
+    def settle(self, order: Volume, parts: list[Tile]) -> None:
+        """Noise and spread together, once all tiles of a volume are known: the spread is averaged beyond each."""
+        for core in parts:
+            if self.model is not None and self.views is not None:
+                self._settle(order, core, self.model, self.views)
+
+    def _settle(self, order: Volume, core: Tile, model: SpreadModel, views: StoredDeviation) -> None:
+        around, place = enlarged(core, order.shape, REACH), order.place(core)
+        spread = np.square(order.ordered(views[order.place(around)]).astype(np.float64))
+        inner = tuple(
+            slice(a - outer[0], b - outer[0])
+            for (a, b), outer in zip((core.rows, core.columns), (around.rows, around.columns), strict=True)
+        )
+        noise = order.ordered(self.stored[place]).astype(np.float64)
+        block = model.total(noise, smoothed(spread, self.ratio)[inner], self.ratio).astype(np.float32)
+        self._look(block)
+        self.stored.put(place, order.restored(block))
+
+    def close(self) -> None:
+        """Free what was only kept on the way."""
+        if self.views is not None:
+            self.views.close()
+
+    def _look(self, block: np.ndarray) -> None:
         good = block[::4, ::4, ::2]
         self._sample.append(good[np.isfinite(good)])
-        self.stored.put(place, order.restored(block))
 
     def record(self) -> dict[str, Any]:
         """For the provenance."""

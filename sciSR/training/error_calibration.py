@@ -157,12 +157,12 @@ def calibrate(
         if method == task.automatic:
             there = factors(rows, often)
         elif method not in CLASSICAL:
-            found[method] = _related(found[method], found[task.automatic], there)
+            found[method] = related(found[method], found[task.automatic], there)
         show(f"{task.name}: {method} {found[method]}")
-    return found | {"default": _related(factors(together, often), found[task.automatic], there)}
+    return found | {"default": related(factors(together, often), found[task.automatic], there)}
 
 
-def _related(few: Mapping[str, Any], every: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+def related(few: Mapping[str, Any], every: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """A calibration on few cases, times what another one's is on all over what it is on those few."""
     ratio = {key: round(few[key] * every[key] / there[key], 4) for key in ("factor", "interval_95")}
     return ratio | {"files": few["files"]}
