@@ -22,6 +22,7 @@ class FitsVerifier:
     """See :class:`sciSR.verify.result.FormatVerifier`."""
 
     lenient: Mapping[str, Any] = {"ignore_checksum": True}
+    holds_deviation = True
 
     def __init__(self) -> None:
         self._places: tuple[Pair, list[Places]] | None = None

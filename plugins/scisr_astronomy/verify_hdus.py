@@ -20,6 +20,7 @@ from scisr_astronomy.roles import COMPANIONS
 from scisr_astronomy.verify_headers import opened
 from scisr_astronomy.verify_keywords import key_changes
 from scisr_astronomy.verify_rules import Scales, scales_of
+from scisr_astronomy.wcs_keywords import is_wcs_keyword
 
 _CHUNK = 1 << 22
 _ROWS = 1 << 18  # pixels compared at once
@@ -192,9 +193,24 @@ def _added(new: FitsFile, taken: set[int], pairs: Sequence[Pair]) -> list[Check]
                 Check("metadata", f"HDU {part}", "passed", "added: the record of what was done", part=part)
             )
         elif record.name.startswith("ERR") and claimed:
-            out.append(Check("metadata", f"HDU {part}", "passed", "added: calibrated uncertainty", part=part))
+            out.append(_added_error(pairs, record, part))
         else:
             fused = any(claims_of(p.before, p.after).kind == "fuse" for p in pairs) and made
             what = "added by the fusion" if fused else "is not in the input"
             out.append(Check("metadata", f"HDU {part}", "passed" if fused else "warning", what, part=part))
     return out
+
+
+def _added_error(pairs: Sequence[Pair], record: HduRecord, part: str) -> Check:
+    """An uncertainty lies on its image's pixels, in its image's unit."""
+    name = f"HDU {part}"
+    metadata = next((m for m in (p.after.metadata for p in pairs) if m.roles[record.index].of == m.hdu), None)
+    if metadata is None:
+        return Check("metadata", name, "failed", "goes with no image of the file", part=part)
+    image, own = (metadata.file.peek(index) for index in (metadata.hdu, record.index))
+    keys = [key for key in {*image, *own} if key == "BUNIT" or is_wcs_keyword(key)]
+    other = sorted(key for key in keys if image.get(key) != own.get(key))
+    if other:
+        message = f"differs from its image in {', '.join(other[:6])}"
+        return Check("metadata", name, "failed", message, float(len(other)), 0.0, "keywords", part)
+    return Check("metadata", name, "passed", "added: calibrated uncertainty", part=part)

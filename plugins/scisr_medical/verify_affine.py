@@ -103,15 +103,17 @@ def distance_check(name: str, apart: float, voxel: float, where: Sequence[float]
 
 
 def field_of_view(
-    before: np.ndarray, after: np.ndarray, shapes: tuple[Sequence[int], Sequence[int]], axes: Sequence[str]
+    before: np.ndarray,
+    after: np.ndarray,
+    shapes: tuple[Sequence[int], Sequence[int]],
+    factors: Sequence[float],
+    axes: Sequence[str],
 ) -> Check:
-    """Extent along each axis, edge to edge, in mm."""
+    """Extent along each axis, edge to edge, in mm; without the rest that whole coarser voxels leave out."""
     count = min(3, len(shapes[0]), len(shapes[1]))
-    old, new = (
-        np.linalg.norm(affine[:3, :count], axis=0) * np.array(shape[:count])
-        for affine, shape in zip((before, after), shapes, strict=True)
-    )
     voxel = np.linalg.norm(before[:3, :count], axis=0)
+    old = voxel * np.array(shapes[1][:count]) / np.array(factors[:count])
+    new = np.linalg.norm(after[:3, :count], axis=0) * np.array(shapes[1][:count])
     share = np.abs(new - old) / voxel
     worst = int(np.argmax(share))
     sizes = " x ".join(f"{v:.6g}" for v in new)

@@ -122,11 +122,11 @@ def _stack(before: Volume, after: Volume, factors: Sequence[float]) -> list[Chec
     if after.count > 1 and before.count > 1:
         checks += [_spacing(after), *_said_spacing(before, after, factors)]
         shapes = [(v.count, *v.first.size) for v in (before, after)]
-        checks.append(field_of_view(old, new, (shapes[0], shapes[1]), _AXES))
+        checks.append(field_of_view(old, new, (shapes[0], shapes[1]), factors, _AXES))
     else:
         flat = [a[:, [1, 2, 0, 3]] for a in (old, new)]
         sizes = (before.first.size, after.first.size)
-        checks.append(field_of_view(flat[0], flat[1], sizes, _AXES[1:]))
+        checks.append(field_of_view(flat[0], flat[1], sizes, factors[1:], _AXES[1:]))
     sides = [np.sign(np.linalg.det(a[:3, :3])) for a in (old, new)]
     checks.append(check("geometry", "handedness", sides[0] == sides[1], "as the input's", "turned around"))
     return checks

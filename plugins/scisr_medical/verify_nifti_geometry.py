@@ -35,7 +35,7 @@ def geometry_checks(pair: Pair, before: Volume, after: Volume) -> list[Check]:
         *_agreement(before, after),
         _sizes(before, after),
         _handedness(before, after),
-        field_of_view(before.affine, after.affine, (before.shape, after.shape), pair.before.axes),
+        field_of_view(before.affine, after.affine, (before.shape, after.shape), factors, pair.before.axes),
         _second_judge(before, after, factors),
     ]
 

@@ -114,6 +114,7 @@ def gather(
     SciSRError
         A file can't be read; they do not belong together.
     """
+    from sciSR.verify.companion import deviation_of
     from sciSR.workflow.stack_names import record_name
 
     afters, adapter = _read(output, options)
@@ -131,7 +132,7 @@ def gather(
         after,
         _factors(before, after, output),
         truth=None if truth is None else _truth(truth, after, options),
-        std=_uncertainty(adapter, output, after),
+        std=deviation_of(adapter, output, after),
         steps=after.provenance.steps,
         parts=tuple(image.part for image in afters),
     )
@@ -207,35 +208,6 @@ def _truth(path: Path, after: Image, options: Mapping[str, Any] | None) -> Image
             f"has {shapes} pixels, the result {'x'.join(map(str, after.shape))}: no truth for it", where=path
         )
     return next((image for image in same if image.part == after.part), same[0])
-
-
-def _uncertainty(adapter: Adapter, output: Path, after: Image) -> Any:
-    """The standard deviation that was written with the output: with the image, or in a file beside it."""
-    if after.uncertainty is not None:
-        return after.uncertainty
-    ask = getattr(adapter, "uncertainty_of", None)
-    if ask is not None:
-        with contextlib.suppress(SciSRError):
-            return ask(output, after)
-    beside = std_beside(adapter, output)
-    if beside is None:
-        return None
-    with contextlib.suppress(SciSRError):
-        images, _ = _read(beside, None)
-        fitting = [image for image in images if image.shape == after.shape]
-        if fitting:
-            return fitting[0].data
-    return None
-
-
-def std_beside(adapter: Adapter, output: Path) -> Path | None:
-    """``NAME_std.nii.gz`` beside ``NAME.nii.gz``, where there is one."""
-    name = output.name
-    for suffix in adapter.suffixes:
-        if name.lower().endswith(suffix) and output.is_file():
-            beside = output.with_name(f"{name[: -len(suffix)]}_std{name[-len(suffix) :]}")
-            return beside if beside.is_file() else None
-    return None
 
 
 def sources_of(facts: Facts, volume: int = 0) -> Sources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,10 +125,12 @@ def _band(
     factors: Sequence[Fraction],
     pair: tuple[Fraction, Fraction],
 ) -> Band:
-    first, _ = coarse.spatial_axes
+    first, second = coarse.spatial_axes
     outer = Span(max(0, rows.start - 1), min(coarse.shape[first], rows.stop + 1))
     span = rows.fine(pair[0])
     planes = _fine_planes(index, factors)
+    # Coarse pixels made of whole fine ones may leave some out at the far end.
+    covered = math.ceil(coarse.shape[second] * pair[1])
 
     def margin(what: str) -> np.ndarray | None:
         if getattr(coarse, what) is None:
@@ -137,7 +140,8 @@ def _band(
     def under(what: str) -> np.ndarray | None:
         if getattr(fine, what) is None:
             return None
-        return np.stack([read_rows(fine, plane, slice(span.start, span.stop), what) for _, plane in planes])
+        rows = slice(span.start, span.stop)
+        return np.stack([read_rows(fine, plane, rows, what)[:, :covered] for _, plane in planes])
 
     values, finer = margin("data"), under("data")
     assert values is not None

@@ -56,6 +56,7 @@ verify = verify_files
 
 def _verify(source: Path, target: Path, options: Mapping[str, Any]) -> Verification:
     from sciSR.plugins import adapter_for
+    from sciSR.verify.companion import deviation_checks, std_beside
 
     adapter, other = adapter_for(source), adapter_for(target)
     if source.resolve() == target.resolve():
@@ -72,11 +73,14 @@ def _verify(source: Path, target: Path, options: Mapping[str, Any]) -> Verificat
         checks = [Check("geometry", "volume", "failed", f"the output is no regular volume: {error}")]
         checks += [] if judge is None else _format_checks(judge, source if adapter is other else None, target)
         return Verification(source, target, tuple(checks))
-    after = [_with_record(judge, image) for image in after]
+    after = [_with_deviation(other, target, _with_record(judge, image)) for image in after]
     pairs, checks = pair_images(source, target, before, after, options)
     digest, keys = file_sha256(source), []
     for pair in pairs:
         found, changes = _pair_checks(pair, judge if adapter is other else None, digest)
+        found += deviation_checks(
+            pair, within=getattr(judge, "holds_deviation", False) or std_beside(other, target) is not None
+        )
         checks, keys = [*checks, *found], [*keys, *changes]
     if judge is not None:
         if adapter is other:
@@ -98,6 +102,16 @@ def _with_record(judge: FormatVerifier | None, image: Image) -> Image:
     """The image with what its file says of its making, where only the judge knows how the format writes it."""
     look = getattr(judge, "record", None)
     return image if look is None or image.provenance.steps else image.replace(provenance=look(image))
+
+
+def _with_deviation(adapter: Adapter, path: Path, image: Image) -> Image:
+    """The image with its standard deviation, where the format keeps that in a file beside."""
+    from sciSR.verify.companion import deviation_of
+
+    told = any("uncertainty" in step for step in image.provenance.steps)
+    if image.uncertainty is not None or not (told or hasattr(adapter, "uncertainty_of")):
+        return image
+    return image.replace(uncertainty=deviation_of(adapter, path, image))
 
 
 def _read(

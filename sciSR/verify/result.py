@@ -119,6 +119,8 @@ class FormatVerifier(Protocol):
         Options of the adapter's ``read`` with which damage that :meth:`validate` reports does not stop the reading.
     ``quantum(image) -> float``
         The step in which an image's values are stored, in its unit; 0 (or no such method) for floating point.
+    ``holds_deviation : bool``
+        Whether a standard deviation stands in the output's own file, so that one that is missing was lost.
     ``contents(pairs) -> (list[Check], list[KeyChange])``
         What else the two files hold besides their images: tables and other parts carried over, headers of the file as a
         whole. Called once, with all pairs.

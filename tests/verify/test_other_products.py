@@ -6,6 +6,7 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -83,6 +84,23 @@ def test_a_coarser_file_keeps_place_unit_and_record(tmp_path: Path) -> None:
     for change in (header(CRPIX1=21.3), header(BUNIT=None), keys(lambda v: v / 2, "A_2_0", "B_0_2")):
         bad = edited(tmp_path / "low.fits", tmp_path / "bad.fits", change)
         assert not sciSR.verify_files(source, bad).passed
+
+
+def test_a_coarser_file_may_leave_out_a_rest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    fits.PrimaryHDU(rng.normal(5, 1, (23, 29)).astype(np.float32)).writeto(tmp_path / "in.fits")
+    volume = (
+        rng.normal(100, 10, (23, 29, 4)).astype(np.float32)
+        + 10 * np.arange(23, dtype=np.float32)[:, None, None]
+    )
+    nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 3, 1])), tmp_path / "in.nii.gz")
+    for name in ("fits", "nii.gz"):
+        source, low = tmp_path / f"in.{name}", tmp_path / f"low.{name}"
+        assert main(["degrade", str(source), "-o", str(low), "-q", "--scale", "3"]) == 0
+        assert failed(sciSR.verify_files(source, low)) == []
+    image = nib.load(tmp_path / "low.nii.gz")
+    nib.save(image.slicer[:-1], tmp_path / "cropped.nii.gz")
+    assert not sciSR.verify_files(tmp_path / "in.nii.gz", tmp_path / "cropped.nii.gz").passed
 
 
 def frames(folder: Path, count: int = 3) -> list[Path]:
