@@ -131,15 +131,21 @@ def sky(path: Path, name: str, scale: int, number: int) -> Case | None:
     return _of_truth(name, "astronomy", "detector", truth, coarse, coarse, scale)
 
 
-def volume(path: Path, name: str, forward: str, scale: int, number: int) -> Case | None:
-    """A few slices of a volume, of any orientation where it is isotropic; some with another contrast or more noise."""
-    g = np.random.default_rng([zlib.crc32(name.encode()), scale, number])
+def volume(path: Path, name: str, forward: str, scale: int, number: int, reduce: int = 1) -> Case | None:
+    """A few slices of a volume, of any orientation where it is isotropic; some with another contrast or more noise.
+
+    `reduce` pixels a side are averaged first: the same anatomy in larger voxels.
+    """
+    g = np.random.default_rng([zlib.crc32(name.encode()), scale, number, *([reduce] if reduce > 1 else [])])
     planes = open_planes(path, "mr")
     group = planes.groups[int(g.integers(len(planes.groups)))]
     middle = np.linspace(0.25, 0.75, 41) if group.count > 8 else np.linspace(0.05, 0.95, 11)
     first = int(g.choice(middle) * max(0, group.count - PLANES))
     raw = np.stack([group.read(k) for k in range(first, min(group.count, first + PLANES))])
     raw = np.nan_to_num(raw)
+    if reduce > 1:
+        height, width = (n // reduce * reduce for n in raw.shape[1:])
+        raw = np.stack([block_mean(plane[:height, :width], reduce) for plane in raw.astype(np.float64)])
     height, width = (n // scale * scale for n in raw.shape[1:])
     if min(height, width) < 24 * scale or raw.max() <= raw.min():
         return None

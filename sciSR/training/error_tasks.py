@@ -119,11 +119,17 @@ class Task:
             path, name = data / file, file.rpartition("/")[2]
             for number in range(count):
                 if self.domain == "astronomy":
-                    case = error_cases.sky(path, name, self.scale, number)
+                    made = [error_cases.sky(path, name, self.scale, number)]
                 else:
-                    case = error_cases.volume(path, name, self.forward, self.scale, number)
-                if case is not None:
-                    yield case
+                    made = [
+                        error_cases.volume(path, name, self.forward, self.scale, number, reduce)
+                        for reduce in self.sizes(role)
+                    ]
+                yield from (case for case in made if case is not None)
+
+    def sizes(self, role: Role) -> tuple[int, ...]:
+        """Pixels a side that are averaged first: at factor 4 how far methods err depends on the size of the voxels."""
+        return (1, 2) if role == "calibrate" and self.domain == "mr" and self.scale == 4 else (1,)
 
     def _simulated(self, role: Role, count: int) -> Iterator[Case]:
         """Skies as simulated, and every fourth as a resampled mosaic."""
