@@ -170,6 +170,7 @@ TASKS = {
             2,
             "ecbsr-mr-kspace-x2",
             _others("mr-kspace-x2", "edsr espcn fsrcnn lapsrn span sparse srcnn srresnet vdsr"),
+            ("conditional-mr-x2",),
             cases_of_each=12,
         ),
         Task("error-mr-kspace-x4", "mr", "kspace", 4, "ecbsr-mr-kspace-x4", ("srgan-mr-kspace-x4",)),
