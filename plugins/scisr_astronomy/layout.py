@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +124,7 @@ def _like_file(images: Sequence[Image], uncertainty: bool) -> list[Unit]:
         raise UsageError("the same HDU is given twice", where=file.source)
     tables = _scaled_tables(images)
     errors = _error_units(images) if uncertainty else {}
+    ambiguous = _of_shared_version(errors)
     units = []
     for record in file.records:
         index, role = record.index, roles[record.index]
@@ -143,7 +144,15 @@ def _like_file(images: Sequence[Image], uncertainty: bool) -> list[Unit]:
             unit = Unit(copy_of=index, provenance=read_provenance(file, index))
         unit.name = file.part(index)
         units.append(unit)
+        if index in parts and -1 - parts[index] in ambiguous:
+            units.append(errors.pop(-1 - parts[index]))  # whose it is, its place tells
     return [*units, *errors.values()]
+
+
+def _of_shared_version(errors: Mapping[int, Unit]) -> set[int]:
+    """New extensions that nothing but their place would tell apart: images of other names, but of one EXTVER."""
+    new = {key: unit.header["EXTVER"] for key, unit in errors.items() if key < 0}
+    return {key for key, version in new.items() if list(new.values()).count(version) > 1}
 
 
 def _error_units(images: Sequence[Image]) -> dict[int, Unit]:

@@ -150,6 +150,15 @@ def test_each_of_several_images_has_its_own(tmp_path) -> None:
     assert np.median(errors[1].data) == pytest.approx(1, rel=0.3)
 
 
+def test_images_of_one_extver_keep_their_own_when_read_again(tmp_path) -> None:
+    blue, red = science("B"), science("R", seed=1)
+    red.data = 100 * red.data
+    run(write_fits(tmp_path / "a.fits", blue, red), "-s", 3, "-m", "nearest", "--uncertainty")
+    assert [hdu.name for hdu in opened(tmp_path / "a_x3.fits")][1:5] == ["B", "ERR", "R", "ERR"]
+    again = sciSR.read_all(tmp_path / "a_x3.fits")
+    assert np.median(again[1].uncertainty[:, :]) > 30 * np.median(again[0].uncertainty[:, :])
+
+
 def test_what_was_written_is_read_again_as_the_images_uncertainty(tmp_path) -> None:
     source = write_fits(tmp_path / "a.fits", primary=fits.PrimaryHDU(sky(), fits.Header(WCS_CARDS)))
     run(source, "-m", "cubic", "--uncertainty")
