@@ -14,14 +14,20 @@ import numpy as np
 
 from sciSR.errors import UsageError
 from sciSR.image import Image, LazyArray
+from sciSR.inference.gate import central_window
 from sciSR.inference.noise import noise_of
 from sciSR.inference.normalise import fit
+from sciSR.inference.selfcheck import sky_level_and_noise
 from sciSR.inference.statistics import Sample, bad_pixels
 from sciSR.sequence import NoiseModel
 from sciSR.uncertainty.interface import Uncertain
 from sciSR.uncertainty.rician import deviation
 from sciSR.views import full_index
 
+_AGREES = 1.35
+"""Measured over predicted variance, either way, within which a given gain and read noise are those of the pixels."""
+_ROUGH = 20.0
+"""Steps of whole numbers below which their quantiles tell the noise to no better than 3 %."""
 _NEAR = 2
 """A magnitude's mean is taken over the pixels up to this many rows and columns away."""
 
@@ -80,7 +86,7 @@ def pixel_noise(image: Image, statistics: Sample, settings: Uncertain) -> PixelN
         said = (note,) if note is not None else ()
     else:
         said = ()
-    sigma, _ = noise_of(image, normaliser)
+    sigma = _sigma(image, normaliser)
     found = (("sigma", sigma),)
     if image.domain == "mr" and statistics.values.min(initial=0.0) >= 0:
         view: LazyArray = Magnitude(image, sigma)
@@ -90,6 +96,16 @@ def pixel_noise(image: Image, statistics: Sample, settings: Uncertain) -> PixelN
     what = "the empty sky's" if kind == "sky" else "the quiet parts'"
     view = Formula(image, lambda values: np.full(values.shape, sigma))
     return PixelNoise(view, "estimated", (*said, f"noise: {sigma:.3g} for every pixel, {what}"), found)
+
+
+def _sigma(image: Image, normaliser: Any) -> float:
+    """The estimated noise; whole numbers are spread over their steps first, since few values have rough quantiles."""
+    sigma, _ = noise_of(image, normaliser)
+    if normaliser.kind != "sky" or image.dtype.kind not in "iu" or not 0 < sigma < _ROUGH:
+        return sigma
+    window = np.asarray(central_window(image), np.float64)
+    spread = np.random.default_rng(0).uniform(-0.5, 0.5, window.shape)
+    return math.sqrt(max(sky_level_and_noise(window + spread)[1] ** 2 - 1 / 12, 0.0))
 
 
 def _check(image: Image, settings: Uncertain) -> None:
@@ -110,16 +126,41 @@ def _check(image: Image, settings: Uncertain) -> None:
 
 def _given(image: Image, gain: float, read_noise: float | None, normaliser: Any) -> PixelNoise:
     """Photons counted with a known gain; what the read-out adds is the sky's noise where it is not told."""
-    if read_noise is not None:
-        return _of_detector(image, NoiseModel(gain, read_noise), "gain", ())
-    sigma, _ = noise_of(image, normaliser)
+    sigma = _sigma(image, normaliser)
     level = normaliser.offset
+    if read_noise is not None:
+        return _of_detector(image, *_checked(image, NoiseModel(gain, read_noise), level, sigma))
 
     def formula(values: np.ndarray) -> np.ndarray:
         return np.sqrt(sigma**2 + np.maximum(values - level, 0) / gain)
 
     said = f"noise: {sigma:.3g} of the sky, and photons above it"
     return PixelNoise(Formula(image, formula), "gain", (said,), (("gain", gain), ("sigma", sigma)))
+
+
+def _checked(
+    image: Image, model: NoiseModel, level: float, sigma: float
+) -> tuple[NoiseModel, str, tuple[str, ...]]:
+    """A given model against the sky's noise: raw numbers get the level without light that explains it, as a bias does.
+
+    What else does not fit is only said: the user may know better.
+    """
+    read = (model.read_noise / model.gain) ** 2
+    predicted = max(level, 0.0) / model.gain + read
+    if sigma <= 0 or 1 / _AGREES <= sigma**2 / max(predicted, sigma**2 * 1e-9) <= _AGREES:
+        return model, "gain", ()
+    if image.dtype.kind in "iu" and read <= sigma**2 < predicted:
+        note = "the level without light is not told; found from the sky's noise"
+        return (
+            NoiseModel(model.gain, model.read_noise, level - (sigma**2 - read) * model.gain),
+            "gain",
+            (note,),
+        )
+    note = (
+        f"gain and read noise tell {predicted**0.5:.3g} in the empty sky, the pixels show {sigma:.3g} (a bias or sky "
+        "subtracted or left, scaled, combined?)"
+    )
+    return model, "gain", (note,)
 
 
 def _of_detector(image: Image, model: NoiseModel, origin: str, notes: tuple[str, ...]) -> PixelNoise:

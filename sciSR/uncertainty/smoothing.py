@@ -67,6 +67,7 @@ def smoothed_variance(seen: Probed) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(expected > 0, squares / expected, 0.0)
     variance = expected * (1 + _trust(ratio, seen) * (ratio - 1))
+    variance = np.where(expected > 0, variance, squares)  # no noise of its own, but that of its neighbours
     return variance if seen.slopes is None else variance * seen.slopes[1]
 
 

@@ -81,6 +81,29 @@ def test_a_gain_alone_takes_the_skys_noise_and_adds_photons_above_it() -> None:
     assert noise.deviation[100:101, 100:101][0, 0] == pytest.approx(np.sqrt(9 + 100), rel=0.02)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.3, 4.9])
+def test_whole_numbers_have_the_noise_that_they_were_rounded_from(sigma) -> None:
+    noise = found(
+        Image.from_array(np.round(sky((200, 200), sigma=sigma)).astype(np.uint16), domain="astronomy")
+    )
+    assert dict(noise.parameters)["sigma"] == pytest.approx(np.sqrt(sigma**2 + 1 / 12), rel=0.04)
+
+
+def test_a_bias_on_raw_numbers_is_no_light() -> None:
+    raw = np.random.default_rng(0).poisson(400, (80, 90)) / 2 + 1000  # gain 2, a sky of 200 on a bias of 1000
+    noise = found(Image.from_array(np.round(raw).astype(np.uint16)), gain=2.0, read_noise=0.0)
+    assert np.median(noise.deviation[:, :]) == pytest.approx(10, rel=0.05)
+    assert any("level without light" in said for said in noise.messages)
+
+
+def test_a_gain_that_the_pixels_contradict_is_used_and_the_contradiction_said() -> None:
+    noise = found(Image.from_array(sky(sigma=3.0)), gain=1.0, read_noise=0.0)
+    assert np.median(noise.deviation[:, :]) == pytest.approx(10, rel=0.05)
+    assert any("tell 10 in the empty sky, the pixels show 3" in said for said in noise.messages)
+    agreed = found(Image.from_array(sky(sigma=10.0)), gain=1.0, read_noise=0.0)
+    assert len(agreed.messages) == 1
+
+
 def test_what_the_header_tells_is_used_and_said() -> None:
     told = NoiseModel(2.0, 6.0, 10.0)
     image = Image.from_array(sky(), noise=lambda image: (told, "the read noise is a guess"))

@@ -107,6 +107,15 @@ def test_realisations_of_the_noise_scatter_as_much_as_is_written(model, scale, q
     assert np.sqrt(np.mean(written[inner] ** 2) / np.mean(scatter[inner] ** 2)) == pytest.approx(1, abs=0.06)
 
 
+def test_a_pixel_without_noise_of_its_own_has_its_neighbours() -> None:
+    sigma = np.full((32, 32), 2.0)
+    sigma[16, 16] = 0
+    out = upscale(
+        image(np.zeros((32, 32)), uncertainty=sigma), 2, "cubic", uncertainty=Uncertain(probes=64, model=None)
+    )
+    assert (out.uncertainty[32:34, 32:34] > 0.2).all()  # their sum is fixed, what is in which is not
+
+
 def test_copies_have_the_very_noise_of_what_they_copy() -> None:
     error = np.random.default_rng(1).uniform(1, 3, (40, 48))
     out = upscale(image(uncertainty=error), 2, "nearest", uncertainty=NOISE_ALONE)
