@@ -154,9 +154,8 @@ def isotropic_plan(ctx: click.Context, given: dict[str, Any]) -> Any:
 
     for name, option in IN_PLANE.items():
         if _was_given(ctx, name):
-            raise UsageError(
-                f"{option} means nothing to isotropic volumes", remedy="leave it out, or give --spacing"
-            )
+            other = "" if name == "strict" else ", or give --spacing"
+            raise UsageError(f"{option} means nothing to isotropic volumes", remedy=f"leave it out{other}")
     return partial(
         plan_isotropic,
         spacing=given["spacing"],

@@ -78,7 +78,9 @@ class FidelityScores:
             sums.hfen = sums.hfen + hfen_sums(truth, image, inside, whole=False)
             sums.gradient.append(gradient_correlation(truth, image, inside, whole=False))
             large = min(truth.shape) > 2 * SSIM_REACH and self.data_range > 0
-            sums.ssim.append(ssim(truth, image, self.data_range, inside) if large else math.nan)
+            whole = inside is None  # no window that the border had to be mirrored for
+            found = ssim(truth, image, self.data_range, inside, whole=whole) if large else math.nan
+            sums.ssim.append(found)
 
     def scores(self, image: int) -> dict[str, Score]:
         """By the keys of `measures`."""

@@ -37,6 +37,8 @@ def check_same_grid(truth: Image, image: Image) -> str | None:
             return None
         silent = image if _has_world(truth.grid) else truth
         return f"{silent.where} does not tell where it lies; taken to lie on the other's pixels"
+    if len(truth.shape) != len(image.shape):
+        raise _other_shape(truth, image, "")
     apart = _apart(truth, image)
     if truth.shape == image.shape and float(np.abs(apart).max()) <= TOLERANCE:
         return None

@@ -88,10 +88,24 @@ def test_scores_are_those_of_the_metrics() -> None:
     a, b = np.asarray(truth), np.asarray(other)
     found = sciSR.compare(truth, other, data_range=500.0)
     assert found.score("psnr") == pytest.approx(psnr(a, b, 500.0))
-    assert found.score("ssim") == pytest.approx(ssim(a, b, 500.0))
+    assert found.score("ssim") == pytest.approx(ssim(a, b, 500.0, whole=True))
     assert found.score("nrmse") == pytest.approx(nrmse(a, b))
     assert found.score("hfen") == pytest.approx(hfen(a, b))
     assert found.parts[0].settings["data_range"] == {"value": 500.0, "unit": "MJy/sr", "chosen": "given"}
+
+
+def test_ssim_is_that_of_scikit_image_and_a_mask_is_as_good_as_a_crop() -> None:
+    from skimage.metrics import structural_similarity
+
+    truth, image, cut = sky(), sky(noise=4, seed=2), (slice(20, 90), slice(10, 100))
+    mask = np.zeros(truth.shape)
+    mask[cut] = 1
+    arrays = [np.asarray(each.data)[cut] for each in (truth, image)]
+    known = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 500}
+    expected = structural_similarity(*arrays, **known)
+    for chosen in ({"region": "20:90,10:100"}, {"mask": Image.from_array(mask)}):
+        found = sciSR.compare(truth, image, data_range=500, **chosen)
+        assert found.score("ssim") == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_gain_is_a_photometric_bias_by_both_methods() -> None:
@@ -156,7 +170,7 @@ def test_a_volume_plane_by_plane_has_the_scores_of_the_whole(seed: int) -> None:
     found = sciSR.compare(volume(a), volume(b), mask="all", data_range=100.0)
     assert found.score("psnr") == pytest.approx(psnr(a, b, 100.0))
     assert found.score("nrmse") == pytest.approx(nrmse(a, b))
-    similar = [ssim(a[..., k], b[..., k], 100.0) for k in range(a.shape[2])]
+    similar = [ssim(a[..., k], b[..., k], 100.0, whole=True) for k in range(a.shape[2])]
     score = found.parts[0].rows[0].scores["ssim"]
     assert score.value == pytest.approx(np.mean(similar))
     assert score.spread == pytest.approx(np.std(similar))
@@ -282,6 +296,9 @@ def test_what_can_not_be_compared_is_refused() -> None:
         sciSR.compare(sky(), sky(), data_range=-1)
     with pytest.raises(UsageError, match="the mask has"):
         sciSR.compare(sky(), sky(), mask=Image.from_array(np.ones((8, 8))))
+    plane = Image(data=np.ones((4, 5)), grid=AffineGrid((4, 5), np.eye(4)), **AXES | {"axes": ("x", "y")})
+    with pytest.raises(UsageError, match=r"has 4x5 pixels, .* has 3x4x5"):
+        sciSR.compare(volume(np.ones((3, 4, 5))), plane)
     with pytest.raises(UsageError, match="no pixel counts"):
         sciSR.compare(sky(), sky(), mask=Image.from_array(np.zeros((120, 130))))
 
@@ -306,6 +323,11 @@ def test_halves_tell_the_resolution_of_a_blurred_scene() -> None:
         sciSR.compare_halves(a, b, mask="foreground")
     noise = [Image.from_array(rng.normal(size=(128, 128))) for _ in range(2)]
     assert math.isnan(sciSR.compare_halves(*noise)[0].period("half-bit"))
+
+
+def test_one_image_twice_is_no_pair_of_halves_and_that_is_said() -> None:
+    assert "no halves" in "".join(sciSR.compare_halves(sky(), sky())[0].notes)
+    assert sciSR.compare_halves(sky(), sky(seed=1))[0].notes == ()
 
 
 def test_halves_of_a_volume_are_in_millimetres() -> None:
