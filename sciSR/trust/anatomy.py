@@ -21,7 +21,7 @@ LEAST = 0.005
 """Part of the output's range that a blob's contrast must have; an edge's step four times that."""
 ROUND = 6.0
 """Largest ratio of the curvatures along both axes at which an extremum is a blob and no ridge or edge."""
-_MOST = 4000
+MOST = 4000
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def detect(output: Array, noise: Noise, factor: float, threshold: float = DETECT
     near_bad = _dilated(bad, math.ceil(3 * factor)) if bad.any() else bad
     kept = [(strength, spot) for strength, spot in found if not near_bad[spot.y, spot.x]]
     kept.sort(key=lambda each: -each[0])
-    return [spot for _, spot in kept[:_MOST]]
+    return [spot for _, spot in kept[:MOST]]
 
 
 def _dilated(bad: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sciSR.errors import GeometryError, UsageError
+from sciSR.errors import GeometryError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from sciSR.image import Image
@@ -63,19 +63,23 @@ class Support:
     by_chance : float
         About how many peaks of the input's noise alone reach the limit: they count as supported, since one such peak
         can't be told from a faint source. 5 sigma leaves hardly any.
+    is_cut : bool
+        Whether a plane had more blobs and edges than are looked at; the strongest were.
     """
 
     features: tuple[Feature, ...]
     limit: float
     noise: float
     by_chance: float = 0.0
+    is_cut: bool = False
 
     def line(self) -> str:
         """What was found, in one line."""
         count, bad = len(self.features), len(self.unsupported)
         if not count:
             return "no source or edge stands out of the output"
-        return f"{bad} of {count} sources and edges are not supported by the data at {self.limit:g} sigma"
+        those = f"the strongest {count}" if self.is_cut else f"{count}"
+        return f"{bad} of {those} sources and edges are not supported by the data at {self.limit:g} sigma"
 
     @property
     def unsupported(self) -> tuple[Feature, ...]:
@@ -89,6 +93,7 @@ class Support:
             "limit_sigma": self.limit,
             "noise": float(f"{self.noise:.4g}"),
             "by_chance": round(self.by_chance),
+            **({"cut": True} if self.is_cut else {}),
         }
 
 
@@ -137,9 +142,17 @@ def check_support(
 
     Raises
     ------
-    UsageError, GeometryError
-        Unknown forward model; the output is no refinement of the input.
+    UsageError, GeometryError, UnsupportedError
+        Unknown forward model; the output is no refinement of the input; labels, phases, complex pixels.
     """
+    for image in (before, after):
+        if image.kind not in ("intensity", "probability") or image.dtype.kind == "c":
+            what = "complex pixels" if image.dtype.kind == "c" else image.kind
+            raise UnsupportedError(
+                f"sources and edges are looked for in intensities, not in {what}", where=image.where
+            )
+    from sciSR.trust.anatomy import MOST
+
     if forward not in ("auto", *KINDS):
         raise UsageError(f"unknown forward model {forward!r}", remedy=f"use auto, {', '.join(KINDS)}")
     factors = _factors(before, after)
@@ -151,14 +164,16 @@ def check_support(
     share = 1.0 if after.quantity == "density" else float(factors[0] * factors[1])
     found: list[Feature] = []
     typical: list[float] = []
-    places = 0
+    places, is_cut = 0, False
     for pair in _pairs(before, after, kind, factors, planes):
         known = pair.noise(noise)
         typical.append(known.typical)
         places += (pair.own.stop - pair.own.start) * before.shape[before.spatial_axes[1]]
-        found.extend(pair.features(known, limit, psf_fwhm or 1.0, share, threshold))
+        looked_at: list[Found] = []
+        found.extend(pair.features(known, limit, psf_fwhm or 1.0, share, threshold, looked_at))
+        is_cut |= before.domain != "astronomy" and len(looked_at) >= MOST
     chance = 0.5 * math.erfc(limit / math.sqrt(2)) * places
-    return Support(tuple(found), limit, float(np.median(typical)) if typical else 0.0, chance)
+    return Support(tuple(found), limit, float(np.median(typical)) if typical else 0.0, chance, is_cut)
 
 
 def _factors(before: Image, after: Image) -> tuple[Fraction, Fraction]:
@@ -229,9 +244,15 @@ class _Pair:
         return slice(int(self.rows.start * first), int(self.rows.stop * first))
 
     def features(
-        self, noise: Noise, limit: float, fwhm: float, share: float, threshold: float | None
+        self,
+        noise: Noise,
+        limit: float,
+        fwhm: float,
+        share: float,
+        threshold: float | None,
+        looked_at: list[Found],
     ) -> Iterator[Feature]:
-        """All of the band."""
+        """All of the band; with those of its overlap they are added to `looked_at`."""
         from sciSR.trust.templates import Forward
 
         data, output = self._read(self.before, self.rows), self._read(self.after, self._fine()) * share
@@ -239,7 +260,8 @@ class _Pair:
         found = _sky if self.before.domain == "astronomy" else _anatomy
         top = self._fine().start
         first, last = int(self.own.start * self.factors[0]), int(self.own.stop * self.factors[0])
-        for kind, y, x, strength, support in found(output, data, noise, forward, threshold):
+        looked_at.extend(found(output, data, noise, forward, threshold))
+        for kind, y, x, strength, support in looked_at:
             if not first <= y + top + 0.5 < last:
                 continue
             place = iter((y + top, x))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sciSR
-from sciSR.errors import GeometryError, UsageError
+from sciSR.errors import GeometryError, UnsupportedError, UsageError
 from sciSR.forward.kspace import KSpaceCrop
 from sciSR.image import Image
 from sciSR.provenance import Provenance
@@ -295,3 +295,26 @@ def test_the_record_counts_and_the_line_says_it() -> None:
         "by_chance": 12,
     }
     assert found.line() == "1 of 3 sources and edges are not supported by the data at 3 sigma"
+
+
+def test_features_that_were_left_out_are_said(monkeypatch) -> None:
+    from sciSR.trust import anatomy
+
+    rng = np.random.default_rng(0)
+    before = Image.from_array(100 + 20 * rng.standard_normal((48, 48)), domain="natural")
+    after = sciSR.upscale(before, 2, "cubic")
+    every = sciSR.check_support(before, after, noise=1.0)
+    assert not every.is_cut
+    monkeypatch.setattr(anatomy, "MOST", 10)
+    some = sciSR.check_support(before, after, noise=1.0)
+    assert len(some.features) == 10 < len(every.features)
+    assert some.record()["cut"]
+    assert "the strongest 10" in some.line()
+
+
+@pytest.mark.parametrize("kind", ["labels", "phase", "complex"])
+def test_what_holds_no_intensities_is_refused(kind) -> None:
+    values = np.ones((16, 16), np.complex64 if kind == "complex" else np.float32)
+    image = Image.from_array(values) if kind == "complex" else Image.from_array(values).replace(kind=kind)
+    with pytest.raises(UnsupportedError, match="intensities"):
+        sciSR.check_support(image, image)
