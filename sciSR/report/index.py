@@ -98,14 +98,16 @@ def _is_deviation(path: Path) -> bool:
 def _record(path: Path) -> Sequence[Mapping[str, Any]] | None:
     """The steps in a file's record; None where it can't be read."""
     from sciSR.plugins import adapter_for
+    from sciSR.verify.checking import with_record
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SciSRWarning)
-            images = adapter_for(path).read(path)
+            adapter = adapter_for(path)
+            images = adapter.read(path)
+            return with_record(adapter, images[0]).provenance.steps if images else None
     except SciSRError:
         return None
-    return images[0].provenance.steps if images else None
 
 
 class InputFinder:

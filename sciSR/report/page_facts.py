@@ -114,11 +114,12 @@ def gather(
     SciSRError
         A file can't be read; they do not belong together.
     """
+    from sciSR.verify.checking import with_record
     from sciSR.verify.companion import deviation_of
     from sciSR.workflow.stack_names import record_name
 
     afters, adapter = _read(output, options)
-    after = _part(afters, part, output)
+    after = with_record(adapter, _part(afters, part, output))
     before = None
     if given is not None:
         befores, _ = _read(given, options)

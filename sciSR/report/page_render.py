@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -14,6 +15,7 @@ from sciSR import __version__
 NOTICE = "Research use only, not for diagnosis"
 VIEWER = ("source.js", "pane.js", "hands.js", "page.js", "parts.js", "start.js")
 PLAIN = ("parts.js", "start.js")
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # of the bidirectional algorithm
 
 
 def asset(name: str) -> str:
@@ -48,6 +50,13 @@ def safe_json(document: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
+def _upright(value: Any) -> Any:
+    """Text whose marks can't turn the words around it: a name may look like another one otherwise."""
+    if type(value) is not str or not _TURNING.search(value):
+        return value
+    return _TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", value)
+
+
 def render(
     template: str, *, viewer: bool, extra: Sequence[str] = (), served: bool = False, **context: Any
 ) -> str:
@@ -73,7 +82,11 @@ def render(
         return files("sciSR.report").joinpath("templates", name).read_text(encoding="utf-8")
 
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(load)
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(load),
+        finalize=_upright,
     )
     names = VIEWER if viewer else PLAIN
     script = scripts((*names[:-1], *extra) if extra else names)

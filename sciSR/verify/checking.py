@@ -73,7 +73,7 @@ def _verify(source: Path, target: Path, options: Mapping[str, Any]) -> Verificat
         checks = [Check("geometry", "volume", "failed", f"the output is no regular volume: {error}")]
         checks += [] if judge is None else _format_checks(judge, source if adapter is other else None, target)
         return Verification(source, target, tuple(checks))
-    after = [_with_deviation(other, target, _with_record(judge, image)) for image in after]
+    after = [_with_deviation(other, target, with_record(other, image)) for image in after]
     pairs, checks = pair_images(source, target, before, after, options)
     digest, keys = file_sha256(source), []
     for pair in pairs:
@@ -98,9 +98,9 @@ def _judge(adapter: Adapter) -> FormatVerifier | None:
     return None if make is None else make()
 
 
-def _with_record(judge: FormatVerifier | None, image: Image) -> Image:
+def with_record(adapter: Adapter, image: Image) -> Image:
     """The image with what its file says of its making, where only the judge knows how the format writes it."""
-    look = getattr(judge, "record", None)
+    look = getattr(_judge(adapter), "record", None)
     return image if look is None or image.provenance.steps else image.replace(provenance=look(image))
 
 

@@ -149,7 +149,7 @@ def uncertainty_checks(pair: Pair, claims: Claims, found: Measured) -> list[Chec
             return []
         message = "the input's uncertainty has no counterpart on the output's pixels"
         return [Check("values", name, "failed", message, part=part)]
-    if found.sigma_bad:
+    if found.sigma_bad and found.coarse_high.reached > found.coarse_low.reached:  # a constant shows no noise
         message = f"of {found.sigma_seen} output pixels {found.sigma_bad} have no positive, finite standard deviation"
         return [Check("values", name, "failed", message, float(found.sigma_bad), 0.0, "pixels", part)]
     out = [Check("values", name, "passed", "positive and finite wherever the data are", part=part)]

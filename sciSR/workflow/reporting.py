@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sciSR.adapter import Adapter
 from sciSR.errors import SciSRError, SciSRWarning
 from sciSR.files import check_output
 from sciSR.workflow.outputs import Job
@@ -143,13 +144,27 @@ def report_folder(
 
 
 def is_folder_of_outputs(path: Path) -> bool:
-    """A folder that is not itself one output (a DICOM series)."""
-    from sciSR.plugins import adapter_for
-
+    """A folder that is not itself one output (a DICOM series); several series in folders of their own are several."""
     if not path.is_dir():
         return False
-    try:
-        adapter_for(path)
-    except SciSRError:
+    whole = _format_of(path)
+    if whole is None:
         return True
-    return False
+    found = 0
+    for child in sorted(path.iterdir()):
+        if child.name.startswith("."):
+            continue
+        own = _format_of(child)
+        if own is whole and not child.is_dir():
+            return False
+        found += own is not None
+    return found > 1
+
+
+def _format_of(path: Path) -> Adapter | None:
+    from sciSR.plugins import adapter_for
+
+    try:
+        return adapter_for(path)
+    except SciSRError:
+        return None

@@ -180,6 +180,17 @@ def test_a_dicom_page_names_no_patient(tmp_path: Path) -> None:
     for secret in ("DOE", "JANE", "4711", "19610203", str(tmp_path)):
         assert secret not in re.sub(r'"data":\["[^"]*"\]|"data":"[^"]*"|base64,[^"]*', "", text)
     assert "series-" in text
+    assert main(["report", str(folder), str(tmp_path / "out"), "-o", str(tmp_path / "later.html"), "-q"]) == 0
+    assert "fourier" in words(tmp_path / "later.html")  # the record stands in the header's words alone
+
+
+def test_folders_of_series_are_outputs_each(tmp_path: Path) -> None:
+    from sciSR.workflow.reporting import is_folder_of_outputs
+
+    shutil.copytree(SAMPLES / "phantom_dicom", tmp_path / "out" / "one")
+    assert not is_folder_of_outputs(tmp_path / "out" / "one")
+    shutil.copytree(SAMPLES / "phantom_dicom", tmp_path / "out" / "two")
+    assert is_folder_of_outputs(tmp_path / "out")
 
 
 def test_a_report_that_fails_leaves_the_output(

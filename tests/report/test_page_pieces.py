@@ -15,7 +15,7 @@ from sciSR.image import Image
 from sciSR.report.page_citations import WORKS, bibliography, of_model, software
 from sciSR.report.page_layout import Layout, Screen, block_mean, reduced_plane
 from sciSR.report.page_pixels import Coding, pack, unpack
-from sciSR.report.page_render import policy, safe_json
+from sciSR.report.page_render import policy, render, safe_json
 from sciSR.report.page_scene import Sources, plane_scene
 from sciSR.report.page_support import CutView
 from sciSR.report.page_volume import volume_scene
@@ -201,3 +201,18 @@ def test_models_cite_what_they_are() -> None:
     entries = bibliography([software("1.0"), *WORKS.values(), *WORKS.values()])
     assert entries.count("@") == 1 + len(WORKS)
     assert entries.count("{") == entries.count("}")
+
+
+def test_a_name_can_not_turn_the_words_around_it() -> None:
+    text = render(
+        "index.html.j2",
+        viewer=False,
+        name="\u202egnp.stif",
+        lead="",
+        mood="good",
+        verdict="",
+        rows=[],
+        notes=[],
+    )
+    assert "\u202e" not in text
+    assert "\\u202egnp.stif" in text
