@@ -385,3 +385,10 @@ def test_an_index_can_be_sorted_and_filtered(
     seen.screenshot("index")
     seen.assert_clean()
     assert all((tmp_path / link.get_attribute("href")).is_file() for link in names.all())
+
+
+def test_tables_on_a_phone_keep_words_whole(sky: Path, see: Callable[..., Any]) -> None:
+    page = see(sky, width=390, height=844)
+    widths = page.tab.eval_on_selector_all("#checks td.text", "(cells) => cells.map((c) => c.clientWidth)")
+    assert min(widths) > 150
+    assert page.tab.evaluate("document.documentElement.scrollWidth") <= 390
