@@ -47,9 +47,7 @@ LISTS = ("--participant-label", "--session-label", "--suffix", "--datatype")
 """Options that take several words, as BIDS apps have it: ``--participant-label 01 02``."""
 NOT_OFFERED = ("uncertainty", "gain", "read_noise")
 """A derivative has no place for a deviation yet."""
-METHOD = [
-    option for option in UPSCALE_OPTIONS if option.group != "Output" and option.name not in NOT_OFFERED
-]
+METHOD = [option for option in UPSCALE_OPTIONS if option.group != "Output" and option.name not in NOT_OFFERED]
 """Those of ``scisr upscale``: the same words mean the same."""
 NO_MATTER = ("device", "tile", "strict", "scale", "isotropic")
 """Options that change where, how fast and whether, not what; and the two that are remembered anyway."""

@@ -58,7 +58,7 @@ class Seen:
     def open(self) -> Seen:
         self.tab.goto(self.path.as_uri())
         if self.tab.locator("#pixels").count():
-            self.tab.wait_for_function(
+            self.until(
                 "document.querySelectorAll('.pane').length > 0 && "
                 "[...document.querySelectorAll('.pane')].every((p) => p.pane && p.pane.isReady)"
             )
@@ -69,7 +69,24 @@ class Seen:
         self.tab.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
-        self.tab.wait_for_function("[...document.querySelectorAll('.pane')].every((p) => p.pane.isReady)")
+        self.until("[...document.querySelectorAll('.pane')].every((p) => p.pane.isReady)")
+
+    def until(self, condition: str) -> None:
+        """Wait for a condition in JavaScript, a minute at most.
+
+        Not `wait_for_function`: it evaluates its text anew at each frame, which the page's policy forbids.
+        """
+        self.tab.evaluate(
+            f"""() => new Promise((done, fail) => {{
+              const end = performance.now() + 60000;
+              const look = () => {{
+                if ({condition}) done();
+                else if (performance.now() > end) fail(new Error('waited in vain'));
+                else requestAnimationFrame(look);
+              }};
+              look();
+            }})"""
+        )
 
     def pixels(self, left: float, right: float, pane: int = 0) -> list[int]:
         """Every 11th pixel (R, G, B, A) of the canvas between two fractions of its width, about half way down."""

@@ -316,9 +316,7 @@ def test_methods_can_be_copied(sky: Path, see: Callable[..., Any]) -> None:
     seen = see(sky)
     button = seen.tab.locator('button[data-copy="methods"]')
     button.click()
-    seen.tab.wait_for_function(
-        "document.querySelector('button[data-copy=\"methods\"]').textContent === 'Copied'"
-    )
+    seen.until("document.querySelector('button[data-copy=\"methods\"]').textContent === 'Copied'")
     seen.assert_clean()
 
 
