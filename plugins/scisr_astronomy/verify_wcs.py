@@ -7,9 +7,7 @@ compared, in output pixels.
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 
 from sciSR.verify.geometry import landmarks
 from sciSR.verify.result import Check, Pair
+from scisr_astronomy.quiet import quiet
 from scisr_astronomy.verify_headers import for_wcs, letters, opened
 
 TOLERANCE = 1e-4
@@ -85,7 +84,7 @@ def _check(places: Places, part: str) -> Check:
 def places_of(pair: Pair) -> list[Places]:
     """Each description of the input against the output's."""
     old, new = pair.before.metadata, pair.after.metadata
-    with opened(old.file) as before, opened(new.file) as after, _quiet():
+    with opened(old.file) as before, opened(new.file) as after, quiet():
         first, second = for_wcs(before[old.hdu].header), for_wcs(after[new.hdu].header)
         if pair.options.get("wcs") == "none":
             return []
@@ -258,20 +257,6 @@ def _ltm(header: Any) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     matrix = np.array([[number(f"LTM{a}_{b}", float(a == b)) for b in (1, 2)] for a in (1, 2)])
     return matrix, np.array([number("LTV1", 0.0), number("LTV2", 0.0)])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    from astropy import log
-
-    level = log.level
-    log.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def broken_letters(places: Sequence[Places]) -> set[str]:

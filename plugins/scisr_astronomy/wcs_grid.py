@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from sciSR.errors import GeometryError
 from sciSR.grid import compose, refined_shape
 from scisr_astronomy.lookup_tables import lookups, refine_lookup
+from scisr_astronomy.quiet import quiet
 from scisr_astronomy.wcs_keywords import is_distorted, refine_wcs, undistorted
 
 
@@ -102,7 +101,7 @@ class WcsGrid:
         from astropy.wcs import WCS
 
         try:
-            with _quiet():
+            with quiet():
                 extra = [fits.BinTableHDU.fromstring(raw) for raw in self.binary_tables]
                 hdus = fits.HDUList([fits.PrimaryHDU(), *(_table_hdu(t) for t in self.tables), *extra])
                 wcs = WCS(header.copy(), fobj=hdus, **how)
@@ -118,7 +117,7 @@ class WcsGrid:
         """
         index = np.asarray(index, dtype=np.float64)
         pixel = self._pixel(index.reshape(-1, len(self.shape)))
-        with _quiet(), np.errstate(all="ignore"):
+        with quiet(), np.errstate(all="ignore"):
             try:
                 focal = self._to_focal(pixel)
                 world = self.wcs.wcs.p2s(focal, 1)
@@ -134,7 +133,7 @@ class WcsGrid:
         1e-10 pixel."""
         world = np.asarray(world, dtype=np.float64)
         flat = world.reshape(-1, world.shape[-1])
-        with _quiet(), np.errstate(all="ignore"):
+        with quiet(), np.errstate(all="ignore"):
             try:
                 result = self.wcs.wcs.s2p(flat, 1)
             except Exception as error:
@@ -203,7 +202,7 @@ class WcsGrid:
         from astropy.wcs.utils import proj_plane_pixel_scales
 
         core = self.wcs.wcs
-        with _quiet(), np.errstate(all="ignore"):
+        with quiet(), np.errstate(all="ignore"):
             try:
                 scales = list(proj_plane_pixel_scales(self.wcs))
             except Exception:  # some matrices have none
@@ -249,21 +248,6 @@ def _table_hdu(table: Table) -> Any:
     hdu = fits.ImageHDU(np.asarray(table.data), header=table.header)
     hdu.name, hdu.ver = table.name, table.version
     return hdu
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without astropy's warnings and notices: what matters is an error of ours, the rest repeats for each block."""
-    from astropy import log
-
-    level = log.level
-    log.setLevel("ERROR")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _letters(header: Any) -> list[str]:
