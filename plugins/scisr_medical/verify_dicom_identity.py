@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,8 +231,3 @@ def _lossy(before: Volume, after: Volume) -> Check:
         good,
         "the source was compressed with losses, the output hides it",
     )
-
-
-def paths_of(volume: Volume) -> list[Path]:
-    """Each file once, in the order of the slices."""
-    return list(dict.fromkeys(f.path for _, f in volume))

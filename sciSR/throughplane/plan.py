@@ -136,7 +136,7 @@ def plan_isotropic(
     statistics = sample(image)
     uncertain = plan_uncertainty(image, statistics, uncertainty, float(target.across), method)
     if uncertain is not None:
-        messages += told(uncertain)
+        messages += told(uncertain, method)
     return IsotropicPlan(
         image=image,
         target=target,

@@ -82,11 +82,12 @@ def plan_uncertainty(
     return ThroughPlaneUncertainty(settings, pixel_noise(image, statistics, settings), model)
 
 
-def told(uncertain: ThroughPlaneUncertainty) -> list[str]:
+def told(uncertain: ThroughPlaneUncertainty, method: Method) -> list[str]:
     """For the plan's messages."""
     said = [*uncertain.noise.messages]
     if not uncertain.calibration.is_calibrated:
-        said.append("uncertainty: the slices' noise and the spread of the network's views, not calibrated")
+        views = " and the spread of the network's views" if method.network else ""
+        said.append(f"uncertainty: the slices' noise{views}, not calibrated")
     return said
 
 
