@@ -1,0 +1,1 @@
+"""Many items on one machine: worker processes, limits, the ledger, the summary."""

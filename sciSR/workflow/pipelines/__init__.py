@@ -1,0 +1,1 @@
+"""Pipeline files: what they say, and what they do to one item."""
