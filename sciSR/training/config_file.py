@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -12,26 +12,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sciSR.errors import UsageError
 from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
-from sciSR.training.config_sense import Problem, nonsense
+from sciSR.training.config_sense import nonsense
 from sciSR.training.overrides import closest, parse, put
 from sciSR.training.run_folder import write_yaml
+from sciSR.yaml_file import Lines, Place, Problem, message, place_in, plain
+from sciSR.yaml_file import parse as parse_file
 
 BASE = "base"
+EXAMPLES = "see configs/train for examples"
 WHOLE = ("arguments", "options")
 """Dictionaries that are not merged: what one network or loss takes, another doesn't."""
-WORDS = (
-    ("Input should", "must"),
-    ("Tuple should", "must"),
-    (" after validation", ""),
-    (", unable to parse string as a number", ""),
-    (", unable to parse string as an integer", ""),
-    ("a valid integer", "a whole number"),
-    ("a valid ", "a "),
-)
-"""Pydantic's words, and plain ones."""
-Place = tuple[str | int, ...]
-Lines = dict[Place, str]
-"""Where each value stands, "file:line"."""
 NEEDED = {"name": "unnamed", "domain": "mr", "normalisation": "range", "model": {"architecture": "ECBSR"}}
 """Stand-ins for what is missing or wrong, while the rest is judged."""
 
@@ -99,7 +89,7 @@ def check(values: dict[str, Any], source: str, lines: Lines | None = None) -> Tr
             if not (unclear and place[0] == "model"):
                 problems.setdefault(place, problem)
     if problems:
-        raise UsageError(_message(problems, lines or {}), where=source)
+        raise UsageError(message(problems, lines or {}), where=source)
     assert config is not None
     return config
 
@@ -116,7 +106,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Lines]:
     if resolved in seen:
         chain = " -> ".join(item.name for item in (*seen, resolved))
         raise UsageError(f"its bases lead back to it ({chain})", where=path, remedy="take one 'base' out")
-    values, lines = _parse(path)
+    values, lines = parse_file(path, examples=EXAMPLES)
     base = values.pop(BASE, None)
     if base is None:
         return values, lines
@@ -124,41 +114,6 @@ def _read(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], Lines]:
         raise UsageError(f"base is {base!r}, expected a file name", where=path)
     below, places = _read(path.parent / base, (*seen, resolved))
     return _merged(below, values), places | lines
-
-
-def _parse(path: Path) -> tuple[dict[str, Any], Lines]:
-    from ruamel.yaml import YAML, YAMLError
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = YAML(typ="safe", pure=True).load(text)
-        tree = YAML(typ="safe", pure=True).compose(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UsageError(
-            f"can't be read ({reason})", where=path, remedy="see configs/train for examples"
-        ) from error
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark is not None else path
-        raise UsageError(
-            f"not valid YAML ({getattr(error, 'problem', None) or error})", where=place
-        ) from error
-    if not isinstance(values, dict):
-        raise UsageError("no configuration: expected keys with values", where=path)
-    return values, {place: f"{path.name}:{line}" for place, line in _lines(tree, ())}
-
-
-def _lines(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
-    """(place, line) of every value below a YAML node."""
-    if isinstance(node.value, list) and node.id == "mapping":
-        for key, value in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*place, key.value))
-    elif isinstance(node.value, list):
-        for index, value in enumerate(node.value):
-            yield (*place, index), value.start_mark.line + 1
-            yield from _lines(value, (*place, index))
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -186,36 +141,18 @@ def _problems(error: Any, values: dict[str, Any]) -> dict[Place, Problem]:
     found: dict[Place, list[str]] = {}
     remedies: dict[Place, str] = {}
     for item in error.errors(include_url=False, include_context=False):
-        place = _place(item["loc"], values)
+        place = place_in(item["loc"], values)
         if item["type"] == "unexpected_keyword_argument":
             text = "unknown key"
             remedies[place] = closest(str(place[-1]), _fields(place[:-1]))
         elif item["type"] == "missing":
             place, text = item["loc"], "is missing"
         else:
-            text = item["msg"]
-            for said, plain in WORDS:
-                text = text.replace(said, plain)
-            shown = repr(item["input"])
-            text += f", not {shown}" if len(shown) < 60 and ", not " not in text else ""
+            text = plain(item)
         texts = found.setdefault(place, [])
         if text not in texts:
             texts.append(text)
     return {place: Problem(" or ".join(texts), remedies.get(place)) for place, texts in found.items()}
-
-
-def _place(location: tuple[str | int, ...], values: Any) -> Place:
-    """The part of pydantic's location that is in the values: it names the branches of unions too."""
-    place: list[str | int] = []
-    for key in location:
-        inside = (isinstance(values, dict) and key in values) or (
-            isinstance(values, list) and isinstance(key, int) and key < len(values)
-        )
-        if not inside:
-            continue
-        place.append(key)
-        values = values[key]
-    return tuple(place)
 
 
 def _fields(place: Place) -> list[str]:
@@ -256,15 +193,3 @@ def _mended(adapter: Any, values: dict[str, Any], problems: dict[Place, Problem]
         return adapter.validate_python(_merged(NEEDED, copy))
     except ValidationError:
         return None
-
-
-def _message(problems: dict[Place, Problem], lines: Lines) -> str:
-    texts = []
-    for place in sorted(problems, key=str):
-        problem = problems[place]
-        name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
-        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
-        remedy = f" ({problem.remedy})" if problem.remedy else ""
-        texts.append(f"{name or 'configuration'}{f' [{line}]' if line else ''}: {problem.text}{remedy}")
-    count = f"{len(texts)} errors: " if len(texts) > 1 else ""
-    return count + "; ".join(texts)

@@ -6,13 +6,13 @@ import inspect
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from sciSR.errors import ModelError
 from sciSR.models.spec import CONDITIONS
 from sciSR.training.config import TrainConfig
 from sciSR.training.overrides import closest
+from sciSR.yaml_file import Problem
 
 LOSSES = (
     "l1", "mse", "charbonnier", "huber", "log_mse", "fourier", "gradient", "ssim", "vgg", "features",
@@ -62,14 +62,6 @@ BOUNDS = {
     "training.samples": "[0, inf)",
 }
 """Interval of every number; of a range or a list, of each."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a value, and what to do about it."""
-
-    text: str
-    remedy: str | None = None
 
 
 Found = tuple[tuple[str | int, ...], Problem]
