@@ -78,6 +78,21 @@ def parse(path: Path, *, examples: str = "see docs") -> tuple[dict[str, Any], Li
     return values, {place: f"{path.name}:{line}" for place, line in lines_of(tree, ())}
 
 
+def value(text: str) -> Any:
+    """The value of ``--set key=VALUE``, read as YAML.
+
+    Raises
+    ------
+    UsageError
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UsageError(f"--set: {text!r} is not valid YAML") from error
+
+
 def check_size(tree: Any, path: Path) -> None:
     """Refuse a document whose aliases multiply it: a few hundred bytes can mean billions of values.
 

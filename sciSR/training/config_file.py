@@ -17,6 +17,7 @@ from sciSR.training.overrides import closest, parse, put
 from sciSR.training.run_folder import write_yaml
 from sciSR.yaml_file import Lines, Place, Problem, message, place_in, plain
 from sciSR.yaml_file import parse as parse_file
+from sciSR.yaml_file import value as yaml_value
 
 BASE = "base"
 EXAMPLES = "see configs/train for examples"
@@ -44,7 +45,7 @@ def load_config(path: str | Path, sets: Iterable[str] = ()) -> TrainConfig:
     """
     values, lines = _read(Path(path), ())
     for setting in sets:
-        keys, value = parse(setting, _yaml_value)
+        keys, value = parse(setting, yaml_value)
         put(values, keys, value)
         lines = {
             place: line for place, line in lines.items() if [str(key) for key in place[: len(keys)]] != keys
@@ -125,15 +126,6 @@ def _merged(below: Any, above: Any) -> Any:
     return below | {
         key: value if key in WHOLE else _merged(below.get(key), value) for key, value in above.items()
     }
-
-
-def _yaml_value(text: str) -> Any:
-    from ruamel.yaml import YAML, YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UsageError(f"--set: {text!r} is not valid YAML") from error
 
 
 def _problems(error: Any, values: dict[str, Any]) -> dict[Place, Problem]:

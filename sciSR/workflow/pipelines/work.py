@@ -112,6 +112,9 @@ class Task:
         Absolute folders; `scratch` lies on the file system of `output` and belongs to this item alone.
     overwrite : bool
         Replace outputs that exist.
+    may_replace : tuple of str
+        Outputs of an earlier run of this item, relative to `output`: they may be replaced without `overwrite`, and those
+        that are not made again are removed.
     seed : int
         Of everything random in this item: the pipeline's, joined with its key.
     """
@@ -126,6 +129,7 @@ class Task:
     output: str
     scratch: str
     overwrite: bool = False
+    may_replace: tuple[str, ...] = ()
     seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -136,7 +140,8 @@ class Task:
     def from_dict(cls, values: Mapping[str, Any]) -> Task:
         """As :meth:`as_dict` gave it."""
         nodes = tuple(Node(**node) for node in values["nodes"])
-        return cls(**{**values, "files": tuple(values["files"]), "nodes": nodes})
+        more = {name: tuple(values[name]) for name in ("files", "may_replace")}
+        return cls(**{**values, **more, "nodes": nodes})
 
 
 @dataclass(frozen=True)
