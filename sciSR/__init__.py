@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sciSR.trust.support import check_support as check_support
     from sciSR.uncertainty.interface import Uncertain as Uncertain
     from sciSR.verify.checking import verify_files as verify_files
+    from sciSR.workflow.pipelines.pipeline import Pipeline as Pipeline
 
 _LAZY = {
     "check_support": "sciSR.trust.support",
@@ -52,6 +53,7 @@ _LAZY = {
     "write_upscale_report": "sciSR.report.page",
     "FrameSequence": "sciSR.sequence",
     "Image": "sciSR.image",
+    "Pipeline": "sciSR.workflow.pipelines.pipeline",
     "SciSRError": "sciSR.errors",
     "Uncertain": "sciSR.uncertainty.interface",
 }

@@ -24,6 +24,7 @@ from sciSR.cli.output import configure, print_error, print_json
 # name -> (module, one line for `scisr --help`); the module has an object `command`.
 COMMANDS = {
     "upscale": ("sciSR.cli.upscale", "Upscale FITS, NIfTI or DICOM files."),
+    "run": ("sciSR.cli.run", "Run a pipeline file over a folder: a batch, resumable, on many machines."),
     "fuse": ("sciSR.cli.fuse", "Fuse frames of one field, or stacks of slices, into one finer image."),
     "register": ("sciSR.cli.register", "Find where each frame of a field lies, and how well that is known."),
     "verify": ("sciSR.cli.verify", "Check that an output holds what it promises, sciSR's or another tool's."),
@@ -35,6 +36,7 @@ COMMANDS = {
     "info": ("sciSR.cli.info", "Show what a file holds: images, units, geometry."),
     "train": ("sciSR.cli.train", "Train a network on your own files, or from a patch file."),
     "prepare": ("sciSR.cli.prepare", "Draw training patches into one file."),
+    "schema": ("sciSR.cli.schema", "Print the JSON Schema of pipeline files, for editors."),
     "models": ("sciSR.cli.models", "List the upscaling models, or show one model's card."),
     "plugins": ("sciSR.cli.plugins", "List the installed file formats and network architectures."),
 }

@@ -113,8 +113,8 @@ class Task:
     overwrite : bool
         Replace outputs that exist.
     may_replace : tuple of str
-        Outputs of an earlier run of this item, relative to `output`: they may be replaced without `overwrite`, and those
-        that are not made again are removed.
+        Outputs of an earlier run of this item, relative to `output`: they may be replaced without `overwrite`, and
+        those that are not made again are removed.
     seed : int
         Of everything random in this item: the pipeline's, joined with its key.
     """
