@@ -158,14 +158,13 @@ class UpscalePlan:
         """
         if self.uncertain is not None:
             self.uncertain.begin(self)
-        if self._is_replication:
+        if self.is_replication:
             if self.uncertain is not None:
                 self.uncertain.replicate(self)
             return self._finished(self._replicate(put, progress))
         if self.device.type == "cpu":
             tune_allocator()
-        operator = WHOLE_PLANE.get(self.consistency, "block mean")
-        agreement = Agreement(self.factors, operator, float(self.share))
+        agreement = Agreement(self.factors, self.operator, float(self.share))
         planes = plane_indices(self.image)
         passes = 1 if self.uncertain is None else 1 + self.uncertain.settings.probes
         done, total = 0, len(planes) * self._work_per_plane() * passes
@@ -176,19 +175,31 @@ class UpscalePlan:
             if progress is not None:
                 progress(min(1.0, done / total))
 
+        runner = self.runner(advance)
+        for number, index in enumerate(planes):
+            self.run_plane(index, number, runner, agreement, put)
+        if progress is not None:
+            progress(1.0)
+        return self._finished(self.measured(agreement))
+
+    @property
+    def operator(self) -> str:
+        """What reports call the operator of the consistency."""
+        return WHOLE_PLANE.get(self.consistency, "block mean")
+
+    def runner(self, advance: Progress | None = None, kind: type[Runner] = Runner) -> Runner:
+        """What runs the stages as this plan says; `advance` is told of output pixels as they are done."""
         tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
         # Bands of whole original pixels, so that each can be made consistent by itself.
         multiple = int(self.factors[0]) if self._whole else 1
-        runner = Runner(self.device, self.tile, tiled_step, multiple, advance)
-        for number, index in enumerate(planes):
-            self._run_plane(index, number, runner, agreement, put)
-        if progress is not None:
-            progress(1.0)
+        return kind(self.device, self.tile, tiled_step, multiple, advance or (lambda pixels: None))
+
+    def measured(self, agreement: Agreement) -> Any:
+        """What the record says of an agreement."""
         unit = self.unit if self.consistency in WHOLE_PLANE else 1.0
         # Bounds have the last word; only whole blocks can have both.
         spoiled = self.bounds is not None and not self.settles_rows
-        report = agreement.report(unit, enforced=self.consistency != "none" and not spoiled)
-        return self._finished(report)
+        return agreement.report(unit, enforced=self.consistency != "none" and not spoiled)
 
     def _finished(self, agreement: Any) -> Image:
         """The output with what was found on the way."""
@@ -227,9 +238,10 @@ class UpscalePlan:
         """One plane of the input, relative to the offset."""
         return ImagePlane(self.image, index, self.normaliser.offset, self.unit, has_bad=self.sample.n_bad > 0)
 
-    def _run_plane(
+    def run_plane(
         self, index: tuple[slice | int, ...], number: int, runner: Runner, agreement: Agreement, put: Put
     ) -> None:
+        """Compute one plane and hand it over; `number` counts the planes."""
         source = self.source_plane(index)
         agreement.begin_plane()
         probes = None if self.uncertain is None else self.uncertain.plane(self, index, number, runner)
@@ -362,7 +374,7 @@ class UpscalePlan:
     # -- replication, provenance ----------------------------------------------------------------------------------
 
     @property
-    def _is_replication(self) -> bool:
+    def is_replication(self) -> bool:
         """Nearest neighbour on whole-number factors, and labels: values are repeated, to the bit."""
         exact = self.choice.name == "nearest" and self._whole and self.consistency not in WHOLE_PLANE
         return self.image.kind == "labels" or exact
