@@ -1,0 +1,168 @@
+"""What a pipeline works on: its inputs as items, in an order and with keys that are the same in every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sciSR.errors import UnsupportedError
+from sciSR.plugins import adapters
+from sciSR.workflow.pipelines.config import Inputs, Override
+from sciSR.workflow.pipelines.finding_files import (
+    Kept,
+    glob_expression,
+    matching_files,
+    split_suffix,
+)
+from sciSR.workflow.pipelines.finding_values import all_match
+from sciSR.workflow.pipelines.items import Item
+from sciSR.workflow.pipelines.naming import safe_name, short_hash
+from sciSR.workflow.stack_names import record_name
+
+
+def find_items(
+    inputs: Inputs,
+    folder: Path,
+    *,
+    leave_out: Collection[Path] = (),
+    wanted: Collection[str] = (),
+) -> list[Item]:
+    """The items of a folder, in the order of their files' relative paths.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Of the pipeline file.
+    folder : Path
+        What patterns are relative to.
+    leave_out : collection of Path
+        Folders below it that are not looked into: the output.
+    wanted : collection of str
+        Names of facts that templates and overrides speak of. Header keys among them are read from the files.
+
+    Returns
+    -------
+    list of Item
+        What can't be worked on is an item with a `problem`.
+
+    Raises
+    ------
+    UsageError
+        The request makes no sense as a whole: no such folder, a pattern that leads out of it.
+    """
+    folder = Path(folder)
+    single = [
+        _item_of(each) for each in matching_files(folder, inputs.files, inputs.exclude, leave_out=leave_out)
+    ]
+    if inputs.group is None:
+        return distinct(single)
+    return distinct(_grouped(single, inputs.group, inputs.minimum))
+
+
+def _item_of(each: Kept) -> Item:
+    named = _neutral(each)
+    return Item(safe_name(split_suffix(named)[0]), files=(each.path,), facts=path_facts(named))
+
+
+def _neutral(each: Kept) -> str:
+    """The relative path, each name in it replaced where the file says that it is its patient's."""
+    suffix = split_suffix(each.relative)[1].lower()
+    if not any(
+        hasattr(a, "neutral_name") and (not suffix or suffix in a.suffixes) for a in adapters().values()
+    ):
+        return each.relative
+    parts = each.relative.split("/")
+    stem, suffix = split_suffix(parts[-1])
+    return "/".join(record_name(each.path, part) for part in (*parts[:-1], stem)) + suffix
+
+
+def path_facts(relative: str) -> dict[str, str]:
+    """What a path relative to the inputs' folder says: ``stem``, ``suffix``, ``folder`` (empty for no folder)."""
+    folder, _, name = relative.rpartition("/")
+    stem, suffix = split_suffix(name)
+    return {"stem": stem, "suffix": suffix, "folder": folder}
+
+
+def _grouped(items: Sequence[Item], group: str | Sequence[str], minimum: int) -> list[Item]:
+    """Sequences of the items with equal facts; what has a problem stays by itself."""
+    keys = [] if group == "all" else [group] if isinstance(group, str) else list(group)
+    groups: dict[tuple[str, ...], list[Item]] = {}
+    for item in items:
+        if item.problem is None:
+            groups.setdefault(tuple(_fact(item.facts, key) for key in keys), []).append(item)
+    out = [
+        _sequence(members, dict(zip(keys, values, strict=True)), minimum)
+        for values, members in groups.items()
+    ]
+    return sorted([*out, *(item for item in items if item.problem is not None)], key=lambda item: item.files)
+
+
+def _fact(facts: Mapping[str, str], key: str) -> str:
+    folded = {name.casefold(): value for name, value in facts.items()}
+    return facts.get(key, folded.get(key.casefold(), ""))
+
+
+def _sequence(members: Sequence[Item], values: Mapping[str, str], minimum: int) -> Item:
+    first = members[0].facts
+    common = {k: v for k, v in first.items() if all(each.facts.get(k) == v for each in members[1:])}
+    key = "_".join(filter(None, (safe_name(value) for value in values.values()))) or "all"
+    files = tuple(sorted(file for each in members for file in each.files))
+    problem = None
+    if len(files) < minimum:
+        problem = UnsupportedError(
+            f"{len(files)} file{'s' * (len(files) != 1)} in this group, fewer than the minimum of {minimum}",
+            where=key,
+            remedy="lower 'minimum' under 'inputs', or leave them out with 'exclude'",
+        )
+    return Item(key, files, {**common, **values}, sequence=True, problem=problem)
+
+
+def distinct(items: Iterable[Item]) -> list[Item]:
+    """The items with keys that differ, without regard to case: by suffix, else by a hash of their files' names.
+
+    Only keys that several have are changed, so that a file more or less in the folder rarely changes another's.
+    """
+    out = list(items)
+    for longer in (_with_suffix, _with_hash):
+        taken: dict[str, int] = {}
+        for item in out:
+            taken[item.key.casefold()] = taken.get(item.key.casefold(), 0) + 1
+        out = [longer(item) if taken[item.key.casefold()] > 1 else item for item in out]
+    return out
+
+
+def _with_suffix(item: Item) -> Item:
+    suffix = "" if item.sequence or len(item.files) != 1 else split_suffix(item.files[0].name)[1]
+    return dataclasses.replace(item, key=safe_name(item.key + suffix))
+
+
+def _with_hash(item: Item) -> Item:
+    told = "\0".join([*(f"{k}={v}" for k, v in sorted(item.facts.items())), *(f.name for f in item.files)])
+    return dataclasses.replace(item, key=safe_name(f"{item.key}-{short_hash(told)}"))
+
+
+def matches(override: Override, item: Item, folder: Path) -> bool:
+    """Whether an override is meant for an item: all that it says fits; one that says nothing is meant for all.
+
+    Parameters
+    ----------
+    override : Override
+        A pattern under `match` is held against the key, and against the path relative to `folder` and the name of
+        each of its files.
+    item : Item
+    folder : Path
+    """
+    if override.match and not any(_names(pattern, item, folder) for pattern in override.match):
+        return False
+    return all_match(override.where, item.facts)
+
+
+def _names(pattern: str, item: Item, folder: Path) -> bool:
+    expression = glob_expression(pattern)
+    names = {item.key}
+    for file in item.files:
+        names.add(file.name)
+        if file.is_relative_to(folder):
+            names.add(file.relative_to(folder).as_posix())
+    return any(expression.fullmatch(name) for name in names)

@@ -1,0 +1,92 @@
+"""Names of items and results: templates filled in, and texts made fit for any file system."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping
+from hashlib import sha256
+
+from sciSR.errors import UsageError
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_LONGEST = 150  # bytes of a name; file systems allow 255, suffixes and temporary names come on top
+_SEPARATORS = "_.- "
+
+
+def fields(template: str) -> tuple[str, ...]:
+    """The fields of a template, each once: ``"{OBJECT}_{branch}"`` -> ``("OBJECT", "branch")``."""
+    return tuple(dict.fromkeys(_FIELD.findall(template)))
+
+
+def fill(template: str, facts: Mapping[str, str]) -> str:
+    """A file name without suffix.
+
+    A field that is empty takes the separator before it along: ``"{stem}_{branch}"`` is ``"m51"`` outside branches.
+
+    Parameters
+    ----------
+    template : str
+        Text with fields in braces; ``"{OBJECT}_{FILTER}"``.
+    facts : mapping of str to str
+        A field's name is looked up as it stands, else without regard to case.
+
+    Returns
+    -------
+    str
+        Fit for any file system; see :func:`safe_name`.
+
+    Raises
+    ------
+    UsageError
+        A field that is no fact of this item, a brace without its partner, a path in the template, or an empty name.
+    """
+    if "{" in _FIELD.sub("", template) or "}" in _FIELD.sub("", template):
+        raise UsageError(
+            f"the name {template!r} has a brace without its partner", remedy="write fields as {stem}"
+        )
+    if "/" in template or "\\" in template:
+        raise UsageError(f"the name {template!r} holds a path", remedy="give a file name, without folders")
+    folded = {name.casefold(): name for name in facts}
+    out, at = "", 0
+    for match in _FIELD.finditer(template):
+        out, at = out + template[at : match.start()], match.end()
+        value = _look_up(match[1], facts, folded, template)
+        out = out + value if value else out[:-1] if out[-1:] in set(_SEPARATORS) else out
+    out = safe_name(out + template[at:])
+    if not out:
+        raise UsageError(
+            f"the name {template!r} comes out empty here", remedy="add a field such as {item} or {stem}"
+        )
+    return out
+
+
+def _look_up(field: str, facts: Mapping[str, str], folded: Mapping[str, str], template: str) -> str:
+    name = field if field in facts else folded.get(field.casefold())
+    if name is not None:
+        return safe_name(str(facts[name]))
+    known = sorted(facts)
+    near = difflib.get_close_matches(field, known, 1)
+    remedy = f"did you mean {{{near[0]}}}?" if near else f"there are {', '.join(known)}"
+    raise UsageError(f"the name {template!r} asks for {{{field}}}, which this item lacks", remedy=remedy)
+
+
+def safe_name(text: str) -> str:
+    """Letters, digits and ``_ . - +`` of a text; what else it holds becomes dashes.
+
+    Folders of a path are joined by ``__``. It does not begin with a dot or a dash, nor end in a separator, so that it
+    is neither hidden nor taken for an option; it has at most 150 bytes, the end of a longer one being its hash.
+    """
+    text = unicodedata.normalize("NFC", text).replace("\\", "/").strip("/ ")
+    text = re.sub(r"\s*/+\s*", "__", text)
+    text = re.sub(r"[^\w.+-]+", "-", text).lstrip(".-").rstrip(_SEPARATORS)
+    if len(text.encode()) > _LONGEST:
+        head = text.encode()[: _LONGEST - 9].decode(errors="ignore").rstrip(_SEPARATORS)
+        text = f"{head}-{short_hash(text)}"
+    return text
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits that stand for a text."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
