@@ -6,6 +6,7 @@ input, 5 out of memory or disk, 6 verification failed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 
@@ -44,6 +45,29 @@ class UsageError(SciSRError):
     """The request makes no sense: unknown model, scale below 1, an output that exists already."""
 
     exit_code = 2
+
+
+class ConfigurationError(UsageError):
+    """A configuration file with one or more faults.
+
+    Parameters
+    ----------
+    what, where, remedy
+        As of :class:`SciSRError`.
+    faults : sequence of str
+        Each as ``file:line: key: what is wrong (remedy)``: the command line gives each a line of its own.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | PathLike[str] | None = None,
+        remedy: str | None = None,
+        faults: Sequence[str] = (),
+    ) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.faults = tuple(faults)
 
 
 class ModelError(UsageError):

@@ -20,6 +20,8 @@ WORDS = (
     ("Input should", "must"),
     ("Tuple should", "must"),
     ("String should", "must"),
+    ("List should", "must"),
+    ("Dictionary should", "must"),
     ("Value error, ", ""),
     (" after validation", ""),
     (", unable to parse string as a number", ""),
@@ -157,6 +159,13 @@ def plain(item: dict[str, Any]) -> str:
 
 def message(problems: dict[Place, Problem], lines: Lines, whole: str = "configuration") -> str:
     """All problems in one line, each with its key and its line of the file."""
+    texts = faults(problems, lines, whole)
+    count = f"{len(texts)} errors: " if len(texts) > 1 else ""
+    return count + "; ".join(texts)
+
+
+def faults(problems: dict[Place, Problem], lines: Lines, whole: str = "configuration") -> list[str]:
+    """Each problem with its key and its line of the file, in the order of the lines."""
     texts = []
     for place in sorted(problems, key=lambda place: _sort_key(place, lines)):
         problem = problems[place]
@@ -164,8 +173,7 @@ def message(problems: dict[Place, Problem], lines: Lines, whole: str = "configur
         line = line_of(place, lines)
         remedy = f" ({problem.remedy})" if problem.remedy else ""
         texts.append(f"{name or whole}{f' [{line}]' if line else ''}: {problem.text}{remedy}")
-    count = f"{len(texts)} errors: " if len(texts) > 1 else ""
-    return count + "; ".join(texts)
+    return texts
 
 
 def line_of(place: Place, lines: Lines) -> str | None:

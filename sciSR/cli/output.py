@@ -43,8 +43,16 @@ def print_line(text: str) -> None:
 
 
 def print_error(problem: object) -> None:
-    """``error: ...`` as one line on stderr."""
-    _print_labelled("error", "red", problem)
+    """``error: ...`` as one line on stderr; a configuration's faults have a line each."""
+    faults = getattr(problem, "faults", ())
+    if len(faults) < 2:
+        _print_labelled("error", "red", problem)
+        return
+    _print_labelled(
+        "error", "red", f"{getattr(problem, 'where', None) or 'configuration'}: {len(faults)} errors"
+    )
+    for fault in faults:
+        click.echo(f"  {' '.join(str(fault).split())}", err=True)
 
 
 def print_warning(problem: object) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from sciSR.errors import UsageError
+from sciSR.errors import ConfigurationError, UsageError
 from sciSR.files import atomic_output
 from sciSR.training.config import TrainConfig
 from sciSR.training.config_sense import nonsense
 from sciSR.training.overrides import closest, parse, put
 from sciSR.training.run_folder import write_yaml
-from sciSR.yaml_file import Lines, Place, Problem, message, place_in, plain
+from sciSR.yaml_file import Lines, Place, Problem, faults, message, place_in, plain
 from sciSR.yaml_file import parse as parse_file
 from sciSR.yaml_file import value as yaml_value
 
@@ -90,7 +90,9 @@ def check(values: dict[str, Any], source: str, lines: Lines | None = None) -> Tr
             if not (unclear and place[0] == "model"):
                 problems.setdefault(place, problem)
     if problems:
-        raise UsageError(message(problems, lines or {}), where=source)
+        raise ConfigurationError(
+            message(problems, lines or {}), where=source, faults=faults(problems, lines or {})
+        )
     assert config is not None
     return config
 

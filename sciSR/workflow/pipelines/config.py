@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 Scalar = bool | int | float | str
-Words = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str | int) else v)]
+_WORDS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Words = Annotated[
+    list[str],
+    BeforeValidator(lambda value: [str(each) for each in (value if isinstance(value, list) else [value])]),
+    WithJsonSchema(_WORDS_SCHEMA),
+]
 """One text or several."""
 
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -35,14 +40,15 @@ def size(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
-Bytes = Annotated[int, BeforeValidator(size), Field(gt=0)]
+_QUANTITY = {"anyOf": [{"type": "string"}, {"type": "number", "exclusiveMinimum": 0}]}
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0), WithJsonSchema(_QUANTITY)]
+Bytes = Annotated[int, BeforeValidator(size), Field(gt=0), WithJsonSchema(_QUANTITY)]
 
 
 class Strict(BaseModel):
     """No unknown keys, no changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class StepEntry(Strict):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from sciSR.errors import UsageError
+from sciSR.errors import ConfigurationError
 from sciSR.workflow.pipelines.config import Head, Strict
-from sciSR.yaml_file import Lines, Place, Problem, message, parse, place_in, plain
+from sciSR.yaml_file import Lines, Place, Problem, faults, parse, place_in, plain
 from sciSR.yaml_file import value as yaml_value
 
 EXAMPLES = "see configs/pipelines for examples"
+STAND_IN = "read"
+"""Takes the place of a step that is none, while the others are judged."""
 
 
 @functools.cache
@@ -63,7 +66,7 @@ def load_pipeline(path: Path | str, sets: Iterable[str] = ()) -> tuple[Head, Lin
 
     Raises
     ------
-    UsageError
+    ConfigurationError
         All faults in one message, each with its key and line.
     """
     from sciSR.training.overrides import parse as parse_setting
@@ -82,7 +85,7 @@ def check_pipeline(values: Mapping[str, Any], source: str, lines: Lines | None =
 
     Raises
     ------
-    UsageError
+    ConfigurationError
         With all faults.
     """
     from pydantic import ValidationError
@@ -93,13 +96,45 @@ def check_pipeline(values: Mapping[str, Any], source: str, lines: Lines | None =
         config = model().model_validate(values)
     except ValidationError as error:
         problems = _problems(error, values)
-    if config is not None:
+    whole = config if config is not None else _mended(values, problems)
+    if whole is not None:
         from sciSR.workflow.pipelines.sense import nonsense
 
-        problems = dict(nonsense(config))
+        for place, problem in nonsense(whole):
+            if not any(place[: len(known)] == known for known in problems):
+                problems.setdefault(place, problem)
     if problems:
-        raise UsageError(message(problems, lines or {}, whole="pipeline"), where=source)
+        told = faults(problems, lines or {}, whole="pipeline")
+        count = f"{len(told)} errors: " if len(told) > 1 else ""
+        raise ConfigurationError(count + "; ".join(told), where=source, faults=told)
     return config
+
+
+def _mended(values: Mapping[str, Any], problems: Mapping[Place, Problem]) -> Any:
+    """The pipeline without what is wrong by itself, so that the rest is judged in the same message; None if too little
+    is left."""
+    from pydantic import ValidationError
+
+    copy = json.loads(json.dumps(values, default=str))
+    for place, problem in problems.items():
+        if problem.text == "is missing":
+            continue
+        above = _at(copy, place[:-1]) if place else None
+        if isinstance(above, dict) and place[-1] == "step":
+            kept = {"name": above["name"]} if isinstance(above.get("name"), str) else {}
+            above.clear()
+            above.update({"step": STAND_IN, **kept})
+        elif isinstance(above, dict):
+            above.pop(place[-1], None)
+        elif isinstance(above, list) and place[0] == "steps" and len(place) == 2:
+            above[int(place[-1])] = {"step": STAND_IN}
+        elif isinstance(above, list):
+            copy.pop(str(place[0]), None)
+    copy.setdefault("pipeline", "unnamed")
+    try:
+        return model().model_validate(copy)
+    except ValidationError:
+        return None
 
 
 def _problems(error: Any, values: Mapping[str, Any]) -> dict[Place, Problem]:
