@@ -71,14 +71,19 @@ def atomic_output(target: Path | str, *, overwrite: bool = False, folder: bool =
     try:
         with translate_os_errors(target):
             yield temporary
-            _fsync_tree(temporary)
-            _set_mode(temporary)
-            _commit(temporary, target, overwrite=overwrite)
+            put_in_place(temporary, target, overwrite=overwrite)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Fsync a finished file or folder and rename it to `target` on the same file system; all or nothing."""
+    _fsync_tree(temporary)
+    _set_mode(temporary)
+    _commit(temporary, target, overwrite=overwrite)
 
 
 def _set_mode(path: Path) -> None:

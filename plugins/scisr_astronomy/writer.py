@@ -78,12 +78,16 @@ class FitsWriter:
         self._plain = plain
         with translate_os_errors(self.path):
             self._stream = self._stack.enter_context(plain.open("r+b", buffering=0))
-            self._stream.truncate(self._size)
-            for unit in self._units:
-                if unit.copy_of is not None:
-                    self._copy(unit)
-                elif unit.part is None and unit.error_of is None:
-                    self._write_known(unit)
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Give the file its size, and write what is known before any pixel comes."""
+        self._stream.truncate(self._size)
+        for unit in self._units:
+            if unit.copy_of is not None:
+                self._copy(unit)
+            elif unit.part is None and unit.error_of is None:
+                self._write_known(unit)
 
     def put(self, part: int, index: tuple[slice | int, ...], block: np.ndarray) -> None:
         """Store a block of physical values; see :class:`sciSR.adapter.Writer`."""

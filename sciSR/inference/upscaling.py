@@ -161,7 +161,9 @@ class UpscalePlan:
         if self.is_replication:
             if self.uncertain is not None:
                 self.uncertain.replicate(self)
-            return self._finished(self._replicate(put, progress))
+            agreement = Agreement(self.factors, share=float(self.share))
+            self.replicate(put, agreement, progress)
+            return self._finished(self.replicated(agreement))
         if self.device.type == "cpu":
             tune_allocator()
         agreement = Agreement(self.factors, self.operator, float(self.share))
@@ -379,10 +381,9 @@ class UpscalePlan:
         exact = self.choice.name == "nearest" and self._whole and self.consistency not in WHOLE_PLANE
         return self.image.kind == "labels" or exact
 
-    def _replicate(self, put: Put, progress: Progress | None) -> Any:
-        """Repeat the input's values; returns the agreement, which the rounding to float32 alone can spoil."""
+    def replicate(self, put: Put, agreement: Agreement, progress: Progress | None = None) -> None:
+        """Repeat the input's values; `agreement` is measured, which the rounding to float32 alone can spoil."""
         fine, share = self.output, float(self.share)
-        agreement = Agreement(self.factors, share=share)
         view = fine.replace(data=NearestView(self.image.data, self.all_factors))
         planes = plane_indices(fine)
         first, second = fine.spatial_axes
@@ -401,6 +402,9 @@ class UpscalePlan:
                 put(where, final)
             if progress is not None:
                 progress((number + 1) / len(planes))
+
+    def replicated(self, agreement: Agreement) -> Any:
+        """What the record says of the agreement of repeated values; nothing of labels."""
         return None if self.image.kind == "labels" else agreement.report(enforced=self.consistency != "none")
 
     def _replicated(self, values: np.ndarray, share: float) -> np.ndarray:
