@@ -1,0 +1,234 @@
+"""What steps share: a product as one readable input, names of what they make, options that still mean something."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sciSR.adapter import Adapter
+from sciSR.errors import SciSRError, UsageError
+from sciSR.image import Image
+from sciSR.workflow.outcome import Failure, Outcome, Skipped
+from sciSR.workflow.outputs import Job
+from sciSR.workflow.pipelines.work import Product, Work
+
+PARTS = 8
+"""Images of one file that a record tells of."""
+_LINKS = ".input"
+
+
+def one_input(work: Work) -> Path:
+    """The product as one file or folder.
+
+    The files of one DICOM series, which may lie among others, become a folder of links, in the order of their paths:
+    its hash is that of the series' own folder.
+
+    Raises
+    ------
+    UsageError
+        It is a sequence of several files.
+    """
+    product = work.product
+    if len(product.files) == 1:
+        return product.files[0]
+    if not product.files:
+        raise UsageError("there is no file to work on", where=work.key)
+    if product.sequence:
+        raise UsageError(
+            f"takes one image, and this item is a sequence of {len(product.files)} files",
+            where=work.key,
+            remedy="put 'step: fuse' before it",
+        )
+    return linked(product.files, work.folder / _LINKS)
+
+
+def linked(files: Sequence[Path], folder: Path) -> Path:
+    """A folder that holds these files and no others, without copying where the file system has links."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(sorted(files)):
+        target = folder / f"{number:06d}{path.suffix if len(path.suffix) < 6 else ''}"
+        if not os.path.lexists(target):
+            try:
+                os.symlink(Path(path).resolve(), target)
+            except (OSError, NotImplementedError):
+                shutil.copyfile(path, target)
+    return folder
+
+
+def same_content(source: Path, target: Path, *, linking: bool) -> None:
+    """The same content under another name, folders file by file.
+
+    Parameters
+    ----------
+    source, target : path
+    linking : bool
+        Hard links where the file system has them: for what was made in this run, never for an input, which a change of
+        the output must not change.
+    """
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for child in sorted(source.iterdir()):
+            same_content(child, target / child.name, linking=linking)
+        return
+    if linking and not source.is_symlink():
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
+
+
+def suffix_of(adapter: Adapter, path: Path) -> str:
+    """The suffix that results of this input have by default: ``.fits``, ``.nii.gz``; empty for a folder of files."""
+    name = adapter.default_output(path, "2").name.lower()
+    fitting = [suffix for suffix in adapter.suffixes if name.endswith(suffix)]
+    return max(fitting, key=len, default="")
+
+
+def bare(name: str, adapter: Adapter | None = None) -> str:
+    """A file's name without its format's suffix."""
+    from sciSR.plugins import adapters
+
+    some = [adapter] if adapter is not None else adapters().values()
+    suffixes = sorted({s for a in some for s in a.suffixes}, key=len, reverse=True)
+    found = next((s for s in suffixes if name.lower().endswith(s)), "")
+    return name[: len(name) - len(found)]
+
+
+def named(template: str, facts: Mapping[str, str]) -> str:
+    """A template filled in; its folders, ``"{subject}/{item}"``, one by one."""
+    from sciSR.workflow.pipelines.naming import fill
+
+    return "/".join(fill(part, facts) for part in template.split("/"))
+
+
+def target_of(work: Work, suffix: str) -> Path:
+    """Where a step writes its result: in its folder, under the name that it will have in the end."""
+    return work.folder / f"{Path(work.name).name}{suffix}"
+
+
+def beside(target: Path) -> tuple[Path, ...]:
+    """What a format wrote beside its result: standard deviations, gradient tables, sidecars."""
+    return tuple(sorted(p for p in target.parent.iterdir() if p != target and not p.name.startswith(".")))
+
+
+def reading(adapter: Adapter, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that this format knows for reading."""
+    known = {option.name for option in adapter.options if not option.writes}
+    return {name: value for name, value in options.items() if name in known}
+
+
+def images_of(path: Path, options: Mapping[str, Any]) -> list[Image]:
+    """The images of a file or folder, lazily, with those of the options that its format knows."""
+    from sciSR.plugins import adapter_for
+
+    adapter = adapter_for(path)
+    return adapter.read(path, **reading(adapter, options))
+
+
+def still_fitting(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with which a step's result can be read in its turn.
+
+    What told how to take the pixels (a quantity, a pair of axes) still holds; what picked something out of the input
+    (one of several series) may name nothing in the result.
+    """
+    from sciSR.plugins import adapter_for
+
+    try:
+        images_of(path, options)
+    except SciSRError:
+        kept: dict[str, Any] = {}
+        adapter = adapter_for(path)
+        for name, value in reading(adapter, options).items():
+            with contextlib.suppress(SciSRError):
+                adapter.read(path, **kept, **{name: value})
+                kept[name] = value
+        return kept
+    return dict(options)
+
+
+def run_one(
+    work: Work,
+    make_plan: Callable[..., Any] | None = None,
+    *,
+    scale: Any = None,
+    named: Any = None,
+    **settings: Any,
+) -> tuple[Path, Outcome | Skipped]:
+    """What ``scisr upscale`` or ``scisr degrade`` does to one input, with the result in the step's folder.
+
+    Parameters
+    ----------
+    work : Work
+    make_plan, scale, **settings
+        See :func:`sciSR.workflow.run.run_jobs`.
+    named : pair of Fraction or str
+        The scale as :func:`sciSR.workflow.outputs.plan_jobs` takes it.
+
+    Raises
+    ------
+    SciSRError
+        What the command would have said.
+    """
+    from sciSR.plugins import adapter_for
+    from sciSR.workflow.outputs import plan_jobs
+    from sciSR.workflow.run import run_jobs
+
+    path = one_input(work)
+    adapter = adapter_for(path)
+    target = target_of(work, suffix_of(adapter, path))
+    known = {option.name for option in adapter.options}
+    options = {name: value for name, value in work.product.options.items() if name in known}
+    [job] = plan_jobs([path], output=target, scale=named if named is not None else scale, options=options)
+
+    def shown(job: Job) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext(work.progress)
+
+    [result] = run_jobs([job], scale=scale, make_plan=make_plan, progress=shown, **settings)
+    if isinstance(result, Failure):
+        raise result.error
+    return target, result
+
+
+def product_of(work: Work, target: Path, outcome: Outcome | Skipped) -> Product:
+    """The product of a step that made one file of one file; where nothing was to be done, the product before."""
+    if isinstance(outcome, Skipped):
+        said = (outcome.reason.what,)
+        return replace(work.product, messages=said, record={"skipped": outcome.reason.what}, ready={})
+    told = outcome.as_dict()
+    record = {
+        "format": outcome.format,
+        "input_sha256": outcome.input_sha256,
+        "images": len(outcome.parts),
+        "parts": told["parts"][:PARTS],
+    }
+    messages = [*outcome.warnings, *(m for part in outcome.parts for m in part.messages)]
+    return Product(
+        (target,),
+        options=still_fitting(target, work.product.options),
+        beside=beside(target),
+        record=plain(record),
+        messages=tuple(dict.fromkeys(messages)),
+    )
+
+
+def plain(value: Any) -> Any:
+    """JSON-safe: numbers of Python, no NaN, paths by their names."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(each) for each in value]
+    if isinstance(value, Path):
+        return value.name
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if hasattr(value, "item"):
+        return plain(value.item()) if getattr(value, "ndim", 0) == 0 else plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
