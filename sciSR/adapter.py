@@ -7,13 +7,14 @@ An adapter is registered under the entry point group ``scisr.adapters``; the ent
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from sciSR.errors import SciSRError
 from sciSR.image import Image
 
 
@@ -42,6 +43,30 @@ class Option:
     choices: tuple[str, ...] = ()
     multiple: bool = False
     writes: bool = False
+
+
+@dataclass(frozen=True)
+class FoundInput:
+    """One thing to work on that a folder's own layout makes of its files: a DICOM series, an image of a BIDS dataset.
+
+    Attributes
+    ----------
+    name : str
+        The same wherever the folder lies, and without a patient's name.
+    files : tuple of Path
+    facts : mapping of str to str
+        What templates, filters and groups may speak of, and records hold: nothing that tells who a patient is.
+    hidden : mapping of str to str
+        What filters alone may speak of: free texts of the header.
+    problem : SciSRError or None
+        Why it can't be read.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    problem: SciSRError | None = None
 
 
 @runtime_checkable
@@ -96,6 +121,13 @@ class Adapter(Protocol):
     ``neutral_name(path, name) -> str``
         How records name an input that calls itself `name`: so, or by a name that says nothing where the file tells
         that `name` holds its patient's name or identifier.
+    ``facts(path) -> mapping of str to str``
+        What the headers of a file say, as texts by keyword, for the filters, groups and names of pipelines: quickly,
+        without pixels, and with the suspicion that :meth:`read` has. Nothing that tells who a patient is. Raises
+        SciSRError where the headers can't be read.
+    ``layout : str``, ``inputs_in(folder, files, *, keywords=()) -> list[FoundInput]``
+        The name of a layout of folders, ``"bids"``, ``"dicom"``, and what it makes of some files of a folder, in a
+        fixed order. `keywords` are further keys of the header that filters ask for, told in `hidden`.
     ``subject(image) -> str | None``
         A name that all images of one patient or one object in the sky have in common, as the header tells; None if it
         does not. A patient's identifier only as its hash. It keeps training and held-out files apart.
@@ -106,6 +138,15 @@ class Adapter(Protocol):
     ``uncertainty_of(path, image) -> LazyArray | None``
         The standard deviation that was written with an output and does not come with the image that :meth:`read` gives:
         in a file beside it.
+    ``open_shared(path, images, *, temporary, overwrite=False, align=(1, 1)) -> SharedWriter``
+        Begin an output that several processes fill, in a `temporary` file or folder beside it, which is gone on with
+        where it exists and stays where a run is killed. No two processes write within the same `align` rows and
+        columns. The writer has ``ticket(part)``, a JSON-ready mapping for other processes, :meth:`Writer.commit`, and
+        ``discard()``; leaving it as a context manager keeps the temporary.
+    ``shared_store(ticket) -> context manager``
+        In another process: ``put(index, block)`` stores pixels; leaving it puts them on disk for good.
+    ``checked_options : mapping``
+        Options of :meth:`read` for a file that this run has already checked: its sums need not be computed again.
     ``verifier() -> FormatVerifier``
         What ``scisr verify`` asks the format: geometry by its reference library, what became of each metadata key, its
         own validator; see :class:`sciSR.verify.result.FormatVerifier`.

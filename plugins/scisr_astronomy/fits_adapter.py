@@ -29,6 +29,7 @@ class FitsAdapter:
 
     name = "fits"
     writes_uncertainty = True
+    checked_options: Mapping[str, Any] = {"ignore_checksum": True}
     suffixes = (".fits.gz", ".fit.gz", ".fts.gz", ".fits", ".fit", ".fts")
     options = (
         Option(
@@ -159,6 +160,28 @@ class FitsAdapter:
             from scisr_astronomy.writer import FitsWriter
 
             return FitsWriter(path, images, overwrite=overwrite, uncertainty=bool(options.get("uncertainty")))
+
+    def open_shared(
+        self,
+        path: Path,
+        images: Sequence[Image],
+        *,
+        temporary: Path,
+        overwrite: bool = False,
+        align: tuple[int, int] = (1, 1),
+    ) -> Any:
+        """Begin an output that several processes fill; see :class:`scisr_astronomy.shared_writer.SharedFitsWriter`."""
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.shared_writer import SharedFitsWriter
+
+            return SharedFitsWriter(path, images, temporary=temporary, overwrite=overwrite)
+
+    def shared_store(self, ticket: Mapping[str, Any]) -> Any:
+        """Where another process puts its blocks: a context manager with ``put(index, block)``."""
+        from scisr_astronomy.shared_writer import FitsStore
+
+        return FitsStore(ticket)
 
     def write_fused(self, path: Path, fused: Fused, *, overwrite: bool = False) -> Path:
         """A fused image with error, weight, coverage and frames; see :mod:`scisr_astronomy.fused_product`."""
