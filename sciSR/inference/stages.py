@@ -22,6 +22,7 @@ from sciSR.inference.footprint import network_memory
 from sciSR.inference.fused import fuse_activations
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import Plane, Scratch
+from sciSR.inference.subpixel import group_subpixels
 from sciSR.inference.tiles import Span, split
 from sciSR.models.layers import fold_batch_norm
 from sciSR.models.reparameterised import merge
@@ -189,4 +190,4 @@ def to_network_memory(model: nn.Module, device: torch.device) -> nn.Module:
     if getattr(model, "as_it_is", False):
         return model.to(device).eval()
     model = fold_batch_norm(merge(model.eval())).to(device).to(memory_format=torch.channels_last)
-    return fuse_activations(model) if device.type == "cpu" else model
+    return group_subpixels(fuse_activations(model)) if device.type == "cpu" else model

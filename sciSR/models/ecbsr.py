@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sciSR.models.espcn import FixedInterpolation, limit_undershoot
@@ -116,6 +115,8 @@ class ECBSR(nn.Module):
         with torch.no_grad():  # start near the interpolation itself
             self.tail.weight.mul_(0.3)
 
+    last_convolution = "tail"
+
     def chain(self, h: Tensor, condition: Tensor | None) -> Tensor:
         """All convolutions between the first and the last; a condition changes nothing here."""
         return self.body(h)
@@ -125,7 +126,7 @@ class ECBSR(nn.Module):
         h = self.chain(shallow, condition)
         if self.middle is not None:
             h = self.middle(h) + shallow
-        out = F.pixel_shuffle(self.skip.phases(x) + self.tail(h).float(), self.scale)
+        out = self.skip.join(x, self.tail(h))
         return limit_undershoot(out, x, self.scale) if self.finish == "detector" else out
 
     def receptive_field(self) -> int:

@@ -81,6 +81,13 @@ class FixedInterpolation(nn.Module):
                 return F.conv2d(x, self.kernel)
             return F.conv2d(x.float(), self.kernel, padding=self.radius)
 
+    def join(self, x: Tensor, features: Tensor) -> Tensor:
+        """The interpolation of one channel plus what a network says of each phase: one shuffle for both.
+
+        ``[B, 1, h, w]`` and ``[B, s s, h, w]`` -> float32 ``[B, 1, s h, s w]``.
+        """
+        return F.pixel_shuffle(self.phases(x) + features.float(), self.scale)
+
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] == 1:
             return F.pixel_shuffle(self.phases(x), self.scale)
@@ -123,25 +130,30 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
     """
     with torch.autocast(x.device.type, enabled=False):
         y = x[:, 0].float().clamp(-40, 40).sinh()  # [B, h, w]
-        blocks = (
-            z[:, 0].float().unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).transpose(2, 3)
-        )  # B, h, w, s, s
-        u = blocks.clamp(-40, 40).sinh()
-        parts = [u[..., i, j] for i in range(scale) for j in range(scale)]
+        z = z[:, 0].float()
+        u = z.clamp(-40, 40).sinh()
+        parts = [u[:, i::scale, j::scale] for i in range(scale) for j in range(scale)]
         mean = sum(parts) / scale**2
         depth = (mean - functools.reduce(torch.minimum, parts)).clamp_min(1e-20)
         damp = (y - _darkest_neighbour(y) + margin) / depth
         limited = damp < 1
-        # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
-        chosen = slice(None) if torch.compiler.is_exporting() else limited
-        level, damp, mean = (t[chosen][..., None, None] for t in (y, damp, mean))
-        damped = (level + damp * (u[chosen] - mean)).asinh()
         if torch.compiler.is_exporting():
-            out = torch.where(limited[..., None, None], damped, blocks)
-        else:
-            out = blocks.clone()
-            out[limited] = damped
-        return out.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, None]
+            damped = [(y + damp * (part - mean)).asinh() for part in parts]
+            phases = [z[:, i::scale, j::scale] for i in range(scale) for j in range(scale)]
+            chosen = [torch.where(limited, new, old) for new, old in zip(damped, phases, strict=True)]
+            return F.pixel_shuffle(torch.stack(chosen, 1), scale)
+        # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
+        b, i, j = limited.nonzero(as_tuple=True)
+        level, damp, mean = (t[b, i, j][:, None, None] for t in (y, damp, mean))
+        blocks = _blocks(u, scale)[b, i, :, j]
+        out = z.clone(memory_format=torch.contiguous_format)
+        _blocks(out, scale)[b, i, :, j] = (level + damp * (blocks - mean)).asinh()
+        return out[:, None]
+
+
+def _blocks(fine: Tensor, scale: int) -> Tensor:
+    """``[B, s h, s w]`` as ``[B, h, s, w, s]``, without a copy."""
+    return fine.unflatten(2, (-1, scale)).unflatten(1, (-1, scale))
 
 
 def _darkest_neighbour(y: Tensor) -> Tensor:
@@ -206,12 +218,17 @@ class ESPCN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.variant == "four":
-            out = self.body[-1](self.skip.phases(x) + self.body[:-1](x).float())  # one shuffle for both
+            out = self.skip.join(x, self.body[:-1](x))
         else:
             features = self.body[:-2](x)
             with torch.autocast(x.device.type, enabled=False):  # sums up the image itself
                 out = self.body[-2:](features.float())
         return limit_undershoot(out, x, self.scale) if self.finish == "detector" else out
+
+    @property
+    def last_convolution(self) -> str | None:
+        """Where the convolution is that `FixedInterpolation.join` adds."""
+        return f"body.{len(self.body) - 2}" if self.variant == "four" else None
 
     def receptive_field(self) -> int:
         """Radius in input pixels: the larger of the two branches."""
