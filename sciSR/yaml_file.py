@@ -61,9 +61,10 @@ def parse(path: Path, *, examples: str = "see docs") -> tuple[dict[str, Any], Li
         if path.stat().st_size > LARGEST:
             raise UsageError(f"larger than {LARGEST >> 20} MiB: no configuration", where=path)
         text = path.read_text(encoding="utf-8")
-        tree = YAML(typ="safe", pure=True).compose(text)
+        yaml = YAML(typ="safe", pure=True)
+        tree = yaml.compose(text)
         check_size(tree, path)
-        values = YAML(typ="safe", pure=True).load(text)
+        values = None if tree is None else yaml.constructor.construct_document(tree)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"can't be read ({reason})", where=path, remedy=examples) from error
@@ -73,8 +74,12 @@ def parse(path: Path, *, examples: str = "see docs") -> tuple[dict[str, Any], Li
         raise UsageError(
             f"not valid YAML ({getattr(error, 'problem', None) or error})", where=place
         ) from error
-    except (RecursionError, ValueError, TypeError) as error:
-        raise UsageError(f"not valid YAML ({error})", where=path) from error
+    except UsageError:
+        raise
+    except (
+        Exception
+    ) as error:  # a date of the 30th of February, nested too deeply, a tag whose value does not fit
+        raise UsageError(f"not valid YAML ({type(error).__name__}: {error})", where=path) from error
     if not isinstance(values, dict):
         raise UsageError("no configuration: expected keys with values", where=path)
     return values, {place: f"{path.name}:{line}" for place, line in lines_of(tree, ())}
@@ -126,8 +131,9 @@ def lines_of(node: Any, place: Place) -> Iterator[tuple[Place, int]]:
         return
     if node.id == "mapping":
         for key, value in node.value:
-            yield (*place, key.value), key.start_mark.line + 1
-            yield from lines_of(value, (*place, key.value))
+            name = key.value if isinstance(key.value, str) else str(key.value)  # a key may be a list
+            yield (*place, name), key.start_mark.line + 1
+            yield from lines_of(value, (*place, name))
     else:
         for index, value in enumerate(node.value):
             yield (*place, index), value.start_mark.line + 1

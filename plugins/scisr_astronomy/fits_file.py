@@ -21,6 +21,7 @@ from scisr_astronomy.preflight import CARD, HduRecord, walk
 from scisr_astronomy.wcs_keywords import UNPARSABLE
 
 DEFAULT_LIMIT = 16_000_000_000  # bytes of a decompressed file
+_SIZES = re.compile(r"BITPIX|NAXIS\d*|PCOUNT|GCOUNT")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2"}
 
 
@@ -148,13 +149,16 @@ def sanitise(raw: bytes) -> bytes:
 def _usable(header: Any) -> Any:
     """The header without cards whose value can't be parsed: nothing downstream may trip over them.
 
-    Such cards are kept as COMMENT, so that nothing a user wrote is lost.
+    Such cards are kept as COMMENT, so that nothing a user wrote is lost. A size that stands twice (with one value, or
+    :func:`scisr_astronomy.preflight.walk` had refused it) stands once: the output's size would replace only the first.
     """
     from astropy.io import fits
 
     out = fits.Header()
     for card in header.cards:
         try:
+            if _SIZES.fullmatch(card.keyword) and card.keyword in out:
+                continue
             _ = card.keyword, card.value, card.comment
             text = str(card)
             if len(text) % CARD:

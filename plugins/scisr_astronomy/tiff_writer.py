@@ -111,7 +111,8 @@ def _density(page: TiffPage) -> dict[str, Any]:
         if min(x, y) <= 0 or max(x.numerator, y.numerator, x.denominator, y.denominator) >= 1 << 32:
             return {}
         pair = ((x.numerator, x.denominator), (y.numerator, y.denominator))
-        return {"resolution": pair, "resolutionunit": int(found.get(296, 2))}
+        unit = found.get(296, 2)
+        return {"resolution": pair, "resolutionunit": unit if unit in (1, 2, 3) else 1}  # 1: of no known length
     if page.attachments.density is None:
         return {}
     x, y = (float(d) * float(f) / 100 for d, f in zip(page.attachments.density, page.factors, strict=True))

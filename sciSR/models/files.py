@@ -259,10 +259,14 @@ def load_spec(name: str | Path) -> ModelSpec:
 
 def load_card(name: str | Path) -> dict[str, Any]:
     """The YAML card beside a weights file: data, licences, recipe, limits, measured table. Empty if it has
-    none."""
-    from ruamel.yaml import YAML
+    none.
+
+    Raises
+    ------
+    UsageError
+        It is no YAML, or larger than any card.
+    """
+    from sciSR.yaml_file import parse
 
     path = model_path(name).with_suffix(".yaml")
-    if not path.exists():
-        return {}
-    return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})
+    return parse(path, examples="'scisr models' needs a card or none")[0] if path.exists() else {}

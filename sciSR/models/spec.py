@@ -72,6 +72,11 @@ class ModelSpec:
     adversarial: bool = False
 
     def __post_init__(self) -> None:
+        for key, kind in (("name", str), ("architecture", str), ("arguments", dict), ("exact_tiling", bool)):
+            if not isinstance(getattr(self, key), kind):  # weights come from anywhere
+                raise ModelError(
+                    f"model {self.name!r}: {key} is {getattr(self, key)!r:.60}, no {kind.__name__}"
+                )
         for key in ("scales", "conditions"):  # JSON has lists
             object.__setattr__(self, key, tuple(getattr(self, key)))
         for key, allowed in (
@@ -90,6 +95,8 @@ class ModelSpec:
                 raise ModelError(
                     f"model {self.name}: {key} is {value!r}, must be a whole number of at least {least}"
                 )
+        if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in self.scales):
+            raise ModelError(f"model {self.name}: scales are {self.scales}, must be whole numbers from 1")
         if self.scales and self.scale not in self.scales:
             raise ModelError(f"model {self.name}: scale {self.scale} is not one of its scales {self.scales}")
         if unknown := set(self.conditions) - set(CONDITIONS):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sciSR.errors import ModelError, SciSRWarning
+from sciSR.errors import ModelError, SciSRWarning, UsageError
 from sciSR.files import atomic_output
 from sciSR.models.spec import ModelSpec
 from sciSR.provenance import file_sha256
@@ -140,15 +140,17 @@ def _read_card(path: Path) -> Any:
     """A card with its comments and order; None if there is none."""
     if not path.is_file():
         return None
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+
+    from sciSR.yaml_file import parse
 
     try:
-        content = YAML().load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+        parse(path)  # refuses, before comments and order are looked at, what is no card or grows without end
+        return YAML().load(path.read_text(encoding="utf-8"))
+    except UsageError as error:
+        raise ModelError(f"the card is not readable YAML ({error.what})", where=error.where) from error
+    except Exception as error:  # what the reader that keeps comments takes otherwise
         raise ModelError(f"the card is not readable YAML ({error})", where=path) from error
-    if not isinstance(content, dict):
-        raise ModelError("the card is no mapping of names to values", where=path)
-    return content
 
 
 def _write_card(card: Any, target: Path) -> None:

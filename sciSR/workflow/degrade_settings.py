@@ -146,7 +146,7 @@ def _checked(
     known = [item.name for item in dataclasses.fields(ForwardConfig)]
     for key in [key for key in forward if key not in known]:
         line = f" [{lines['forward', key]}]" if ("forward", key) in lines else ""
-        faults.append(f"{key}{line}: unknown key ({closest(key, [*known, *NUMBERS])})")
+        faults.append(f"{key}{line}: unknown key ({closest(str(key), [*known, *NUMBERS])})")
         del forward[key]
     if isinstance(forward.get("psf"), str):
         forward["psf"] = [forward["psf"]]

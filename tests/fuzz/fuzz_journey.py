@@ -44,7 +44,7 @@ def travel(
     said: list[str] = []
     try:
         with _listening(said):
-            found = _JOURNEYS.get(seed.format, _image)(seed, path, work, number)
+            found = go(seed, path, work, number)
     except ResourceError as error:
         return {"outcome": "traceback" if "out of memory" in str(error) else "refused", "detail": str(error)}
     except SciSRError as error:
@@ -61,6 +61,11 @@ def travel(
         return {"outcome": "traceback", "detail": traceback.format_exc()[-3000:]}
     same = honest is not None and _same(found, honest)
     return {"outcome": "same" if same else "warned" if said else "changed", "detail": (said or [""])[0]}
+
+
+def go(seed: Seed, path: Path, work: Path, number: int) -> list[Any]:
+    """The same, with whatever is raised; the pixels, weights or values that were read."""
+    return _JOURNEYS.get(seed.format, _image)(seed, path, work, number)
 
 
 @contextlib.contextmanager

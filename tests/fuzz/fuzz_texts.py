@@ -8,9 +8,11 @@ import random
 _VALUES = (
     "", "null", "true", "-1", "0", "1e999", ".nan", ".inf", "9" * 400, "'text'", "[1, [2, [3]]]", "{a: {b: {c: 1}}}",
     "!!python/object/apply:os.system ['exit 3']", "!!python/name:os.system", "!!binary aGVsbG8=", "!other 3",
-    "*missing", "&a [*a, *a]", "2026-02-30", "0x7fffffffffffffff", "1_000", "[" * 500, "{" * 300, "? a", "|", "'unclosed", "\t- x",
+    "*missing", "&a [*a, *a]", "2026-02-30", "0x7fffffffffffffff", "1_000", "[" * 500, "{" * 300, "? a", "|",
+    "'unclosed", "\t- x",
     "../../../etc/passwd", "\ud7ff\ufffe", "!!set {a, b}", "!!omap [a: 1]", "!!int text", "!!float [1]",
-    "!!timestamp x", "12:30:45", "<<: *x", "- - - - -", "999999999", "1.0e+300", "-0", "100000000000000000000", "[.nan, .inf]",
+    "!!timestamp x", "12:30:45", "<<: *x", "- - - - -", "999999999", "1.0e+300", "-0",
+    "100000000000000000000", "[.nan, .inf]",
 )  # fmt: skip
 
 

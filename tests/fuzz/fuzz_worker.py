@@ -5,6 +5,7 @@ It is reused for speed and watched from outside (`fuzz_watching`); a request tha
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import fuzz_seeds
-from fuzz_journey import pixels, travel
+from fuzz_journey import go, travel
 from fuzz_mutations import Case, build
+
+from sciSR.errors import SciSRError
 
 _ADDRESS_SPACE = 24 << 30
 """Bytes; so that no input takes the machine down before the watcher sees it."""
@@ -57,8 +60,9 @@ class Worker:
         for number in (0, 1, 2, 3):
             work = self._fresh("out")
             path = self._copy(seed)
-            if seed.format not in ("yaml", "safetensors"):
-                self.pixels[name] = pixels(path)
+            with contextlib.suppress(SciSRError):
+                self.pixels[name] = go(seed, path, work, number)
+            work = self._fresh("out")
             peak(reset=True)
             result = travel(seed, path, work, number, self.pixels.get(name))
             if result["outcome"] in ("refused", "traceback", "wrong grid", "litter"):
