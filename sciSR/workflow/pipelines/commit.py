@@ -13,7 +13,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sciSR.errors import UsageError
@@ -52,7 +52,8 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
             if os.path.lexists(target) and not (task.overwrite or name in own):
                 raise taken(target)
         made = tuple(_finished(name, Path(ready[name])) for name in targets)
-        _note(journal, task.key, [n for n, t in targets.items() if n in own or not os.path.lexists(t)])
+        new = [n for n, t in targets.items() if n in own or not os.path.lexists(t)]
+        _note(journal, task.key, new, made)
         with _Placing(scratch / "replaced") as placing:
             for name, target in targets.items():
                 placing.put(Path(ready[name]), target, free=task.overwrite or name in own)
@@ -60,7 +61,6 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
                 placing.take_away(place_of(output, name))
         for folder in {target.parent for target in targets.values()}:
             _fsync(folder)
-        journal.unlink(missing_ok=True)
     return made
 
 
@@ -99,10 +99,11 @@ def _interrupted(journal: Path, key: str) -> set[str]:
     return set()
 
 
-def _note(journal: Path, key: str, new: list[str]) -> None:
-    """On disk before the first rename."""
+def _note(journal: Path, key: str, new: list[str], made: Sequence[OutputFile]) -> None:
+    """On disk before the first rename, and until the ledger has the item's result: it removes it."""
+    told = {"key": key, "new": new, "outputs": [[each.path, each.sha256, each.bytes] for each in made]}
     with atomic_output(journal, overwrite=True) as temporary:
-        temporary.write_text(json.dumps({"key": key, "new": new}), encoding="utf-8")
+        temporary.write_text(json.dumps(told), encoding="utf-8")
 
 
 def _finished(name: str, path: Path) -> OutputFile:
