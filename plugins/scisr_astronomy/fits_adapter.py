@@ -102,6 +102,14 @@ class FitsAdapter:
 
             return read_fits(path, **options)
 
+    def facts(self, path: Path) -> Mapping[str, str]:
+        """Keywords of the primary header and of the first image's; see :mod:`scisr_astronomy.header_facts`."""
+        path = Path(path)
+        with _only_our_errors(path):
+            from scisr_astronomy.header_facts import fits_facts
+
+            return fits_facts(path)
+
     def subject(self, image: Image) -> str | None:
         """OBJECT of the image's header, else of the primary one."""
         metadata = image.metadata

@@ -113,7 +113,7 @@ def walk(path: Path, where: Path) -> tuple[tuple[HduRecord, ...], str | None]:
                 raise UnreadableError(f"more than {MAX_HDUS} HDUs", where=where)
             if records and (note := _trailing(stream, start, size, where, len(records))) is not None:
                 return tuple(records), note or None
-            record = _unit(stream, start, size, len(records), where)
+            record = read_unit(stream, start, size, len(records), where)
             records.append(record)
             start = record.end
     if not records:
@@ -139,7 +139,8 @@ def _trailing(stream: BinaryIO, start: int, size: int, where: Path, count: int) 
     return f"{rest} bytes after the last HDU are not FITS and are not carried over"
 
 
-def _unit(stream: BinaryIO, start: int, size: int, index: int, where: Path) -> HduRecord:
+def read_unit(stream: BinaryIO, start: int, size: float, index: int, where: Path) -> HduRecord:
+    """The unit that begins at `start`; `size` of the file in bytes, infinite where it is not known yet."""
     keys, data_start = _header(stream, start, index, where)
     place = f"{where}[{index}]"
     if index == 0 and "SIMPLE" not in keys:

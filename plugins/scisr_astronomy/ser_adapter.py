@@ -108,6 +108,14 @@ class SerAdapter:
 
             return SerWriter(path, images, overwrite=overwrite, depth=depth or "keep")
 
+    def facts(self, path: Path) -> Mapping[str, str]:
+        """The header under FITS keywords; see :mod:`scisr_astronomy.header_facts`."""
+        path = Path(path)
+        with only_our_errors(path):
+            from scisr_astronomy.header_facts import ser_facts
+
+            return ser_facts(path)
+
     def describe(self, path: Path) -> Mapping[str, Any]:
         """Parts, header, times, byte order and its reasons; of the pixels only a sample is read."""
         from scisr_astronomy.clip import clip_images

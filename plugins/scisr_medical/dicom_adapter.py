@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sciSR.adapter import Option, Writer
+from sciSR.adapter import FoundInput, Option, Writer
 from sciSR.errors import SciSRError, UsageError
 from sciSR.image import Image
 
@@ -174,6 +174,26 @@ class DicomAdapter:
                 classic=classic,
                 uncertainty=uncertainty,
             )
+
+    layout = "dicom"
+
+    def facts(self, path: Path) -> Mapping[str, str]:
+        """How an image was acquired, by DICOM keyword; no free text, nothing of the patient."""
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.input_facts import dicom_facts
+
+        with translate(path, quote=False):
+            return dicom_facts(Path(path))
+
+    def inputs_in(
+        self, folder: Path, files: Sequence[Path], *, keywords: Sequence[str] = ()
+    ) -> list[FoundInput]:
+        """The series among some files, in whatever order and folders they lie."""
+        from scisr_medical.dicom_io import translate
+        from scisr_medical.folder_inputs import dicom_inputs
+
+        with translate(folder, quote=False):
+            return dicom_inputs(files, keywords)
 
     def neutral_name(self, path: Path, name: str) -> str:
         """`name`, or ``series-1f2e3d4c`` where it holds the patient's name or identifier by the files' headers."""

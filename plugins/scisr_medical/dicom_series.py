@@ -39,7 +39,7 @@ from scisr_medical.dicom_grid import (
 from scisr_medical.dicom_instance import Instance, read_instances
 from scisr_medical.dicom_io import looks_like_dicom
 
-_DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
+DICOM_NAMES = (".dcm", ".dcm.gz", ".ima", ".dicom")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def find_series(files: Iterable[Path], where: Path) -> Found:
     for file in files:
         if len(files) > 1 and file.name.upper() == "DICOMDIR":
             strangers.append(file.name)
-        elif looks_like_dicom(file) or len(files) == 1 or file.name.lower().endswith(_DICOM_NAMES):
+        elif looks_like_dicom(file) or len(files) == 1 or file.name.lower().endswith(DICOM_NAMES):
             for instance in read_instances(file):
                 if instance.refusal is None:
                     series.setdefault(instance.series_uid, []).append(instance)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciSR.adapter import Option, Writer
+from sciSR.adapter import FoundInput, Option, Writer
 from sciSR.errors import ResourceError, SciSRError, UnreadableError, UsageError
 from sciSR.files import check_regular_file
 from sciSR.grid import AffineGrid
@@ -246,6 +246,24 @@ class NiftiAdapter:
                 "provenance": list(image.provenance.steps),
                 "notes": list(notes),
             }
+
+    layout = "bids"
+
+    def facts(self, path: Path) -> Mapping[str, str]:
+        """Sizes, the entities of a BIDS name, and what a sidecar tells of the scan; no free text."""
+        from scisr_medical.input_facts import nifti_facts
+
+        path = Path(path)
+        with refusals(path):
+            return nifti_facts(path)
+
+    def inputs_in(
+        self, folder: Path, files: Sequence[Path], *, keywords: Sequence[str] = ()
+    ) -> list[FoundInput]:
+        """The images of a BIDS dataset, with their entities."""
+        from scisr_medical.folder_inputs import bids_inputs
+
+        return bids_inputs(Path(folder), files)
 
     def verifier(self) -> Any:
         """A :class:`~scisr_medical.verify_nifti.NiftiVerifier`."""

@@ -15,28 +15,34 @@ from sciSR.workflow.pipelines.finding_files import (
     matching_files,
     split_suffix,
 )
-from sciSR.workflow.pipelines.finding_values import all_match
+from sciSR.workflow.pipelines.finding_layouts import found_in_layout
+from sciSR.workflow.pipelines.finding_values import all_match, as_number
+from sciSR.workflow.pipelines.headers import header_facts
 from sciSR.workflow.pipelines.items import Item
 from sciSR.workflow.pipelines.naming import safe_name, short_hash
 from sciSR.workflow.stack_names import record_name
+
+PATH_FACTS = frozenset({"stem", "suffix", "folder"})
+OWN_FIELDS = frozenset({"item", "branch"})
+"""Fields of templates that are no facts of the files."""
 
 
 def find_items(
     inputs: Inputs,
     folder: Path,
     *,
-    leave_out: Collection[Path] = (),
+    without: Path | Collection[Path] | None = None,
     wanted: Collection[str] = (),
 ) -> list[Item]:
-    """The items of a folder, in the order of their files' relative paths.
+    """The items of a folder, in the order of their files' relative paths; DICOM series in that of their numbers.
 
     Parameters
     ----------
     inputs : Inputs
         Of the pipeline file.
     folder : Path
-        What patterns are relative to.
-    leave_out : collection of Path
+        What patterns are relative to; or a single file, which then is the one item.
+    without : path or collection of Path, optional
         Folders below it that are not looked into: the output.
     wanted : collection of str
         Names of facts that templates and overrides speak of. Header keys among them are read from the files.
@@ -49,15 +55,39 @@ def find_items(
     Raises
     ------
     UsageError
-        The request makes no sense as a whole: no such folder, a pattern that leads out of it.
+        The request makes no sense as a whole: no such folder, a pattern that leads out of it, no BIDS dataset.
     """
     folder = Path(folder)
-    single = [
-        _item_of(each) for each in matching_files(folder, inputs.files, inputs.exclude, leave_out=leave_out)
-    ]
+    leave_out = [] if without is None else [without] if isinstance(without, Path) else list(without)
+    if inputs.bids is not None or inputs.dicom is not None:
+        single = found_in_layout(inputs, folder, leave_out)
+    else:
+        kept = matching_files(folder, inputs.files, inputs.exclude, leave_out=leave_out)
+        single = [_item_of(each) for each in kept]
+    single = _with_headers(single, inputs, wanted)
     if inputs.group is None:
         return distinct(single)
     return distinct(_grouped(single, inputs.group, inputs.minimum))
+
+
+def _with_headers(items: Sequence[Item], inputs: Inputs, wanted: Collection[str]) -> list[Item]:
+    """Those whose headers fit, with the facts that filters, groups, names and overrides speak of."""
+    grouping = inputs.group if isinstance(inputs.group, list) else []
+    keys = set(inputs.header) | set(grouping) | set(wanted)
+    if not keys - PATH_FACTS - OWN_FIELDS:
+        return list(items)
+    out = []
+    for item in items:
+        if item.problem is None and not keys - OWN_FIELDS <= set(item.facts):
+            told, problem = header_facts(item.files[0])
+            if problem is not None:  # it fails by name: nobody knows whether it was asked for
+                out.append(dataclasses.replace(item, problem=problem))
+                continue
+            said = {key: text for key in sorted(keys) if (text := _fact(told, key))}
+            item = dataclasses.replace(item, facts={**said, **item.facts})
+        if item.problem is not None or all_match(inputs.header, item.facts):
+            out.append(item)
+    return out
 
 
 def _item_of(each: Kept) -> Item:
@@ -68,9 +98,8 @@ def _item_of(each: Kept) -> Item:
 def _neutral(each: Kept) -> str:
     """The relative path, each name in it replaced where the file says that it is its patient's."""
     suffix = split_suffix(each.relative)[1].lower()
-    if not any(
-        hasattr(a, "neutral_name") and (not suffix or suffix in a.suffixes) for a in adapters().values()
-    ):
+    formats = [a for a in adapters().values() if suffix in a.suffixes]
+    if formats and not any(hasattr(a, "neutral_name") for a in formats):
         return each.relative
     parts = each.relative.split("/")
     stem, suffix = split_suffix(parts[-1])
@@ -106,7 +135,8 @@ def _fact(facts: Mapping[str, str], key: str) -> str:
 def _sequence(members: Sequence[Item], values: Mapping[str, str], minimum: int) -> Item:
     first = members[0].facts
     common = {k: v for k, v in first.items() if all(each.facts.get(k) == v for each in members[1:])}
-    key = "_".join(filter(None, (safe_name(value) for value in values.values()))) or "all"
+    said = [f"{key}-{value}" if as_number(value) is not None else value for key, value in values.items()]
+    key = "_".join(filter(None, map(safe_name, said))) or "all"
     files = tuple(sorted(file for each in members for file in each.files))
     problem = None
     if len(files) < minimum:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,55 +31,99 @@ class Kept:
     relative: str
 
 
-def matching_files(
+def all_files(
     folder: Path,
-    patterns: Sequence[str],
+    patterns: Sequence[str] = (),
     exclude: Sequence[str] = (),
     *,
     leave_out: Collection[Path] = (),
 ) -> list[Kept]:
-    """The inputs below a folder, in the order of their relative paths.
+    """The files below a folder that fit a pattern (all of them for none), in the order of their relative paths.
 
-    Hidden files, sidecars, results of sciSR that lie beside what they were made from, folders of results, and the
-    second file of a pair are no inputs. Links to folders are not followed.
+    Hidden files, folders of results and what is excluded are left out. Links to folders are not followed.
 
     Parameters
     ----------
     folder : Path
+        May be a single file, too.
+    patterns, exclude, leave_out
+        As for :func:`matching_files`.
+
+    Raises
+    ------
+    UsageError
+        The folder is missing or can't be listed, or a pattern leads out of it.
+    """
+    check_patterns((*patterns, *exclude))
+    if folder.is_file():
+        return [Kept(folder, folder.name)]
+    if not folder.is_dir():
+        raise UsageError("no such folder of inputs", where=folder, remedy="give one with --input")
+    closed = {path.resolve() for path in leave_out}
+    expressions = [glob_expression(pattern) for pattern in patterns]
+    return [
+        each
+        for each in _walk(folder, folder, closed)
+        if not _excluded(each.relative, exclude)
+        and (not expressions or any(expression.fullmatch(each.relative) for expression in expressions))
+    ]
+
+
+def matching_files(
+    folder: Path, patterns: Sequence[str], exclude: Sequence[str] = (), *, leave_out: Collection[Path] = ()
+) -> list[Kept]:
+    """The files of a folder that are inputs, in the order of their relative paths.
+
+    Of :func:`all_files`, sidecars, results of sciSR that lie beside what they were made from, and the second file of a
+    pair are no inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        May be a single file, too, which then is the input.
     patterns : sequence of str
         Relative to `folder`, as in the shell and without regard to case: ``*`` stays within a folder, ``**`` goes into
         folders. None: all files of a known format; a picture only where its folder holds nothing else.
     exclude : sequence of str
-        Likewise; one without a slash is also held against the file's name alone, and one that fits a folder leaves
-        out all that is in it.
+        Likewise; one without a slash is also held against each name in the path alone, and one that fits a folder
+        leaves out all that is in it.
     leave_out : collection of Path
         Folders that are not looked into: the output.
 
     Raises
     ------
     UsageError
-        The folder is missing or not readable, or a pattern leads out of it.
+        As :func:`all_files`.
     """
-    if not folder.is_dir():
-        raise UsageError("no such folder of inputs", where=folder, remedy="give one with --input")
-    for pattern in (*patterns, *exclude):
-        if pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
-            raise UsageError(
-                f"the pattern {pattern!r} leads out of the folder of inputs", remedy="give a relative one"
-            )
-    wanted = [(pattern, glob_expression(pattern)) for pattern in patterns]
-    closed = {path.resolve() for path in leave_out}
-    found = [each for each in _walk(folder, folder, closed) if not _excluded(each.relative, exclude)]
+    check_patterns(patterns)
+    found = all_files(folder, (), exclude, leave_out=leave_out)
+    if folder.is_file():
+        return found
     found = _without_results(found)
-    if not wanted:
+    if not patterns:
         return _without_previews([each for each in found if _known(each.path)])
     named, swept = set(), set()
-    for pattern, expression in wanted:
+    for pattern in patterns:
+        expression = glob_expression(pattern)
         fitting = {each for each in found if expression.fullmatch(each.relative)}
         (named if _names_a_suffix(pattern) else swept).update(fitting)
     swept = {each for each in swept - named if _suffix(each.path.name) not in _BESIDE}
     kept = set(_without_previews([each for each in found if each in swept])) | named
     return [each for each in found if each in kept]
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Refuse what is not relative to the folder.
+
+    Raises
+    ------
+    UsageError
+    """
+    for pattern in patterns:
+        if pattern.startswith(("/", "~")) or ".." in Path(pattern).parts:
+            raise UsageError(
+                f"the pattern {pattern!r} leads out of the folder of inputs", remedy="give a relative one"
+            )
 
 
 @functools.lru_cache(maxsize=256)
@@ -132,6 +176,7 @@ def _walk(root: Path, folder: Path, closed: Collection[Path]) -> Iterator[Kept]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UsageError(f"can't be listed: {error.strerror or error}", where=folder) from error
+    stems = {split_suffix(entry.name)[0].casefold() for entry in entries}
     for entry in entries:
         path = Path(entry.path)
         if entry.name.startswith("."):
@@ -141,7 +186,11 @@ def _walk(root: Path, folder: Path, closed: Collection[Path]) -> Iterator[Kept]:
                 yield Kept(path, path.relative_to(root).as_posix())
         elif _suffix(entry.name) in _folder_suffixes():
             yield Kept(path, path.relative_to(root).as_posix())
-        elif path.resolve() not in closed and not (path / RECORDS).is_dir():
+        elif (
+            path.resolve() not in closed
+            and not (path / RECORDS).is_dir()
+            and not _is_made_of(entry.name.casefold(), stems)  # a derived series beside its source
+        ):
             yield from _walk(root, path, closed)
 
 
@@ -190,7 +239,11 @@ def _without_results(found: Sequence[Kept]) -> list[Kept]:
 
 
 def _is_result(each: Kept, stems: Collection[str]) -> bool:
-    stem = split_suffix(each.relative)[0].casefold()
+    return _is_made_of(split_suffix(each.relative)[0].casefold(), stems)
+
+
+def _is_made_of(stem: str, stems: Collection[str]) -> bool:
+    """Whether a name is that of one of the others with what sciSR appends: ``m51_x2_std`` of ``m51``."""
     while (match := _OURS.fullmatch(stem)) is not None:
         stem = match["stem"]
         if stem in stems:

@@ -21,14 +21,16 @@ def fields(template: str) -> tuple[str, ...]:
 
 
 def fill(template: str, facts: Mapping[str, str]) -> str:
-    """A file name without suffix.
+    """A name without suffix, within folders where the template has them.
 
-    A field that is empty takes the separator before it along: ``"{stem}_{branch}"`` is ``"m51"`` outside branches.
+    A field that is empty takes the separator before it along: ``"{stem}_{branch}"`` is ``"m51"`` outside branches. A
+    folder that comes out empty is none.
 
     Parameters
     ----------
     template : str
-        Text with fields in braces; ``"{OBJECT}_{FILTER}"``.
+        Text with fields in braces; ``"{OBJECT}_{FILTER}"``, ``"{subject}/{item}"``. Where ``{folder}`` stands for a
+        folder, its own folders stay folders; within a name they are joined by ``__``.
     facts : mapping of str to str
         A field's name is looked up as it stands, else without regard to case.
 
@@ -40,26 +42,41 @@ def fill(template: str, facts: Mapping[str, str]) -> str:
     Raises
     ------
     UsageError
-        A field that is no fact of this item, a brace without its partner, a path in the template, or an empty name.
+        A field that is no fact of this item, a brace without its partner, a path that leads out, or an empty name.
     """
     if "{" in _FIELD.sub("", template) or "}" in _FIELD.sub("", template):
         raise UsageError(
             f"the name {template!r} has a brace without its partner", remedy="write fields as {stem}"
         )
-    if "/" in template or "\\" in template:
-        raise UsageError(f"the name {template!r} holds a path", remedy="give a file name, without folders")
-    folded = {name.casefold(): name for name in facts}
-    out, at = "", 0
-    for match in _FIELD.finditer(template):
-        out, at = out + template[at : match.start()], match.end()
-        value = _look_up(match[1], facts, folded, template)
-        out = out + value if value else out[:-1] if out[-1:] in set(_SEPARATORS) else out
-    out = safe_name(out + template[at:])
-    if not out:
+    parts = template.split("/")
+    if "\\" in template or template.startswith("/") or {".", ".."} & set(parts):
+        raise UsageError(f"the name {template!r} is no relative path", remedy="give folders of the outputs")
+    *folders, name = [part for part in parts if part] or [""]
+    filled = [
+        *(folder for part in folders for folder in _folders(part, facts, template)),
+        _fill_part(name, facts, template),
+    ]
+    if not filled[-1]:
         raise UsageError(
             f"the name {template!r} comes out empty here", remedy="add a field such as {item} or {stem}"
         )
-    return out
+    return "/".join(filter(None, filled))
+
+
+def _folders(part: str, facts: Mapping[str, str], template: str) -> list[str]:
+    if part == "{folder}" and "folder" in facts:
+        return [safe_name(each) for each in facts["folder"].split("/")]
+    return [_fill_part(part, facts, template)]
+
+
+def _fill_part(part: str, facts: Mapping[str, str], template: str) -> str:
+    folded = {name.casefold(): name for name in facts}
+    out, at = "", 0
+    for match in _FIELD.finditer(part):
+        out, at = out + part[at : match.start()], match.end()
+        value = _look_up(match[1], facts, folded, template)
+        out = out + value if value else out[:-1] if out[-1:] in set(_SEPARATORS) else out
+    return safe_name(out + part[at:])
 
 
 def _look_up(field: str, facts: Mapping[str, str], folded: Mapping[str, str], template: str) -> str:

@@ -101,10 +101,10 @@ def bare(name: str, adapter: Adapter | None = None) -> str:
 
 
 def named(template: str, facts: Mapping[str, str]) -> str:
-    """A template filled in; its folders, ``"{subject}/{item}"``, one by one."""
+    """A template filled in, with its folders: ``"{subject}/{item}"``."""
     from sciSR.workflow.pipelines.naming import fill
 
-    return "/".join(fill(part, facts) for part in template.split("/"))
+    return fill(template, facts)
 
 
 def target_of(work: Work, suffix: str) -> Path:
