@@ -75,7 +75,12 @@ def _fill_part(part: str, facts: Mapping[str, str], template: str) -> str:
     for match in _FIELD.finditer(part):
         out, at = out + part[at : match.start()], match.end()
         value = _look_up(match[1], facts, folded, template)
-        out = out + value if value else out[:-1] if out[-1:] in set(_SEPARATORS) else out
+        if value:
+            out += value
+        elif out[-1:] and out[-1] in _SEPARATORS:
+            out = out[:-1]
+        elif not out and at < len(part) and part[at] in _SEPARATORS:
+            at += 1
     return safe_name(out + part[at:])
 
 
