@@ -134,6 +134,9 @@ def _companion(pair: Pair, record: HduRecord, found: HduRecord, kind: str, part:
         return Check("metadata", name, "passed", "replaced by the calibrated uncertainty", part=part)
     if any(f < 1 for f in pair.factors):
         return Check("metadata", name, "skipped", "of a coarser image", part=part)
+    if set(claims.line) - {"upscale"}:
+        message = f"went through {len(claims.line)} steps: {', '.join(claims.line)}"
+        return Check("metadata", name, "skipped", message, part=part)
     if not record.shape:  # an HST constant array
         message = "a constant array" if not found.shape else "was a constant array, is an image"
         return Check("metadata", name, "passed" if not found.shape else "warning", message, part=part)

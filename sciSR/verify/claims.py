@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -29,7 +29,9 @@ class Claims:
     kind : str
         ``"upscale"``, ``"isotropic"``, ``"degrade"``, ``"fuse"``; empty where nothing is claimed.
     scale : tuple of Fraction, optional
-        As written, one or several numbers; None where it is none.
+        As written, one or several numbers; None where it is none. Of several steps their product.
+    line : tuple of str
+        Where several steps, one after another, made the output: what each was. Only the first of them knew the input.
     """
 
     kept: bool = True
@@ -37,11 +39,23 @@ class Claims:
     step: Mapping[str, Any] = field(default_factory=dict)
     kind: str = ""
     scale: tuple[Fraction, ...] | None = None
+    line: tuple[str, ...] = ()
 
     @property
     def consistency(self) -> str:
         """``"block"``, ``"kspace"``, ``"gaussian"``, ``"slice profile"``, ``"none"``, or empty."""
         return str(self.step.get("consistency", ""))
+
+    @property
+    def inputs(self) -> list[str]:
+        """SHA-256 of what the first step that made something was given."""
+        told: list[str] = []
+        for step in self.steps:
+            if "input_sha256" in step:
+                told.append(str(step["input_sha256"]))
+            elif self.line and _kind(step):
+                break
+        return told
 
     @property
     def agreement(self) -> Mapping[str, Any]:
@@ -65,12 +79,33 @@ def claims_of(before: Image, after: Image) -> Claims:
     old, steps = before.provenance.steps, after.provenance.steps
     kept = _plain(steps[: len(old)]) == _plain(old)
     new = steps[len(old) :] if kept else steps
-    for step in reversed(new):
-        name = str(step.get("step", ""))
-        kind = "fuse" if name.startswith("fuse") else name
-        if kind in MAKING or kind == "fuse":
-            return Claims(kept, tuple(new), step, kind, parse_scale(step.get("scale")))
-    return Claims(kept, tuple(new))
+    making = [step for step in new if _kind(step)]
+    if not making:
+        return Claims(kept, tuple(new))
+    step = making[-1]
+    if len(making) == 1:
+        return Claims(kept, tuple(new), step, _kind(step), parse_scale(step.get("scale")))
+    line = tuple(_kind(each) for each in making)
+    return Claims(kept, tuple(new), step, _kind(step), _product(making), line)
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    name = str(step.get("step", ""))
+    kind = "fuse" if name.startswith("fuse") else name
+    return kind if kind in MAKING or kind == "fuse" else ""
+
+
+def _product(steps: Sequence[Mapping[str, Any]]) -> tuple[Fraction, ...] | None:
+    """Of the scales of all steps; None where one has none, or they are of different numbers of axes."""
+    whole: tuple[Fraction, ...] = (Fraction(1),)
+    for step in steps:
+        scale = parse_scale(step.get("scale"))
+        if scale is None or (1 not in (len(scale), len(whole)) and len(scale) != len(whole)):
+            return None
+        size = max(len(scale), len(whole))
+        wide = [each if len(each) == size else each * size for each in (whole, scale)]
+        whole = tuple(a * b for a, b in zip(*wide, strict=True))
+    return whole
 
 
 def _plain(steps: Any) -> str:

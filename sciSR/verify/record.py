@@ -89,8 +89,10 @@ def _labels(step: Mapping[str, Any]) -> bool:
 def _scale(pair: Pair, claims: Claims) -> Check:
     part = pair.before.part
     recorded = claims.step.get("scale")
+    if claims.line:
+        recorded = None if claims.scale is None else " x ".join(factor_text(f) for f in claims.scale)
     real = " x ".join(factor_text(f) for f in pair.factors)
-    if claims.kind == "fuse" and claims.scale is None:
+    if (claims.kind == "fuse" or claims.line) and claims.scale is None:
         return Check(
             "provenance", "scale", "skipped", f"recorded as {recorded!r}; the pixels say {real}", part=part
         )
@@ -121,14 +123,15 @@ def _same_scale(pair: Pair, claims: Claims) -> bool:
 
 def _input(claims: Claims, digest: str, part: str) -> Check:
     name = "hash of the input"
-    told = [step["input_sha256"] for step in claims.steps if "input_sha256" in step]
-    if not told and claims.kind == "fuse":
+    told = claims.inputs
+    if not told and "fuse" in (claims.kind, *claims.line[:1]):
         return Check("provenance", name, "skipped", "a fusion names its frames by their files", part=part)
     if not told:
         what = "the record does not name the input by its SHA-256 (made in Python from an open image)"
         return Check("provenance", name, "warning", what, part=part)
     if told[-1] == digest:
-        return Check("provenance", name, "passed", f"sha256 {digest[:12]}", part=part)
+        after = f", first of {len(claims.line)} steps: {', '.join(claims.line)}" if claims.line else ""
+        return Check("provenance", name, "passed", f"sha256 {digest[:12]}{after}", part=part)
     what = (
         f"recorded as {str(told[-1])[:12]}, this input's is {digest[:12]}: another file, or a changed record"
     )

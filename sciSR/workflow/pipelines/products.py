@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import math
 import os
 import shutil
@@ -23,8 +24,8 @@ PARTS = 8
 _LINKS = ".input"
 
 
-def one_input(work: Work) -> Path:
-    """The product as one file or folder.
+def one_input(work: Work, product: Product | None = None) -> Path:
+    """A product, the step's own by default, as one file or folder.
 
     The files of one DICOM series, which may lie among others, become a folder of links, in the order of their paths:
     its hash is that of the series' own folder.
@@ -34,7 +35,7 @@ def one_input(work: Work) -> Path:
     UsageError
         It is a sequence of several files.
     """
-    product = work.product
+    product = work.product if product is None else product
     if len(product.files) == 1:
         return product.files[0]
     if not product.files:
@@ -46,6 +47,87 @@ def one_input(work: Work) -> Path:
             remedy="put 'step: fuse' before it",
         )
     return linked(product.files, work.folder / _LINKS)
+
+
+def made_from(work: Work, against: str | None = None) -> Product:
+    """What the product is held against: that of an earlier step, or what the last step that made pixels was given.
+
+    Raises
+    ------
+    UsageError
+        There is no such step, or none has made pixels.
+    """
+    if against is not None:
+        if against not in work.earlier:
+            raise UsageError(f"no step before is called {against!r}", where=work.key)
+        return work.earlier[against]
+    for product in reversed(work.earlier.values()):
+        if pixels(product) != pixels(work.product):
+            return product
+    raise UsageError(
+        "no step has made anything of this item yet", where=work.key, remedy="put 'step: upscale' before it"
+    )
+
+
+def pixels(product: Product) -> tuple[Path, ...]:
+    """The files in which the pixels of a product were made; its own files may be copies under another name."""
+    found: tuple[Path, ...] = product.state.get("pixels", product.files)
+    return found
+
+
+def input_of(work: Work, before: Product) -> Path:
+    """The one file that the product can be held against: of a sequence that was fused the reference frame's."""
+    if not before.sequence or len(before.files) == 1:
+        return one_input(work, before)
+    name = str(work.product.state.get("reference", "")).partition("[")[0]
+    fitting = [path for path in before.files if str(path).endswith(f"/{name}")] if name else []
+    return fitting[0] if fitting else before.files[0]
+
+
+def filled(work: Work, pattern: str) -> str:
+    """A path of the pipeline file with the item's facts in the place of its fields: ``"truth/{stem}.fits"``.
+
+    Raises
+    ------
+    UsageError
+        A field that this item lacks.
+    """
+    from sciSR.workflow.pipelines.naming import fields, fill
+
+    for field in fields(pattern):
+        pattern = pattern.replace(f"{{{field}}}", glob.escape(fill(f"{{{field}}}", work.facts)))
+    return pattern
+
+
+def input_files(work: Work, pattern: str, called: str) -> list[Path]:
+    """The files below the input folder that a path or pattern means, by name; fields are filled in.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    path = filled(work, pattern)
+    found = sorted(Path(each) for each in glob.glob(str(work.input / path), recursive=True))
+    if not found:
+        raise UsageError(
+            f"{called}: no file fits {path!r}", where=work.key, remedy=f"it is looked for below {work.input}"
+        )
+    return found
+
+
+def input_file(work: Work, pattern: str, called: str) -> Path:
+    """The one file or folder below the input folder that a path or pattern means.
+
+    Raises
+    ------
+    UsageError
+        There is none, or several.
+    """
+    found = input_files(work, pattern, called)
+    if len(found) > 1:
+        raise UsageError(f"{called}: {len(found)} files fit {pattern!r}", where=work.key, remedy="name one")
+    return found[0]
 
 
 def linked(files: Sequence[Path], folder: Path) -> Path:
@@ -98,13 +180,6 @@ def bare(name: str, adapter: Adapter | None = None) -> str:
     suffixes = sorted({s for a in some for s in a.suffixes}, key=len, reverse=True)
     found = next((s for s in suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(found)]
-
-
-def named(template: str, facts: Mapping[str, str]) -> str:
-    """A template filled in, with its folders: ``"{subject}/{item}"``."""
-    from sciSR.workflow.pipelines.naming import fill
-
-    return fill(template, facts)
 
 
 def target_of(work: Work, suffix: str) -> Path:
@@ -208,12 +283,15 @@ def product_of(work: Work, target: Path, outcome: Outcome | Skipped) -> Product:
         "parts": told["parts"][:PARTS],
     }
     messages = [*outcome.warnings, *(m for part in outcome.parts for m in part.messages)]
+    read = {"step": "read", "input_sha256": outcome.input_sha256}
     return Product(
         (target,),
         options=still_fitting(target, work.product.options),
         beside=beside(target),
         record=plain(record),
         messages=tuple(dict.fromkeys(messages)),
+        # For formats that keep their record in a few words only.
+        state={"steps": (read, outcome.parts[0].step)},
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sciSR.errors import ResourceError, SciSRError, UsageError
 from sciSR.workflow.pipelines.commit import commit
 from sciSR.workflow.pipelines.nodes import Node, chain
-from sciSR.workflow.pipelines.products import linked, named, plain
+from sciSR.workflow.pipelines.products import linked, plain
 from sciSR.workflow.pipelines.work import ItemResult, OutputFile, Product, Progress, Task, Work
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,9 @@ class _Run:
         ------
         UsageError
         """
-        names = {node.id: named(self.task.name, self._facts(node)) for node in self.task.nodes}
+        from sciSR.workflow.pipelines.naming import fill
+
+        names = {node.id: fill(self.task.name, self._facts(node)) for node in self.task.nodes}
         taken: dict[tuple[str, str], Node] = {}
         for node in self.task.nodes:
             if node.step not in ("write", "report") or node.parameters.get("output"):
@@ -155,7 +157,8 @@ class _Run:
             key=self.task.key,
             facts=self._facts(node),
             product=replace(self.products[node.parent], ready={}),
-            earlier={each.name: self.products[each.id] for each in line[:-1]},
+            # The item itself goes by no name: what was made first is held against it.
+            earlier={"": self.products[None], **{each.name: self.products[each.id] for each in line[:-1]}},
             name=name,
             folder=folder,
             input=Path(self.task.input),

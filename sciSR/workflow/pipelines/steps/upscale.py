@@ -67,8 +67,7 @@ def upscale(
     """
     from sciSR.inference.choose import parse_scale
 
-    if tile is not None and tile < 16:
-        raise UsageError(f"a tile of {tile} pixels", remedy="give 16 or more")
+    check_tile(tile)
     target, outcome = run_one(
         work,
         scale=parse_scale(scale),
@@ -85,6 +84,17 @@ def upscale(
         strict=strict,
     )
     return product_of(work, target, outcome)
+
+
+def check_tile(tile: int | None) -> None:
+    """As the command line has it: 16 or more.
+
+    Raises
+    ------
+    UsageError
+    """
+    if tile is not None and tile < 16:
+        raise UsageError(f"a tile of {tile} pixels", remedy="give 16 or more")
 
 
 def uncertain(wanted: bool, gain: float | None, read_noise: float | None) -> object:

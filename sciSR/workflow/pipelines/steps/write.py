@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from sciSR.workflow.pipelines.products import bare, one_input, same_content, suffix_of
+from sciSR.workflow.pipelines.products import bare, one_input, pixels, same_content, suffix_of
 from sciSR.workflow.pipelines.work import Product, Work
 
 
@@ -36,6 +36,7 @@ def write(work: Work) -> Product:
         ready=ready,
         record={"files": list(ready)},
         messages=(),
+        state={**work.product.state, "pixels": pixels(work.product)},
     )
 
 

@@ -1,0 +1,66 @@
+"""The step ``report``: a page about the product and what it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sciSR.workflow.pipelines.naming import fill
+from sciSR.workflow.pipelines.products import (
+    input_file,
+    input_of,
+    made_from,
+    one_input,
+    target_of,
+)
+from sciSR.workflow.pipelines.work import InputPath, Product, StepName, Work
+
+
+def report(
+    work: Work,
+    *,
+    against: StepName | None = None,
+    truth: InputPath | None = None,
+    part: str | None = None,
+    volume: int = 0,
+    output: str | None = None,
+) -> Product:
+    """Write a page about the product, as ``scisr report`` does. Research use only, not for diagnosis.
+
+    Parameters
+    ----------
+    against : str
+        Name of an earlier step, whose product is shown as before; by default what the last step that made pixels was
+        given, for a fusion its reference frame.
+    truth : str
+        The scene itself on the product's pixels, for an error map: a path below the inputs, with fields like {stem}.
+    part : str
+        Which image, of files that hold several; the first by default.
+    volume : int
+        Which one, of several volumes (time points), from 0.
+    output : str
+        Template of the page's name, without .html; by default the outputs' name.
+
+    Raises
+    ------
+    SciSRError
+        A file can't be read, or the two do not belong together.
+    """
+    from sciSR.report.page import write_page
+
+    before = made_from(work, against)
+    name = work.name if output is None else fill(output, work.facts)
+    page = target_of(replace(work, name=name), ".html")
+    write_page(
+        input_of(work, before),
+        one_input(work),
+        page,
+        truth=None if truth is None else input_file(work, truth, "truth"),
+        part=part,
+        volume=volume,
+        record=work.product.state.get("steps"),
+        options=dict(work.product.options),
+    )
+    ready = {f"{name}.html": page}
+    return replace(
+        work.product, ready=ready, record={"page": page.name, "bytes": page.stat().st_size}, messages=()
+    )
