@@ -1,0 +1,181 @@
+"""What runs in a cluster's worker: one item in a process of its own, its outputs delivered once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sciSR.errors import SciSRError
+from sciSR.files import translate_os_errors
+from sciSR.workflow.batch.ledger_privacy import without_names
+from sciSR.workflow.cluster.deliveries import FILES, Deliveries
+from sciSR.workflow.cluster.fitness import problem
+from sciSR.workflow.pipelines.config import Limits
+from sciSR.workflow.pipelines.results import failure
+from sciSR.workflow.pipelines.work import ItemResult, Task
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Of a worker with several threads, too: limits and threads are those of one item."""
+_BETWEEN_EVENTS = 1.0
+"""Seconds: progress is told no more often."""
+_fit: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What all tasks of a run have in common; JSON-ready fields only.
+
+    Attributes
+    ----------
+    output, folder : str
+        Of :class:`~sciSR.workflow.cluster.deliveries.Deliveries`.
+    limits : mapping
+        Of :class:`~sciSR.workflow.pipelines.config.Limits`.
+    probe : mapping
+        Of :class:`~sciSR.workflow.cluster.fitness.Probe`.
+    logs : str or None
+        Folder of the items' logs.
+    threads : int or None
+        That an item computes with; None: as many as the worker has.
+    topic : str
+        Of the events.
+    """
+
+    output: str
+    folder: str
+    limits: Mapping[str, Any]
+    probe: Mapping[str, str]
+    logs: str | None
+    threads: int | None
+    topic: str
+
+
+def work_on(told: dict[str, Any], orders: dict[str, Any]) -> dict[str, Any]:
+    """One item. Called by Dask, perhaps again, perhaps twice at once.
+
+    Parameters
+    ----------
+    told : dict
+        A Task.
+    orders : dict
+        Of :class:`Orders`.
+
+    Returns
+    -------
+    dict
+        ``{"result": ItemResult}``, or ``{"unfit": why, "worker": address}`` where nothing was done.
+    """
+    task, run = Task.from_dict(told), Orders(**orders)
+    watch = _Events(run.topic)
+    if run.folder not in _fit:
+        # Workers that came after the run had begun have not been looked at yet.
+        if (why := problem(dict(run.probe))) is not None:
+            return {"unfit": why, "worker": watch.worker}
+        _fit.add(run.folder)
+    deliveries = Deliveries(Path(run.output), Path(run.folder))
+    with _ONE_AT_A_TIME:
+        try:
+            result = deliveries.delivered(task.key) or _attempt(task, run, deliveries, watch)
+        except SciSRError as error:
+            result = failure(task.key, error)
+    return {"result": without_names(result, task).as_dict()}
+
+
+def _attempt(task: Task, run: Orders, deliveries: Deliveries, watch: _Events) -> ItemResult:
+    from sciSR.workflow.batch.supervisor import supervise
+
+    limits = Limits.model_validate(run.limits)
+    attempt = deliveries.attempt(task.key)
+    inside = dataclasses.replace(
+        task,
+        output=str(attempt / FILES),
+        scratch=str(attempt / "scratch"),
+        overwrite=False,
+        may_replace=(),
+    )
+    watch.started(task.key)
+    try:
+        with _threads(run.threads or watch.threads), translate_os_errors(task.output):
+            result = supervise(inside, limits, watch=watch, log=_log(run, task))
+        result = _as_planned(result, attempt, task)
+        if not result.ok:
+            return result
+        shutil.rmtree(attempt / "scratch", ignore_errors=True)
+        return deliveries.deliver(task, without_names(result, task), attempt)
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def _as_planned(result: ItemResult, attempt: Path, task: Task) -> ItemResult:
+    """Messages name the output folder, not the attempt's."""
+    if result.error is None:
+        return result
+    message = str(result.error.get("message", "")).replace(str(attempt / FILES), task.output)
+    return result.replace(error={**result.error, "message": message})
+
+
+def _log(run: Orders, task: Task) -> Path | None:
+    return None if run.logs is None else Path(run.logs) / f"{task.key}.log"
+
+
+@contextlib.contextmanager
+def _threads(number: int | None):
+    """The item's process computes with this many threads; Dask's nannies set one."""
+    if number is None:
+        yield
+        return
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class _Events:
+    """A watch that tells the scheduler, which tells the client."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.worker = ""
+        self.threads: int | None = None
+        self._tell: Any = None
+        self._last = 0.0
+        with contextlib.suppress(ImportError, ValueError):  # called outside of a worker, by a test
+            from distributed import get_worker
+
+            worker = get_worker()
+            self.worker, self._tell = worker.address, worker.log_event
+            self.threads = worker.state.nthreads if worker.state.nthreads > 1 else None
+
+    def started(self, key: str) -> None:
+        """An attempt begins."""
+        self._event({"key": key, "event": "started", "worker": self.worker})
+
+    def progress(self, key: str, fraction: float) -> None:
+        """At most one event a second."""
+        now = time.monotonic()
+        if now - self._last >= _BETWEEN_EVENTS:
+            self._last = now
+            self._event({"key": key, "event": "progress", "fraction": float(fraction)})
+
+    def finished(self, result: ItemResult) -> None:
+        """The client hears of it with the result."""
+
+    def _event(self, event: dict[str, Any]) -> None:
+        if self._tell is not None:
+            with contextlib.suppress(Exception):  # events are for the eye only
+                self._tell(self.topic, event)
