@@ -17,7 +17,7 @@ from sciSR.workflow.pipelines.naming import safe_name
 
 
 def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -> list[Item]:
-    """What `bids` or `dicom` of the inputs finds; what can't be read is kept, whatever the filters say.
+    """What `bids` or `dicom` of the inputs finds; what can't be read is kept, unless its header says that it was not asked for.
 
     Raises
     ------
@@ -38,8 +38,16 @@ def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -
     return [
         Item(safe_name(each.name), each.files, dict(each.facts), problem=each.problem)
         for each in found
-        if each.problem is not None or all_match(filters, {**each.hidden, **each.facts})
+        if _wanted(each, filters)
     ]
+
+
+def _wanted(each: FoundInput, filters: Mapping[str, Any]) -> bool:
+    """Of what is damaged, only what its header still says counts."""
+    told = {**each.hidden, **each.facts}
+    if each.problem is not None:
+        filters = {key: value for key, value in filters.items() if key in told}
+    return all_match(filters, told)
 
 
 def _finder(layout: str) -> Adapter:
