@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from sciSR.errors import UsageError
-from sciSR.workflow.batch.ledger_shards import ledger_name
+from sciSR.workflow.batch import ledger_shards
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     @property
-    def ledger(self) -> str:
+    def ledger_name(self) -> str:
         """Name of the ledger and lock of its own."""
-        return ledger_name((self.number, self.count))
+        return ledger_shards.ledger_name((self.number, self.count))
 
     def holds(self, key: str) -> bool:
         """Whether the item of this key belongs here; of all shards of one count exactly one says so."""

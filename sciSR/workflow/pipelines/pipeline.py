@@ -257,6 +257,7 @@ class Pipeline:
         """
         from sciSR.workflow.batch.ledger import Ledger
         from sciSR.workflow.batch.summary import write_summary
+        from sciSR.workflow.cluster.reclaiming import reclaim
 
         start = time.perf_counter()
         source, target = self.folders(input, output)
@@ -273,12 +274,14 @@ class Pipeline:
                     done[item.key] = failure(item.key, item.problem)
                     ledger.record(task, done[item.key])
                     _tell(watch, done[item.key])
+            # What workers of a killed run had finished on a cluster, and nobody had heard of, is the ledger's now.
+            reclaim(ledger, tasks)
             todo = self._todo([t for t in tasks if t.key not in done], ledger, done, resume, overwrite, watch)
             _check_space(target, todo)
             run = RunResult(self.config.pipeline, source, target, (), 0.0)
             try:
                 with ExitStack() as stack:
-                    executor = self._executor(stack, jobs, cluster, limits, target)
+                    executor = self._executor(stack, jobs, cluster, limits, target, name)
                     results = stack.enter_context(closing(executor.run(_begun(todo, ledger), watch)))  # type: ignore[type-var]
                     by_key = {task.key: task for task in todo}
                     for result in results:
@@ -319,14 +322,20 @@ class Pipeline:
         return todo
 
     def _executor(
-        self, stack: ExitStack, jobs: int | str, cluster: str | None, limits: Limits | None, target: Path
+        self,
+        stack: ExitStack,
+        jobs: int | str,
+        cluster: str | None,
+        limits: Limits | None,
+        target: Path,
+        name: str,
     ) -> Executor:
         wanted = self.config.limits if limits is None else limits
         logs = target / PRIVATE / "logs"
         if cluster is not None:
             from sciSR.workflow.cluster.executor import ClusterExecutor
 
-            return stack.enter_context(ClusterExecutor(cluster, wanted, logs=logs, output=target))
+            return stack.enter_context(ClusterExecutor(cluster, wanted, logs=logs, output=target, name=name))
         from sciSR.workflow.batch.supervisor import ProcessExecutor
 
         return ProcessExecutor(jobs, wanted, logs)
