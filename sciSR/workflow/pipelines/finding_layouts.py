@@ -17,7 +17,7 @@ from sciSR.workflow.pipelines.naming import safe_name
 
 
 def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -> list[Item]:
-    """What `bids` or `dicom` of the inputs finds; what can't be read is kept, unless its header says that it was not asked for.
+    """What `bids` or `dicom` of the inputs finds; what is damaged too, unless its header says it was not asked for.
 
     Raises
     ------
