@@ -47,6 +47,7 @@ class Ledger:
         self._connection = connection
         self._judge = Judge(output, path, connection)
         self._run: int | None = None
+        self._weights: dict[str, str] = {}
 
     @classmethod
     def open(
@@ -174,6 +175,8 @@ class Ledger:
         asked = "{}" if request is None else request.asked_json
         inputs = "[]" if request is None else request.inputs_json
         with readable_errors(self.path):
+            if request is not None:
+                self._note_weights(request.asked["weights"])
             self._connection.execute(
                 "INSERT INTO items VALUES (?, 'running', ?, ?, ?, 1, NULL, NULL, ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET state = 'running', fingerprint = excluded.fingerprint, "
@@ -278,6 +281,13 @@ class Ledger:
             "INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, ?)",
             [(each.path, key, each.sha256, each.bytes, int(current)) for each in files],
         )
+
+    def _note_weights(self, weights: Mapping[str, str]) -> None:
+        """On the run's record, each model once."""
+        if self._run is not None and not weights.items() <= self._weights.items():
+            self._weights |= weights
+            told = (json.dumps(self._weights), self._run)
+            self._connection.execute("UPDATE runs SET weights = ? WHERE run = ?", told)
 
     def _clear_away(self) -> None:
         """Remove the scratch folders of dead runs; outputs that they had put into place, unrecorded, are ours."""
