@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnreadableErro
 from sciSR.files import check_regular_file, inflate, translate_os_errors
 from scisr_astronomy import checksum
 from scisr_astronomy.preflight import CARD, HduRecord, walk
-from scisr_astronomy.wcs_keywords import UNPARSABLE
+from scisr_astronomy.wcs_keywords import UNPARSABLE, unparsable
 
 DEFAULT_LIMIT = 16_000_000_000  # bytes of a decompressed file
 _SIZES = re.compile(r"BITPIX|NAXIS\d*|PCOUNT|GCOUNT")
@@ -141,9 +142,17 @@ def _as_extension(header: Any) -> Any:
     return out
 
 
+_FORBIDDEN = re.compile(rb"[^\x20-\x7e]")
+
+
+def is_printable(raw: bytes) -> bool:
+    """Whether header bytes hold nothing that FITS forbids in headers."""
+    return _FORBIDDEN.search(raw) is None
+
+
 def sanitise(raw: bytes) -> bytes:
     """Header bytes with everything that FITS forbids in headers (control and 8-bit characters) as ``?``."""
-    return re.sub(rb"[^\x20-\x7e]", b"?", raw)
+    return _FORBIDDEN.sub(b"?", raw)
 
 
 def _usable(header: Any) -> Any:
@@ -169,6 +178,24 @@ def _usable(header: Any) -> Any:
         else:
             out.append(card, end=True)
     return out
+
+
+def warn_of_damage(file: FitsFile, indices: Iterable[int]) -> None:
+    """Say that headers hold what FITS forbids: other readers refuse such files, or see other values."""
+    for index in indices:
+        lost = unparsable(file.peek(index))
+        if lost:
+            warnings.warn(
+                f"{file.where(index)}: {', '.join(lost[:5])} can't be parsed and become comments",
+                SciSRWarning,
+                stacklevel=3,
+            )
+        if file.records[index].kind != "compressed" and not is_printable(file.raw_header(index)):
+            warnings.warn(
+                f"{file.where(index)}: the header holds characters that FITS forbids, read as '?'; it may be damaged",
+                SciSRWarning,
+                stacklevel=3,
+            )
 
 
 def open_fits(path: Path, *, limit: int = DEFAULT_LIMIT, ignore_checksum: bool = False) -> FitsFile:

@@ -33,6 +33,7 @@ _DEPTHS = {
 _MAX_KEPT = 64 << 20  # bytes of one chunk besides the pixels
 _MAX_TEXT = 16 << 20  # bytes of a text when inflated
 _CHUNK = 1 << 20
+_DEFLATE_RATIO = 1032  # deflate can't shrink by more (zlib's technical details)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class PngHeader:
     colour: int
     interlaced: bool
 
+    @property
+    def bytes(self) -> int:
+        """Of the pixels, before they are compressed and without the filters' bytes."""
+        samples = {_RGB: 3, _GREY_ALPHA: 2, _RGB_ALPHA: 4}.get(self.colour, 1)
+        return self.rows * -(-self.columns * samples * self.depth // 8)
+
 
 def open_png(path: Path, limit: int) -> Picture:
     """Check a PNG file and describe it; pixels are decoded when they are asked for.
@@ -55,7 +62,7 @@ def open_png(path: Path, limit: int) -> Picture:
     """
     size = check_regular_file(path)
     with open(path, "rb") as stream:
-        header, chunks = _walk(stream, path, size)
+        header, chunks, compressed = _walk(stream, path, size)
     by_name: dict[str, list[bytes]] = {}
     for name, content in chunks:
         by_name.setdefault(name, []).append(content)
@@ -65,6 +72,11 @@ def open_png(path: Path, limit: int) -> Picture:
     wide = header.depth == 16
     channels = (3 if colour else 1) + alpha
     check_size(path, header.rows, header.columns, channels, 1 + wide, limit)
+    if header.bytes > compressed * _DEFLATE_RATIO:  # Pillow would make room for them all the same
+        raise UnreadableError(
+            f"is damaged: {header.columns}x{header.rows} pixels can't be in {compressed} compressed bytes",
+            where=path,
+        )
     dtype = np.dtype(np.uint16 if wide else np.uint8)
     decode = partial(_decode, path, header, _key(header, by_name), channels)
     notes = []
@@ -92,8 +104,8 @@ def open_png(path: Path, limit: int) -> Picture:
     return Picture(path, "png", (page,))
 
 
-def _walk(stream: BinaryIO, path: Path, size: int) -> tuple[PngHeader, list[tuple[str, bytes]]]:
-    """All chunks with their CRC checked; the contents of all but the pixels'."""
+def _walk(stream: BinaryIO, path: Path, size: int) -> tuple[PngHeader, list[tuple[str, bytes]], int]:
+    """All chunks with their CRC checked; the contents of all but the pixels', and the compressed bytes of those."""
     if stream.read(8) != SIGNATURE:
         raise UnreadableError("is no PNG file", where=path)
     header: PngHeader | None = None
@@ -122,7 +134,7 @@ def _walk(stream: BinaryIO, path: Path, size: int) -> tuple[PngHeader, list[tupl
         raise UnreadableError("holds no pixels", where=path)
     if header.colour == _PALETTE and "PLTE" not in dict(chunks):
         raise UnreadableError("is damaged: its palette is missing", where=path)
-    return header, chunks
+    return header, chunks, pixels
 
 
 def _checked(stream: BinaryIO, kind: bytes, length: int, *, keep: bool, path: Path) -> bytes:

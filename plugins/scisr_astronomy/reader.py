@@ -15,7 +15,7 @@ from sciSR.errors import GeometryError, SciSRWarning, UnreadableError, Unsupport
 from sciSR.grid import Grid
 from sciSR.image import Image, LazyArray
 from scisr_astronomy.fits_colour import ASKED, name_colours
-from scisr_astronomy.fits_file import DEFAULT_LIMIT, FitsFile, open_fits
+from scisr_astronomy.fits_file import DEFAULT_LIMIT, FitsFile, open_fits, warn_of_damage
 from scisr_astronomy.header_noise import header_noise
 from scisr_astronomy.lookup_tables import lookups
 from scisr_astronomy.physical_grid import PhysicalGrid
@@ -74,6 +74,7 @@ def read_fits(
     chosen = select(file, roles, hdu)
     for index in chosen:
         roles[index] = Role("science")
+    warn_of_damage(file, sorted({0, *roles}))
     metadata = [FitsMetadata(file, index, wcs, roles) for index in chosen]
     return [_image(each, asked, bits, labels, colour or "auto") for each in metadata]
 

@@ -257,6 +257,8 @@ def _check_segments(page: Any, layout: Layout, size: int, where: str) -> None:
             where=where,
         )
     for offset, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if not (isinstance(offset, int) and isinstance(length, int) and min(offset, length) >= 0):
+            raise UnreadableError("is damaged: the places of its strips or tiles are no numbers", where=where)
         if offset + length > size:
             raise UnreadableError(f"is cut off: pixels at byte {offset} lie beyond its end", where=where)
 

@@ -232,6 +232,19 @@ def _refine_linear(header: Any, alt: str, scale: dict[int, Fraction]) -> None:
         ):
             row, column = (scale.get(int(match[n]), Fraction(1)) for n in (1, 2))
             _multiply(header, keyword, row / column)
+    if has_cd:
+        _complete_matrix(header, alt, scale)
+
+
+def _complete_matrix(header: Any, alt: str, scale: dict[int, Fraction]) -> None:
+    """An axis without any number in a CD matrix has an increment of 1 (wcsset in wcslib); it needs saying now."""
+    told = set()
+    for keyword in header:
+        if (match := _CD.match(keyword)) and match[3] == alt and header[keyword]:
+            told |= {int(match[1]), int(match[2])}
+    for axis, factor in scale.items():
+        if axis not in told and factor != 1:
+            header[f"CD{axis}_{axis}{alt}"] = float(1 / factor)
 
 
 def _refine_sip(header: Any, sx: Fraction, sy: Fraction) -> None:

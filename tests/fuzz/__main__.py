@@ -1,11 +1,11 @@
-"""``python -m tests.fuzz``; see ``run.py``."""
+"""``python -m tests.fuzz``; see ``fuzz_running.py``."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from run import main
+from fuzz_running import main
 
 if __name__ == "__main__":
     sys.exit(main())

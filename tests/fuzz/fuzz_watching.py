@@ -22,6 +22,7 @@ MEMORY = 2.0
 """How many times the honest file's memory an input may take."""
 _HONEST_SECONDS = 300.0
 _LOOK = 0.02
+_WORKER = Path(__file__).with_name("fuzz_worker.py")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -32,10 +33,14 @@ class Watched:
     ----------
     honest : Path
         Folder of the honest inputs.
+    script : Path
+        The worker.
+    seconds : float
+        What an input may take.
     """
 
-    def __init__(self, honest: Path) -> None:
-        self.honest = honest
+    def __init__(self, honest: Path, *, script: Path = _WORKER, seconds: float = SECONDS) -> None:
+        self.honest, self.script, self.seconds = honest, script, seconds
         self.process: subprocess.Popen[bytes] | None = None
         self.limits: dict[str, int] = {}
 
@@ -61,7 +66,7 @@ class Watched:
                 raise RuntimeError(f"the honest file {case.name} does not pass: {honest}")
             self.limits[case.name] = int(MEMORY * honest["peak"])
         limit = self.limits[case.name]
-        result = self._ask({"case": str(case)}, SECONDS, limit)
+        result = self._ask({"case": str(case)}, self.seconds, limit)
         if result.get("peak", 0) > limit:
             result |= {"outcome": "memory", "detail": f"{result['peak']} kB, honest {limit // 2} kB"}
         return result
@@ -91,7 +96,7 @@ class Watched:
             self.limits = {}  # what the new process holds by itself may be less
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("fuzz_worker.py")), str(self.honest)],
+                [sys.executable, str(self.script), str(self.honest)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
