@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +13,8 @@ from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
 from sciSR.inference.device import tune_allocator
 from sciSR.inference.planes import ImagePlane
-from sciSR.inference.runner import Runner
+from sciSR.inference.runner import Runner, Tile
+from sciSR.inference.running import run_planes
 from sciSR.inference.statistics import plane_indices
 from sciSR.inference.tiles import Span
 from sciSR.inference.upscaling import WHOLE_PLANE, UpscalePlan
@@ -27,23 +28,34 @@ class BlockRunner(Runner):
     """A runner that leaves out tiles of the last stage beside the block: they come only from where tiles begin."""
 
     block: tuple[Span, Span] | None = None
-    _whole = False
+    _to_scratch = False
+
+    def tiles(self, stage: Any, source: Any, *, by_panel: bool = False) -> Iterator[Tile]:
+        for tile in super().tiles(stage, source, by_panel=by_panel):
+            # Bands of full width need all their tiles; those beside the block are then empty ones.
+            if not by_panel or self._wanted(tile.rows, tile.columns):
+                yield tile
 
     def to_scratch(self, stage: Any, source: Any) -> Any:
-        self._whole = True
+        self._to_scratch = True
         try:
             return super().to_scratch(stage, source)
         finally:
-            self._whole = False
+            self._to_scratch = False
 
     def _tile(self, stage: Any, source: Any, rows: Span, columns: Span, out: np.ndarray) -> None:
-        if not self._whole and self.block is not None:
-            down, across = self.block
-            outside = rows.stop <= down.start or rows.start >= down.stop
-            if outside or columns.stop <= across.start or columns.start >= across.stop:
-                out[:] = 0
-                return
-        super()._tile(stage, source, rows, columns, out)
+        if self._to_scratch or self._wanted(rows, columns):
+            super()._tile(stage, source, rows, columns, out)
+        else:
+            out[:] = 0
+
+    def _wanted(self, rows: Span, columns: Span) -> bool:
+        if self.block is None:
+            return True
+        return all(
+            mine.start < theirs.stop and theirs.start < mine.stop
+            for mine, theirs in zip(self.block, (rows, columns), strict=True)
+        )
 
 
 class BlockAgreement(Agreement):
@@ -112,16 +124,17 @@ def compute_block(
     first, second = image.spatial_axes
 
     def store(index: tuple[slice | int, ...], values: np.ndarray) -> None:
-        rows = index[0]
-        assert isinstance(rows, slice)
-        start, stop = max(rows.start, inside[0].start), min(rows.stop, inside[0].stop)
-        if start >= stop:
-            return
-        part = values[start - rows.start : stop - rows.start, inside[1].start : inside[1].stop]
-        where = list(plane)
-        where[first] = slice(start + origin[0], stop + origin[0])
-        where[second] = slice(block.columns.start, block.columns.stop)
-        put(tuple(where), part)
+        cut, where = [], list(plane)
+        for axis, entry, mine, at in zip((first, second), index, inside, origin, strict=True):
+            assert isinstance(entry, slice)
+            whole = entry.start is None
+            low, high = (0, values.shape[1]) if whole else (entry.start, entry.stop)
+            start, stop = max(low, mine.start), min(high, mine.stop)
+            if start >= stop:
+                return
+            cut.append(slice(start - low, stop - low))
+            where[axis] = slice(start + at, stop + at)
+        put(tuple(where), values[tuple(cut)])
 
     return _numbers(_run(plan, inside, store))
 
@@ -145,7 +158,7 @@ def _run(plan: UpscalePlan, inside: tuple[Span, ...], put: Put) -> Agreement:
         runner = plan.runner(kind=BlockRunner)
         assert isinstance(runner, BlockRunner)
         runner.block = inside[0], inside[1]
-    plan.run_plane((slice(None), slice(None)), 0, runner, agreement, put)
+    run_planes(plan, [(slice(None), slice(None))], runner, agreement, put, by_tile=True)
     return agreement
 
 

@@ -50,7 +50,7 @@ def shape_of(plan: Any) -> Shape:
     if plan.is_replication:
         stages = (StageShape(plan.factors, 0),)
         return Shape(size, plan.factors, stages, 1, False, False)
-    stages_of = plan._stages()
+    stages_of = plan.stages()
     whole = ""
     if plan.consistency in WHOLE_PLANE:
         whole = f"the {WHOLE_PLANE[plan.consistency]} needs the whole plane"

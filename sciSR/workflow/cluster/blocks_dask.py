@@ -1,0 +1,58 @@
+"""Blocks over a dask cluster: tiny orders out, tiny answers back, pixels straight to the shared disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sciSR.errors import ResourceError
+from sciSR.workflow.cluster.blocks_pool import ATTEMPTS, raise_if_failed
+from sciSR.workflow.cluster.blocks_worker import answer
+
+
+class DaskBlocks:
+    """Runs blocks as tasks of a :class:`distributed.Client`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of workers that see input and output under the same paths.
+    ahead : int
+        Tasks in the cluster for each of its threads; the rest waits here.
+    """
+
+    def __init__(self, client: Any, *, ahead: int = 2) -> None:
+        self.client, self.ahead = client, max(1, ahead)
+
+    def run(self, orders: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """See :class:`sciSR.workflow.cluster.blocks_pool.BlockExecutor`; dask does a lost worker's blocks again."""
+        from distributed import as_completed
+
+        room = self.ahead * max(1, sum(self.client.nthreads().values()))
+        waiting = iter(orders)
+        running = as_completed([])
+        orders_of: dict[Any, Mapping[str, Any]] = {}
+
+        def more() -> None:
+            while len(orders_of) < room and (order := next(waiting, None)) is not None:
+                future = self.client.submit(answer, order, pure=False, retries=ATTEMPTS)
+                orders_of[future] = order
+                running.add(future)
+
+        more()
+        try:
+            while orders_of:
+                future = next(running)
+                order = orders_of.pop(future)
+                if future.status == "error":
+                    raise ResourceError(
+                        f"block {order['block']['number']} took its workers down: {future.exception()}",
+                        where=order["path"],
+                        remedy="give smaller blocks, or workers more memory",
+                    )
+                found = future.result()
+                future.release()
+                more()
+                yield raise_if_failed(found)
+        finally:
+            self.client.cancel(list(orders_of))
