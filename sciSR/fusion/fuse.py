@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from sciSR.fusion.placing import Placed, place
 from sciSR.fusion.prepared import Solution, Target
 from sciSR.fusion.preparing import Preparation, fwhm_of, prepare
 from sciSR.fusion.product import Fused
-from sciSR.fusion.registration import refine
+from sciSR.fusion.registration import Registration, refine
 from sciSR.fusion.solvers import SOLVERS, solver
 from sciSR.fusion.units import comfortable, in_own_unit
 from sciSR.grid import exact_factors
@@ -53,6 +53,7 @@ class Settings:
     half_sets: bool = False
     panels: bool = False
     solver: Mapping[str, Any] = field(default_factory=dict)
+    registration: Registration | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -79,6 +80,7 @@ def fuse(
     context: bool = False,
     half_sets: bool = False,
     panels: bool = False,
+    registration: Registration | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Fused:
@@ -117,6 +119,9 @@ def fuse(
         Also fuse the two halves of the frames, and measure their Fourier ring correlation.
     panels : bool
         Also make the pictures for a contact sheet (a drizzled image among them).
+    registration : Registration, optional
+        Where the frames of this very sequence lie, as :func:`sciSR.fusion.registration.register` found it; `reference`,
+        `register` and `model` are then only written into the record.
     progress : callable, optional
         Called with the fraction done, 0 to 1.
     **settings
@@ -157,9 +162,11 @@ def fuse(
         choose_device(device)  # refuses one that is not there, before any work
     asked = Settings(
         parse_scale(scale, native=True), method, reference, register, model, background, keep_best, device, strict,
-        deconvolve, context, half_sets, panels, settings,
+        deconvolve, context, half_sets, panels, settings, registration,
     )  # fmt: skip
     numbers, factor = comfortable(sequence)
+    if factor != 1:  # levels of the frames were found in their own unit
+        asked = replace(asked, registration=None)
     work = _Fusion(numbers, asked, psf, progress or (lambda fraction: None))
     return in_own_unit(work.run(), sequence, factor)
 

@@ -14,6 +14,7 @@ from sciSR.sequence import FrameSequence
 
 if TYPE_CHECKING:
     from sciSR.fusion.fuse import Settings
+    from sciSR.fusion.planetary import PlanetaryRegistration
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,8 @@ def place(sequence: FrameSequence, asked: Settings, tell: Callable[[float], None
     SciSRError
         Nothing can be registered, or a setting makes no sense.
     """
+    if asked.registration is not None:
+        return _as_found(sequence, asked, asked.registration)
     planetary, why = _planetary(sequence, asked.register)
     reference = _index(sequence, asked.reference)
     if planetary:
@@ -64,10 +67,36 @@ def place(sequence: FrameSequence, asked: Settings, tell: Callable[[float], None
     method = "auto" if asked.register in ("auto", "planetary") else asked.register
     found = register(sequence, reference=reference, model=asked.model, method=method)  # type: ignore[arg-type]
     tell(1.0)
+    return _placed(found, sequence, asked)
+
+
+def _placed(found: Registration, sequence: FrameSequence, asked: Settings) -> Placed:
     _check_any(found, sequence)
     if asked.keep_best is not None:
         return _sharpest(found, asked.keep_best)
     return Placed(found, notes=list(found.notes))
+
+
+def _as_found(sequence: FrameSequence, asked: Settings, found: Registration) -> Placed:
+    """With a registration that was made before.
+
+    Raises
+    ------
+    UsageError
+        It is of other frames; or frames of a planet were ranked then, and are to be ranked otherwise now.
+    """
+    from sciSR.fusion.planetary import PlanetaryRegistration
+
+    if len(found.frames) != len(sequence) or found.names != tuple(frame.name for frame in sequence):
+        raise UsageError("the registration is one of other frames", remedy="register these, or leave it out")
+    if not isinstance(found, PlanetaryRegistration):
+        return _placed(found, sequence, asked)
+    if asked.keep_best is not None:
+        raise UsageError(
+            "a planet's frames are ranked when they are registered",
+            remedy="give keep_best there, or leave the registration out",
+        )
+    return _surface(found, [])
 
 
 def _check_any(found: Registration, sequence: FrameSequence) -> None:
@@ -130,9 +159,11 @@ def _by_surface(
 
     keep = 1.0 if asked.keep_best is None else asked.keep_best
     found = register_planetary(sequence, reference=reference, keep=keep, progress=tell)
-    notes = [*found.notes]
-    if why:
-        notes.append(f"registered by its surface: {why}")
+    return _surface(found, [f"registered by its surface: {why}"] if why else [])
+
+
+def _surface(found: PlanetaryRegistration, said: list[str]) -> Placed:
+    notes = [*found.notes, *said]
     quality = found.quality if len(found.quality) else None
     return Placed(
         found, True, quality, found.variance_multiplier if found.weights is not None else None, notes

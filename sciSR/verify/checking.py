@@ -209,7 +209,7 @@ def _pixel_checks(pair: Pair, claims: Claims, judge: FormatVerifier | None) -> l
         level, noise = normaliser.offset, noise_of(coarse, normaliser)[0]
     scene = Scene(share, level, noise, _quantum(judge, after))
     found = measure(coarse, fine, factors, scene)
-    if coarser or claims.kind == "fuse" or claims.line:
+    if coarser or claims.kind in ("fuse", "calibrate") or claims.line:
         return _informed(pair, claims, found, share, coarser=coarser)
     judged = before.domain == "astronomy" and before.kind == "intensity"
     checks = [*mask_checks(pair, found), *value_checks(pair, claims, found, share)]
@@ -250,6 +250,8 @@ def _informed(pair: Pair, claims: Claims, found: Any, share: float, *, coarser: 
         checks = [check for check in checks if check.status != "failed"]
     checks += [c for c in value_checks(pair, claims, found, share) if c.name in ("unit", "type", "finite")]
     what = "a coarser image" if coarser else "a fusion of several frames"
+    if claims.kind == "calibrate":
+        what = "a calibrated exposure"
     if claims.line:
         what = f"what {len(claims.line)} steps made one after another"
     message = f"{what} is not held to its input's pixels"

@@ -10,7 +10,7 @@ from typing import Any
 
 from sciSR.image import Image
 
-MAKING = ("upscale", "isotropic", "degrade")
+MAKING = ("calibrate", "upscale", "isotropic", "degrade")
 """Steps that make one image of another."""
 
 
@@ -27,7 +27,7 @@ class Claims:
     step : mapping
         The one that made the image; empty where there is none.
     kind : str
-        ``"upscale"``, ``"isotropic"``, ``"degrade"``, ``"fuse"``; empty where nothing is claimed.
+        ``"calibrate"``, ``"upscale"``, ``"isotropic"``, ``"degrade"``, ``"fuse"``; empty where nothing is claimed.
     scale : tuple of Fraction, optional
         As written, one or several numbers; None where it is none. Of several steps their product.
     line : tuple of str
@@ -84,7 +84,7 @@ def claims_of(before: Image, after: Image) -> Claims:
         return Claims(kept, tuple(new))
     step = making[-1]
     if len(making) == 1:
-        return Claims(kept, tuple(new), step, _kind(step), parse_scale(step.get("scale")))
+        return Claims(kept, tuple(new), step, _kind(step), _scale(step))
     line = tuple(_kind(each) for each in making)
     return Claims(kept, tuple(new), step, _kind(step), _product(making), line)
 
@@ -95,11 +95,15 @@ def _kind(step: Mapping[str, Any]) -> str:
     return kind if kind in MAKING or kind == "fuse" else ""
 
 
+def _scale(step: Mapping[str, Any]) -> tuple[Fraction, ...] | None:
+    return (Fraction(1),) if _kind(step) == "calibrate" else parse_scale(step.get("scale"))
+
+
 def _product(steps: Sequence[Mapping[str, Any]]) -> tuple[Fraction, ...] | None:
     """Of the scales of all steps; None where one has none, or they are of different numbers of axes."""
     whole: tuple[Fraction, ...] = (Fraction(1),)
     for step in steps:
-        scale = parse_scale(step.get("scale"))
+        scale = _scale(step)
         if scale is None or (1 not in (len(scale), len(whole)) and len(scale) != len(whole)):
             return None
         size = max(len(scale), len(whole))

@@ -19,6 +19,7 @@ from sciSR.verify.result import Check, Pair
 CLASSICAL = ("nearest", "linear", "cubic", "lanczos", "fourier")
 CONSISTENCY = ("block", "kspace", "gaussian", "slice profile", "none")
 _NEEDED = {
+    "calibrate": ("software", "masters"),
     "upscale": ("software", "scale", "model", "quantity", "consistency"),
     "isotropic": ("software", "scale", "model", "quantity", "consistency"),
     "degrade": ("software", "scale", "forward", "quantity"),

@@ -16,6 +16,7 @@ from sciSR.workflow.run import out_of_memory_named, overheard
 
 if TYPE_CHECKING:
     from sciSR.fusion.product import Fused
+    from sciSR.sequence import FrameSequence
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ def fuse_files(
     overwrite: bool = False,
     strict: bool = False,
     options: Mapping[str, Any] | None = None,
+    sequence: FrameSequence | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> FuseOutcome:
@@ -137,6 +139,8 @@ def fuse_files(
         Replace existing outputs.
     options : mapping, optional
         The format's own options for reading.
+    sequence : FrameSequence, optional
+        The frames of these files, where they were read before.
     progress : callable, optional
         Called with the fraction done, 0 to 1.
 
@@ -163,7 +167,8 @@ def fuse_files(
         out_of_memory_named(outputs.product, "fuse fewer frames, a smaller --scale, or --method drizzle"),
         overheard(said),
     ):
-        sequence = read_sequence(paths, strict=strict, **(options or {}))
+        if sequence is None:
+            sequence = read_sequence(paths, strict=strict, **(options or {}))
         fused = fuse(
             sequence,
             scale,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sciSR.errors import UnreadableError, UsageError
 from sciSR.sequence import FrameSequence
+
+if TYPE_CHECKING:
+    from sciSR.fusion.registration import Registration
 
 
 def register_files(
@@ -45,19 +48,12 @@ def register_files(
     SciSRError
     """
     from sciSR.api import read_sequence
-    from sciSR.fusion.registration import register as run
     from sciSR.workflow.run import overheard
 
     said: list[str] = []
     with overheard(said):
         sequence = read_sequence(paths, strict=strict, **(options or {}))
-    chosen = reference_index(sequence, reference)
-    if register == "planetary" or (register == "auto" and _planetary(sequence)):
-        from sciSR.fusion.planetary import register_planetary
-
-        found = dict(register_planetary(sequence, reference=chosen).as_dict())
-    else:
-        found = dict(run(sequence, reference=chosen, model=model, method=register).as_dict())  # type: ignore[arg-type]
+    found = dict(register_sequence(sequence, reference=reference, register=register, model=model).as_dict())
     if strict and found["left_out"]:
         first = found["left_out"][0]
         raise UnreadableError(
@@ -67,6 +63,35 @@ def register_files(
     found["notes"] = list(dict.fromkeys([*sequence.notes, *found["notes"]]))
     found["warnings"] = said
     return found
+
+
+def register_sequence(
+    sequence: FrameSequence,
+    *,
+    reference: int | str = "auto",
+    register: str = "auto",
+    model: str = "auto",
+    keep_best: float | str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Registration:
+    """Where each frame of a sequence lies; :func:`register_files` has the parameters.
+
+    Parameters
+    ----------
+    keep_best : float or str, optional
+        Of frames of a planet: only so many of them, the sharpest, are placed.
+    progress : callable, optional
+        Called with the fraction done, of frames of a planet.
+    """
+    chosen = reference_index(sequence, reference)
+    if register == "planetary" or (register == "auto" and _planetary(sequence)):
+        from sciSR.fusion.planetary import register_planetary
+
+        keep = 1.0 if keep_best is None else keep_best
+        return register_planetary(sequence, reference=chosen, keep=keep, progress=progress)
+    from sciSR.fusion.registration import register as run
+
+    return run(sequence, reference=chosen, model=model, method=register)  # type: ignore[arg-type]
 
 
 def _planetary(sequence: FrameSequence) -> bool:

@@ -21,6 +21,8 @@ from sciSR.workflow.pipelines.work import Product, Work
 
 PARTS = 8
 """Images of one file that a record tells of."""
+CALIBRATION = ("dark", "flat", "bias", "bad_pixels")
+"""Options of :func:`sciSR.read_sequence` that belong to no format."""
 _LINKS = ".input"
 
 
@@ -196,6 +198,15 @@ def reading(adapter: Adapter, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that this format knows for reading."""
     known = {option.name for option in adapter.options if not option.writes}
     return {name: value for name, value in options.items() if name in known}
+
+
+def sequence_options(product: Product) -> dict[str, Any]:
+    """Those of the options that :func:`sciSR.read_sequence` takes: of the frames' format, and calibration frames."""
+    from sciSR.plugins import adapter_for
+
+    own = reading(adapter_for(product.files[0]), product.options)
+    also = {name: product.options[name] for name in CALIBRATION if product.options.get(name) is not None}
+    return {**own, **also}
 
 
 def images_of(path: Path, options: Mapping[str, Any]) -> list[Image]:

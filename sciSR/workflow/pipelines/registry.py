@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
@@ -68,9 +69,12 @@ def step_of(name: str, function: Callable[..., Any], distribution: str = "sciSR"
         default = ... if parameter.default is parameter.empty else parameter.default
         described_as = Field(default, description=told.get(parameter.name))
         fields[parameter.name] = (hints.get(parameter.name, Any), described_as)
-    entry = create_model(
-        f"{name.capitalize()}Step", __base__=StepEntry, __doc__=_first_line(function), **fields
-    )
+    with warnings.catch_warnings():
+        # A parameter may be called 'register', as a method of pydantic's metaclass is: that harms neither.
+        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+        entry = create_model(
+            f"{name.capitalize()}Step", __base__=StepEntry, __doc__=_first_line(function), **fields
+        )
     return Step(name, function, entry, _first_line(function), distribution)
 
 

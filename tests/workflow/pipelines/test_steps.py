@@ -55,3 +55,33 @@ def test_the_output_of_several_steps_names_the_item_and_is_not_held_to_its_pixel
     image = sciSR.read(task.files[0])
     sciSR.write(image.replace(data=image.data[:] + 1), other)
     assert not sciSR.verify_files(other, made).passed
+
+
+FRAMES = sorted((SAMPLES / "frames").glob("*.fits"))
+
+
+def test_frames_are_registered_once_and_fused_as_the_command_does(tmp_path: Path) -> None:
+    nodes = tree(
+        {"step": "read"},
+        {"step": "register", "save": True},
+        {"step": "fuse", "scale": 2, "method": "drizzle"},
+        {"step": "verify"},
+        {"step": "write"},
+        {"step": "report"},
+    )
+    task = make_task(tmp_path, FRAMES, nodes, sequence=True)
+    result = run_task(task)
+    assert_done(result)
+    made = outputs_of(task)
+    assert set(made) == {"item1_hr.fits", "item1_hr.png", "item1_hr.html", "item1_hr_registration.json"}
+    alone = tmp_path / "alone.fits"
+    from sciSR.workflow.fusing import fuse_files
+
+    fuse_files(FRAMES, alone, method="drizzle", contact_sheet=False)
+    found, wanted = sciSR.read(Path(task.output) / "item1_hr.fits"), sciSR.read(alone)
+    assert (found.data[:] == wanted.data[:]).all()
+    told = records(result)
+    assert told["register"]["registered"] == len(FRAMES)
+    assert told["fuse"]["used"] == len(FRAMES)
+    assert told["verify"]["passed"]
+    assert told["verify"]["against"] == told["register"]["reference"]
