@@ -75,6 +75,20 @@ class Agreement:
         rest = block[keep - self._start :]
         self._rows, self._start = [rest.copy()] if len(rest) else [], keep
 
+    def compare(self, values: np.ndarray, measured: np.ndarray, bad: np.ndarray | None) -> None:
+        """Fine pixels as written with the whole coarse pixels under them, ``[rows, columns]``, at whole factors."""
+        predicted = block_means(values, self.factors, Span(0, len(measured)))
+        if self.share != 1:
+            predicted /= self.share
+        good = slice(None) if bad is None else ~bad
+        self.take(predicted[good], measured[good])
+
+    def merge(self, other: Agreement) -> None:
+        """Take what was found on another part of the image."""
+        self.largest = max(self.largest, other.largest)
+        self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
+        self.squares, self.count = self.squares + other.squares, self.count + other.count
+
     def take(self, predicted: np.ndarray, measured: np.ndarray) -> None:
         """Compare values of good pixels, in the image's unit."""
         if measured.size:

@@ -13,7 +13,7 @@ from sciSR.errors import UsageError
 
 log = logging.getLogger("sciSR")
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _tuned = False
 
 
@@ -59,6 +59,7 @@ def tune_allocator() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_ARENA_MAX, 1)  # other threads' own arenas hold blocks of 64 MB at most
     except (OSError, AttributeError):  # musl and others
         log.debug("the C library has no mallopt; nothing tuned")
 

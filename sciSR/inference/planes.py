@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -25,8 +27,8 @@ class Plane(Protocol):
 
     shape: tuple[int, int]
 
-    def load(self, rows: Span) -> None:
-        """Get ready for regions within these rows."""
+    def held(self, rows: Span, columns: Span | None = None) -> Plane:
+        """What gives regions within these rows (and columns) from now on, whatever is asked of this plane later."""
         ...
 
     def region(self, rows: Span, columns: Span) -> np.ndarray:
@@ -56,34 +58,53 @@ class ImagePlane:
         first, second = image.spatial_axes
         self.shape = (image.shape[first], image.shape[second])
         self._band: tuple[Span, np.ndarray, np.ndarray | None] | None = None
+        self._left = 0  # first column of the band
 
     def load(self, rows: Span) -> None:
         """Read the rows that the next regions need, at once; one band is kept."""
-        margin = fill.RADIUS if self.has_bad else 0
-        span = rows.grow(margin)
-        if self._band is not None and self._band[0].start <= span.start and span.stop <= self._band[0].stop:
-            return
+        span = rows.grow(self._margin)
+        if self._band is None or span.start < self._band[0].start or span.stop > self._band[0].stop:
+            self._band = self._read(span, slice(None))
+
+    def held(self, rows: Span, columns: Span | None = None) -> ImagePlane:
+        """This plane with the rows loaded that regions within `rows` need; a part of them where columns are given."""
+        if columns is None:
+            self.load(rows)
+            return copy.copy(self)
+        inside = mirror(columns.grow(self._margin), self.shape[1])
+        part = copy.copy(self)
+        part._left = int(inside.min())
+        part._band = self._read(rows.grow(self._margin), slice(part._left, int(inside.max()) + 1))
+        return part
+
+    @property
+    def _margin(self) -> int:
+        return fill.RADIUS if self.has_bad else 0
+
+    def _read(self, span: Span, columns: slice) -> tuple[Span, np.ndarray, np.ndarray | None]:
         inside = mirror(span, self.shape[0])
         low, high = int(inside.min()), int(inside.max()) + 1
-        values = read_rows(self.image, self.index, slice(low, high))
-        mask = self.image.mask
-        flags = None if mask is None else read_rows(self.image, self.index, slice(low, high), "mask")
+        values = read_rows(self.image, self.index, slice(low, high), columns=columns)
+        flags = None
+        if self.image.mask is not None:
+            flags = read_rows(self.image, self.index, slice(low, high), "mask", columns)
         bad = bad_pixels(values, flags) if self.has_bad else None
         take = inside - low
         if len(take) != high - low:
             values = values[take]
             bad = None if bad is None else bad[take]
-        self._band = (span, values, bad)
+        return span, values, bad
 
     def region(self, rows: Span, columns: Span) -> np.ndarray:
         self.load(rows)
         assert self._band is not None
         span, values, bad = self._band
         if bad is None:
-            return self._relative(_take(values[rows.within(span)], mirror(columns, self.shape[1]), 1))
+            take = mirror(columns, self.shape[1]) - self._left
+            return self._relative(_take(values[rows.within(span)], take, 1))
         # With the fill's reach around the region, so that the fill does not depend on the tile.
         outer_rows, outer_columns = rows.grow(fill.RADIUS), columns.grow(fill.RADIUS)
-        take = mirror(outer_columns, self.shape[1])
+        take = mirror(outer_columns, self.shape[1]) - self._left
         block, flags = values[outer_rows.within(span)][:, take], bad[outer_rows.within(span)][:, take]
         block = self._relative(block)
         if flags.any():
@@ -94,13 +115,16 @@ class ImagePlane:
         with np.errstate(invalid="ignore", over="ignore"):
             return (values.astype(np.float64) - self.offset) / self.unit
 
-    def measured(self, rows: Span) -> tuple[np.ndarray, np.ndarray | None]:
-        """The file's own values of some rows inside the image, full width, and which of them are bad."""
+    def measured(self, rows: Span, columns: Span | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """The file's own values of some rows inside the image, full width or some columns, and which are bad."""
         self.load(rows)
         assert self._band is not None
         span, values, bad = self._band
         inside = rows.within(span)
-        return values[inside], None if bad is None else bad[inside]
+        across = slice(None)
+        if columns is not None:
+            across = slice(columns.start - self._left, columns.stop - self._left)
+        return values[inside, across], None if bad is None else bad[inside, across]
 
 
 @contextlib.contextmanager
@@ -139,6 +163,7 @@ class Scratch:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._row_bytes = shape[1] * self.dtype.itemsize
         self._file = None
+        self._lock = threading.Lock()  # of the file's position
         self._array = None
         if shape[0] * self._row_bytes <= limit:
             self._array = np.empty(shape, dtype=dtype)
@@ -151,7 +176,7 @@ class Scratch:
             self._array[rows.start : rows.stop] = values
         else:
             assert self._file is not None
-            with full_folder_named():
+            with full_folder_named(), self._lock:
                 self._file.seek(rows.start * self._row_bytes)
                 self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
                 self._file.flush()
@@ -161,9 +186,10 @@ class Scratch:
         if self._array is not None:
             return self._array[rows.start : rows.stop]
         assert self._file is not None
-        self._file.seek(rows.start * self._row_bytes)
         block = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
-        self._file.readinto(block.data.cast("B"))
+        with self._lock:
+            self._file.seek(rows.start * self._row_bytes)
+            self._file.readinto(block.data.cast("B"))
         return block
 
     def region(self, rows: Span, columns: Span) -> np.ndarray:
@@ -172,8 +198,9 @@ class Scratch:
         block = self.read(Span(low, int(inside.max()) + 1))
         return _take(_take(block, inside - low, 0), mirror(columns, self.shape[1]), 1)
 
-    def load(self, rows: Span) -> None:
-        """Nothing to prepare."""
+    def held(self, rows: Span, columns: Span | None = None) -> Scratch:
+        """Itself: nothing is forgotten."""
+        return self
 
     def map_columns(self, function: Callable[[np.ndarray], np.ndarray], height: int) -> Scratch:
         """Apply `function` ``(columns, rows) -> (columns, new rows)`` down the columns, in strips.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +16,24 @@ from sciSR.inference.device import available_memory, is_out_of_memory
 from sciSR.inference.planes import Plane, Scratch
 from sciSR.inference.stages import FourierStage, TiledStage
 from sciSR.inference.tiles import Span, fine_step, split
+from sciSR.inference.workers import Workers
 
 log = logging.getLogger("sciSR")
 
 DEFAULT_TILE = 512
 SMALLEST_TILE = 16
 _MEMORY_SHARE = 0.25
+_PANEL = 8192  # coarse columns that are read at once where tiles are all that is asked for
+
+Result = TypeVar("Result")
+
+
+class Tile(NamedTuple):
+    """Fine pixels to compute, and the plane with all rows loaded that they depend on."""
+
+    rows: Span
+    columns: Span
+    source: Plane
 
 
 @dataclass
@@ -37,35 +50,74 @@ class Runner:
     row_multiple: int = 1
     """Bands are a multiple of this many fine rows (but for the last), so that each holds whole original pixels."""
     advance: Callable[[int], None] = field(default=lambda pixels: None)
+    workers: Workers = field(default_factory=lambda: Workers(1))
 
     def start_tile(self, stage: TiledStage) -> int:
         """Tile size in coarse pixels: as asked, or what a quarter of the free memory holds, up to 512."""
         if self.tile is None:
-            share = _MEMORY_SHARE * available_memory(self.device) / max(1, stage.bytes_per_pixel)
+            memory = available_memory(self.device) / self.workers.count
+            share = _MEMORY_SHARE * memory / max(1, stage.bytes_per_pixel)
             self.tile = int(min(DEFAULT_TILE, share**0.5 - 2 * stage.halo))
         self.tile = max(SMALLEST_TILE, self.tile)
         return self.tile
 
-    def bands(self, stage: TiledStage, source: Plane) -> Iterator[tuple[Span, np.ndarray]]:
-        """Fine rows from top to bottom, full width, relative to the offset.
+    def count(self, stage: TiledStage, shape: tuple[int, int]) -> int:
+        """How many tiles a plane of this shape has."""
+        tile = self.start_tile(stage)
+        return -(-shape[0] // tile) * -(-shape[1] // tile)
 
-        float32; float64 where a consistency step within the tile must not be rounded relative to the offset.
+    def tiles(self, stage: TiledStage, source: Plane, *, by_panel: bool = False) -> Iterator[Tile]:
+        """What there is to do, band by band; what a band's tiles need is read as the first of them is drawn.
+
+        With `by_panel` wide bands are read in parts, for whom only tiles are wanted.
         """
-        dtype = np.float64 if self.block_mean and margin(stage.factors) else np.float32
-        height = int(source.shape[0] * stage.factors[0])
-        width = int(source.shape[1] * stage.factors[1])
+        height, width = (int(n * f) for n, f in zip(source.shape, stage.factors, strict=True))
         start = 0
         while start < height:
-            step = fine_step(self.start_tile(stage), stage.factors[0])
-            step = -(-step // self.row_multiple) * self.row_multiple
-            rows = Span(start, min(start + step, height))
-            band = np.empty((len(rows), width), dtype=dtype)
-            source.load(self._needed(rows, stage, 0))
-            for columns in split(width, fine_step(self.start_tile(stage), stage.factors[1])):
-                self._tile(stage, source, rows, columns, band[:, columns.start : columns.stop])
-                self.advance(len(rows) * len(columns))
-            yield rows, band
+            tile = self.start_tile(stage)
+            step = -(-fine_step(tile, stage.factors[0]) // self.row_multiple) * self.row_multiple
+            rows, across = Span(start, min(start + step, height)), fine_step(tile, stage.factors[1])
+            down = self._needed(rows, stage, 0)
+            for panel in split(width, max(1, _PANEL // tile) * across if by_panel else width):
+                whole = len(panel) == width
+                held = source.held(down, None if whole else self._needed(panel, stage, 1))
+                for c in split(len(panel), across):
+                    yield Tile(rows, Span(panel.start + c.start, panel.start + c.stop), held)
             start = rows.stop
+
+    def compute(
+        self, stage: TiledStage, tiles: Iterable[Tile], finish: Callable[[Tile, np.ndarray], Result]
+    ) -> Iterator[Result]:
+        """What `finish` makes of each tile's fine values, in order; both are done by the workers.
+
+        The values are relative to the offset, float32; float64 where a consistency step within the tile must not be
+        rounded relative to the offset.
+        """
+        dtype = np.float64 if self.block_mean and margin(stage.factors) else np.float32
+
+        def work(tile: Tile) -> tuple[Result, int]:
+            values = np.empty((len(tile.rows), len(tile.columns)), dtype=dtype)
+            self._tile(stage, tile.source, tile.rows, tile.columns, values)
+            return finish(tile, values), values.size
+
+        for result, pixels in self.workers.in_order(work, tiles):
+            self.advance(pixels)
+            yield result
+
+    def bands(self, stage: TiledStage, source: Plane) -> Iterator[tuple[Span, np.ndarray]]:
+        """Fine rows from top to bottom, full width, as `compute` has them."""
+        width = int(source.shape[1] * stage.factors[1])
+        band: np.ndarray | None = None
+        for tile, values in self.compute(stage, self.tiles(stage, source), lambda *both: both):
+            if band is None:
+                band = (
+                    values if len(tile.columns) == width else np.empty((len(tile.rows), width), values.dtype)
+                )
+            if band is not values:
+                band[:, tile.columns.start : tile.columns.stop] = values
+            if tile.columns.stop == width:
+                yield tile.rows, band
+                band = None
 
     def to_scratch(self, stage: TiledStage | FourierStage, source: Plane) -> Scratch:
         """The whole refined plane, to be read again by a further stage or a global step."""

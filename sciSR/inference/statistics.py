@@ -42,10 +42,18 @@ def plane_indices(image: Image) -> list[tuple[slice | int, ...]]:
     ]
 
 
-def read_rows(image: Image, plane: tuple[slice | int, ...], rows: slice, what: str = "data") -> np.ndarray:
-    """Rows of one plane (the first spatial axis is rows), in the file's values."""
-    first, _ = image.spatial_axes
-    index = tuple(rows if axis == first else entry for axis, entry in enumerate(plane))
+def read_rows(
+    image: Image,
+    plane: tuple[slice | int, ...],
+    rows: slice,
+    what: str = "data",
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """Rows (the first spatial axis) of one plane in the file's values, of full width or some columns."""
+    first, second = image.spatial_axes
+    index = tuple(
+        rows if axis == first else columns if axis == second else entry for axis, entry in enumerate(plane)
+    )
     return np.asarray(getattr(image, what)[index])
 
 

@@ -17,14 +17,13 @@ from sciSR.image import Image
 from sciSR.inference.agreement import Agreement
 from sciSR.inference.choose import Choice
 from sciSR.inference.conditions import Condition
-from sciSR.inference.consistency import block_mean_step
 from sciSR.inference.device import tune_allocator
-from sciSR.inference.flags import put_flags_back
-from sciSR.inference.kinds_bounds import bounded_block_mean_step
+from sciSR.inference.finishing import finish_band
 from sciSR.inference.normalise import Normaliser
 from sciSR.inference.planes import ImagePlane, Plane, Scratch
 from sciSR.inference.record import upscale_step
 from sciSR.inference.runner import DEFAULT_TILE, Runner
+from sciSR.inference.running import run_planes
 from sciSR.inference.stages import ClassicalStage, FourierStage, NetworkStage, ReadyStage
 from sciSR.inference.statistics import Sample, bad_pixels, plane_indices, read_rows
 from sciSR.inference.tiles import Span, split
@@ -141,7 +140,7 @@ class UpscalePlan:
             mask=None if image.mask is None else NearestView(image.mask, self.all_factors),
         )
 
-    def run(self, put: Put, progress: Progress | None = None) -> Image:
+    def run(self, put: Put, progress: Progress | None = None, *, by_tile: bool = False) -> Image:
         """Compute all planes and hand them over by bands of rows.
 
         Parameters
@@ -150,6 +149,9 @@ class UpscalePlan:
             ``put(index, block)`` with one int or slice per axis of the output.
         progress : callable, optional
             Called with the fraction done, 0 to 1.
+        by_tile : bool
+            Hand over tiles as they are done instead of bands of full width where that can be, so that memory does not
+            grow with the width. Either come in order, from the calling thread.
 
         Returns
         -------
@@ -177,9 +179,7 @@ class UpscalePlan:
             if progress is not None:
                 progress(min(1.0, done / total))
 
-        runner = self.runner(advance)
-        for number, index in enumerate(planes):
-            self.run_plane(index, number, runner, agreement, put)
+        run_planes(self, planes, self.runner(advance), agreement, put, by_tile=by_tile)
         if progress is not None:
             progress(1.0)
         return self._finished(self.measured(agreement))
@@ -191,9 +191,9 @@ class UpscalePlan:
 
     def runner(self, advance: Progress | None = None, kind: type[Runner] = Runner) -> Runner:
         """What runs the stages as this plan says; `advance` is told of output pixels as they are done."""
-        tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self._whole)
+        tiled_step = self.consistency == "block" and (self.choice.times > 1 or not self.is_whole)
         # Bands of whole original pixels, so that each can be made consistent by itself.
-        multiple = int(self.factors[0]) if self._whole else 1
+        multiple = int(self.factors[0]) if self.is_whole else 1
         return kind(self.device, self.tile, tiled_step, multiple, advance or (lambda pixels: None))
 
     def measured(self, agreement: Agreement) -> Any:
@@ -218,7 +218,8 @@ class UpscalePlan:
         scale = self.normaliser.scale
         return float(2.0 ** np.round(np.log2(scale))) if scale > 0 else 1.0
 
-    def _stages(self) -> list[Stage]:
+    def stages(self) -> list[Stage]:
+        """The refinements, one after another."""
         if not self.choice.trained:
             if self.choice.name == "fourier":
                 return [FourierStage(self.factors)]
@@ -231,7 +232,7 @@ class UpscalePlan:
     def _work_per_plane(self) -> int:
         height, width = (self.image.shape[axis] for axis in self.image.spatial_axes)
         pixels, work = height * width, 0
-        for stage in self._stages():
+        for stage in self.stages():
             pixels = int(pixels * stage.factors[0] * stage.factors[1])
             work += pixels
         return max(1, work)
@@ -241,19 +242,36 @@ class UpscalePlan:
         return ImagePlane(self.image, index, self.normaliser.offset, self.unit, has_bad=self.sample.n_bad > 0)
 
     def run_plane(
-        self, index: tuple[slice | int, ...], number: int, runner: Runner, agreement: Agreement, put: Put
+        self,
+        index: tuple[slice | int, ...],
+        number: int,
+        runner: Runner,
+        agreement: Agreement,
+        put: Put,
+        source: ImagePlane | None = None,
     ) -> None:
-        """Compute one plane and hand it over; `number` counts the planes."""
-        source = self.source_plane(index)
+        """Compute one plane and hand it over; `number` counts the planes, `source` is it if it is at hand."""
+        source = source or self.source_plane(index)
         agreement.begin_plane()
         probes = None if self.uncertain is None else self.uncertain.plane(self, index, number, runner)
         with contextlib.nullcontext() if probes is None else probes:
             for rows, band in self.fine_rows(source, runner, agreement):
                 if probes is not None:
                     probes.take(rows, band)  # before a float64 band is turned into final values in place
-                self._finish(index, rows, band, source, agreement, put)
+                put(self.place(index, rows), finish_band(self, rows, band, source, agreement))
             if probes is not None:
                 probes.finish()
+
+    def place(
+        self, index: tuple[slice | int, ...], rows: Span, columns: Span | None = None
+    ) -> tuple[Any, ...]:
+        """The output's index of some fine pixels of a plane, of full width without `columns`."""
+        first, second = self.image.spatial_axes
+        across = slice(None) if columns is None else slice(columns.start, columns.stop)
+        return tuple(
+            slice(rows.start, rows.stop) if axis == first else across if axis == second else entry
+            for axis, entry in enumerate(index)
+        )
 
     def fine_rows(
         self, source: ImagePlane, runner: Runner, agreement: Agreement | None = None
@@ -269,13 +287,13 @@ class UpscalePlan:
     @property
     def settles_rows(self) -> bool:
         """Whether the block means are made exact as rows get their final values."""
-        return self.consistency == "block" and self._whole
+        return self.consistency == "block" and self.is_whole
 
     def _fine_rows(
         self, source: ImagePlane, runner: Runner, agreement: Agreement, scratch: list[Scratch]
     ) -> Iterator[tuple[Span, np.ndarray]]:
         """Fine rows, relative to the offset: all stages but the last into scratch planes, the last streamed."""
-        stages, plane = self._stages(), source
+        stages, plane = self.stages(), source
         for number, stage in enumerate(stages):
             last = number == len(stages) - 1
             if last and self.consistency not in WHOLE_PLANE and not isinstance(stage, FourierStage):
@@ -318,58 +336,17 @@ class UpscalePlan:
         rounded = (exact * share).float().double() / share
         return (rounded - self.normaliser.offset) / self.unit
 
-    def _finish(
-        self,
-        index: tuple[slice | int, ...],
-        rows: Span,
-        band: np.ndarray,
-        source: ImagePlane,
-        agreement: Agreement,
-        put: Put,
-    ) -> None:
-        """Final values in float64, rounded once; the agreement is measured on what is written; hand over."""
-        final = np.empty(band.shape, dtype=np.float32)
-        whole = int(self.factors[0]) if self._whole else 1
-        step = max(1, _FINISH_BYTES // (8 * band.shape[1] * whole)) * whole
-        for part in split(len(rows), step):
-            inside = slice(part.start, part.stop)
-            fine = Span(rows.start + part.start, rows.start + part.stop)
-            final[inside] = self._final_values(fine, band[inside], source)
-            if not np.isfinite(final[inside]).all():
-                raise out_of_float32(self.image, float(np.abs(band[inside]).max()) * self.unit)
-            if self.consistency not in WHOLE_PLANE:
-                agreement.feed(fine, final[inside], source)
-        put_flags_back(rows, final, source, self.factors, float(self.share))
-        first, _ = self.image.spatial_axes
-        put(
-            tuple(slice(rows.start, rows.stop) if a == first else entry for a, entry in enumerate(index)),
-            final,
-        )
-
-    def _final_values(self, fine: Span, band: np.ndarray, source: ImagePlane) -> np.ndarray:
-        """Undo offset and unit, make the pixels' means exactly the measured ones, share totals out."""
-        values = torch.from_numpy(band).double()
-        values *= self.unit
-        values += self.normaliser.offset
-        if self.settles_rows:
-            coarse = fine.coarse(self.factors[0])
-            measured, bad = source.measured(coarse)
-            y = torch.from_numpy(measured.astype(np.float64))
-            if bad is not None:  # their own values mean nothing; they are overwritten afterwards
-                y = torch.where(torch.from_numpy(bad), 0.0, y)
-            columns = Span(0, measured.shape[1])
-            if self.bounds is not None:
-                whole = int(self.factors[0]), int(self.factors[1])
-                values = bounded_block_mean_step(values, y, whole, self.bounds)
-            else:
-                values = block_mean_step(values, y, self.factors, (coarse, columns))
-        elif self.bounds is not None:
-            values = values.clamp(*self.bounds)
-        values *= float(self.share)
-        return values.float().numpy()
+    def out_of_range(self, values: np.ndarray) -> UnsupportedError:
+        """The refusal of what is not finite in float32; `values` are relative to the offset."""
+        return out_of_float32(self.image, float(np.abs(values).max()) * self.unit)
 
     @property
-    def _whole(self) -> bool:
+    def whole_plane(self) -> bool:
+        """Whether the consistency is one of whole planes, and measured on them."""
+        return self.consistency in WHOLE_PLANE
+
+    @property
+    def is_whole(self) -> bool:
         """Whether both factors are whole numbers."""
         return all(f.denominator == 1 for f in self.factors)
 
@@ -378,7 +355,7 @@ class UpscalePlan:
     @property
     def is_replication(self) -> bool:
         """Nearest neighbour on whole-number factors, and labels: values are repeated, to the bit."""
-        exact = self.choice.name == "nearest" and self._whole and self.consistency not in WHOLE_PLANE
+        exact = self.choice.name == "nearest" and self.is_whole and self.consistency not in WHOLE_PLANE
         return self.image.kind == "labels" or exact
 
     def replicate(self, put: Put, agreement: Agreement, progress: Progress | None = None) -> None:

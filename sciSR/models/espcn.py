@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -132,15 +133,15 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
         y = x[:, 0].float().clamp(-40, 40).sinh()  # [B, h, w]
         z = z[:, 0].float()
         u = z.clamp(-40, 40).sinh()
-        parts = [u[:, i::scale, j::scale] for i in range(scale) for j in range(scale)]
-        mean = sum(parts) / scale**2
-        depth = (mean - functools.reduce(torch.minimum, parts)).clamp_min(1e-20)
+        mean = _over_blocks(torch.add, u, scale) / scale**2
+        depth = (mean - _over_blocks(torch.minimum, u, scale)).clamp_min(1e-20)
         damp = (y - _darkest_neighbour(y) + margin) / depth
         limited = damp < 1
         if torch.compiler.is_exporting():
-            damped = [(y + damp * (part - mean)).asinh() for part in parts]
-            phases = [z[:, i::scale, j::scale] for i in range(scale) for j in range(scale)]
-            chosen = [torch.where(limited, new, old) for new, old in zip(damped, phases, strict=True)]
+            chosen = []
+            for i, j in itertools.product(range(scale), repeat=2):
+                damped = (y + damp * (u[:, i::scale, j::scale] - mean)).asinh()
+                chosen.append(torch.where(limited, damped, z[:, i::scale, j::scale]))
             return F.pixel_shuffle(torch.stack(chosen, 1), scale)
         # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
         b, i, j = limited.nonzero(as_tuple=True)
@@ -149,6 +150,12 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
         out = z.clone(memory_format=torch.contiguous_format)
         _blocks(out, scale)[b, i, :, j] = (level + damp * (blocks - mean)).asinh()
         return out[:, None]
+
+
+def _over_blocks(operation: Callable[[Tensor, Tensor], Tensor], fine: Tensor, scale: int) -> Tensor:
+    """Reduce ``[B, s h, s w]`` over its blocks, rows first: whole rows are neighbours in memory."""
+    rows = functools.reduce(operation, [fine[:, i::scale] for i in range(scale)])
+    return functools.reduce(operation, [rows[:, :, j::scale] for j in range(scale)])
 
 
 def _blocks(fine: Tensor, scale: int) -> Tensor:
