@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sciSR.errors import SciSRError
+from sciSR.files import translate_os_errors
 from sciSR.workflow.batch.ledger import Ledger
 from sciSR.workflow.batch.ledger_journal import scratch_name
 from sciSR.workflow.pipelines.commit import commit
 from sciSR.workflow.pipelines.nodes import Node
+from sciSR.workflow.pipelines.results import failure
 from sciSR.workflow.pipelines.work import ItemResult, Task
 
 NODES = (
@@ -52,14 +56,20 @@ def expected(task: Task) -> dict[str, bytes]:
 
 
 def work(task: Task) -> ItemResult:
-    """Do a task as a worker does it: scratch first, then all outputs at once."""
+    """Do a task as a worker does it: scratch first, then all outputs at once; what goes wrong is the item's."""
     scratch = Path(task.scratch)
-    scratch.mkdir(parents=True, exist_ok=True)
     ready = {}
-    for number, (name, content) in enumerate(expected(task).items()):
-        ready[name] = scratch / str(number)
-        ready[name].write_bytes(content)
-    return ItemResult(task.key, "done", commit(task, ready), seconds=0.5, peak_bytes=1000)
+    try:
+        with translate_os_errors(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+            for number, (name, content) in enumerate(expected(task).items()):
+                ready[name] = scratch / str(number)
+                ready[name].write_bytes(content)
+        return ItemResult(task.key, "done", commit(task, ready), seconds=0.5, peak_bytes=1000)
+    except SciSRError as error:
+        return failure(task.key, error)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def run(ledger: Ledger, todo: Iterable[Task]) -> list[str]:

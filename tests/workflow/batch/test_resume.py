@@ -56,14 +56,14 @@ def test_killed_at_any_line(mode: str, memory_folder: Path) -> None:
     """Killed again and again, at lines drawn from the whole run; each time it goes on from where it was."""
     draw = random.Random(7)
     kills = 0
-    for number in range(7):
+    for number in range(5):
         folder = memory_folder / str(number)
         for _ in range(draw.choice([1, 1, 2])):
             ended = child(folder, draw.randrange(1, 6000), mode)
             assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
             kills += ended.returncode != 0
         check(folder, mode)
-    assert kills >= 4
+    assert kills >= 3
 
 
 def test_killed_after_the_outputs_are_in_place_and_before_they_are_recorded(tmp_path: Path) -> None:
