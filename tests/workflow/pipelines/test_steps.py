@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+from astropy.io import fits
 from pipeline_tasks import SAMPLES, assert_done, make_task, outputs_of, records, tree
 
 import sciSR
@@ -85,3 +88,84 @@ def test_frames_are_registered_once_and_fused_as_the_command_does(tmp_path: Path
     assert told["fuse"]["used"] == len(FRAMES)
     assert told["verify"]["passed"]
     assert told["verify"]["against"] == told["register"]["reference"]
+
+
+def _night(folder: Path) -> tuple[list[Path], Path]:
+    """The sample frames as a camera gives them: a bias level, dark current, uneven sensitivity."""
+    rng = np.random.default_rng(5)
+    raw, calibration = [], folder / "in" / "calibration"
+    calibration.mkdir(parents=True)
+    shape = sciSR.read(FRAMES[0]).shape
+    flat = 1 + 0.2 * np.linspace(-1, 1, shape[1])[None, :] * np.ones(shape)
+    for number, path in enumerate(FRAMES):
+        with fits.open(path) as file:
+            file[0].data = (file[0].data * flat + 100).astype(np.float32)
+            file[0].header["EXPTIME"] = 30.0
+            target = folder / f"raw{number}.fits"
+            file[:1].writeto(target, checksum=True)
+            raw.append(target)
+    for number in range(3):
+        header = fits.Header({"EXPTIME": 30.0, "FILTER": "R"})
+        fits.writeto(
+            calibration / f"dark{number}.fits", rng.normal(100, 0.1, shape).astype(np.float32), header
+        )
+        level = 5000 * flat + 100 + rng.normal(0, 1, shape)
+        fits.writeto(calibration / f"flat{number}.fits", level.astype(np.float32), header)
+    return raw, calibration
+
+
+CALIBRATE = {"step": "calibrate", "dark": "calibration/dark*.fits", "flat": "calibration/flat?.fits"}
+
+
+def test_a_single_exposure_becomes_a_calibrated_one(tmp_path: Path) -> None:
+    pytest.importorskip("ccdproc")
+    raw, _ = _night(tmp_path)
+    nodes = tree({"step": "read"}, CALIBRATE, {"step": "verify"}, {"step": "write"})
+    task = make_task(tmp_path, raw[:1], nodes)
+    result = run_task(task)
+    assert_done(result)
+    found = sciSR.read(Path(task.output) / "item1_hr.fits")
+    truth = sciSR.read(FRAMES[0]).data[:]
+    good = np.isfinite(found.data[:])
+    assert good.mean() > 0.99
+    assert np.abs(found.data[:] - truth)[good].max() < 0.01 * np.ptp(truth)
+    assert found.grid.describe() == sciSR.read(raw[0]).grid.describe()
+    assert [step["step"] for step in found.provenance.steps] == ["read", "calibrate"]
+
+
+def test_frames_of_a_sequence_are_calibrated_as_they_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("ccdproc")
+    raw, _ = _night(tmp_path)
+    nodes = tree(
+        {"step": "read"},
+        CALIBRATE,
+        {"step": "register"},
+        {"step": "fuse", "method": "mean", "scale": 1},
+        {"step": "upscale", "model": "linear"},
+        {"step": "verify"},
+        {"step": "write"},
+    )
+    task = make_task(tmp_path, raw, nodes, sequence=True)
+    result = run_task(task)
+    assert_done(result)
+    made = Path(task.output) / "item1_hr.fits"
+    # The uneven sensitivity is gone: what raw frames have from left to right, the result has not.
+    level = np.nanmedian(sciSR.read(made).data[:], axis=0)
+    assert abs(level[-20:].mean() - level[:20].mean()) < 0.05 * np.nanmedian(level)
+    steps = [step["step"] for step in sciSR.read(made).provenance.steps]
+    assert steps == ["calibrate", "fuse", "read", "upscale"]
+    told = records(result)
+    assert told["verify"]["against"] == "item1_hr.fits"
+    reference = next(path for path in map(Path, task.files) if path.name == told["register"]["reference"])
+    found = sciSR.verify_files(reference, made)
+    assert [check for check in found.checks if check.status == "failed"] == []
+
+
+def test_calibration_frames_that_are_not_there_fail_by_their_pattern(tmp_path: Path) -> None:
+    nodes = tree({"step": "calibrate", "dark": "calibration/{stem}_dark*.fits"})
+    result = run_task(make_task(tmp_path, FRAMES[:1], nodes))
+    assert result.error is not None
+    assert result.error["kind"] == "UsageError"
+    assert result.error["exit_code"] == 2
+    assert "calibration/item1_dark*.fits" in result.error["message"]
+    assert result.error["step"] == "01-calibrate"
