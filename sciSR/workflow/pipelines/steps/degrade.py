@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
-from sciSR.workflow.pipelines.products import input_file, product_of, run_one
+from sciSR.workflow.pipelines.products import (
+    images_of,
+    input_file,
+    one_input,
+    product_of,
+    reading,
+    run_one,
+)
 from sciSR.workflow.pipelines.work import InputPath, Product, Work
 
 Range = float | list[float]
@@ -85,4 +93,15 @@ def degrade(
     settings = settings_of(file, given, set or ())
     factor = Fraction(1, settings.scale)
     target, outcome = run_one(work, settings.plan, named=(factor, factor))
-    return product_of(work, target, outcome)
+    return _in_the_same_plane(work, product_of(work, target, outcome))
+
+
+def _in_the_same_plane(work: Work, product: Product) -> Product:
+    """The product, to be read with the axes that were made coarse: they may no longer be the finest two."""
+    from sciSR.plugins import adapter_for
+
+    path = one_input(work)
+    if "axes" not in reading(adapter_for(path), {"axes": None}):
+        return product
+    image = images_of(path, work.product.options)[0]
+    return replace(product, options={"axes": ",".join(image.spatial), **product.options})
