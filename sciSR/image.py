@@ -25,7 +25,8 @@ class LazyArray(Protocol):
     """Anything that yields NumPy blocks: an array, a FITS section, a nibabel proxy.
 
     ``array[index]`` takes a tuple with one int or step-1 slice per axis and returns ``numpy.ndarray`` in
-    physical values (scaling already applied).
+    physical values (scaling already applied). Where integers stand behind them, it may have ``ends``, the physical
+    values of the lowest and the highest that the file's form can hold.
     """
 
     @property

@@ -172,6 +172,19 @@ class StackValues(_StackArray):
         wide = any(i.bits_stored > 16 for i in cache.slices.flat)
         self.dtype = np.dtype(np.float64 if wide else np.float32)
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """The physical values of the lowest and highest stored ones, which a derived series can't exceed either.
+
+        Empty where slices differ in them.
+        """
+        told = {(i.signed, i.bits_stored, i.slope, i.intercept) for i in self.cache.slices.flat}
+        if len(told) != 1:
+            return ()
+        signed, bits, slope, intercept = told.pop()
+        low = -(1 << (bits - 1)) if signed else 0
+        return tuple(float(stored * slope + intercept) for stored in (low, low + (1 << bits) - 1))
+
     def _plane(self, stored: np.ndarray, instance: Instance) -> np.ndarray:
         if instance.slope == 1 and instance.intercept == 0:
             return stored.astype(self.dtype)

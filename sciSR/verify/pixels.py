@@ -123,7 +123,7 @@ def _range(pair: Pair, claims: Claims, found: Measured, share: float) -> list[Ch
 def _clipped(pair: Pair, found: Measured, part: str) -> list[Check]:
     """Many output pixels at exactly the end of the range, few of the input at the end of its own."""
     before, after = pair.before.dtype, pair.after.dtype
-    ends: tuple[float, ...] = ()
+    ends: tuple[float, ...] = getattr(pair.before.data, "ends", ())  # of stored integers behind scaled values
     if before == after and after.kind in "iu":  # the input's own form can hold no more
         ends = (float(np.iinfo(after).min), float(np.iinfo(after).max))
     pixels = found.n_fine / max(1, found.n + found.cut + found.unseen + found.n_bad)
