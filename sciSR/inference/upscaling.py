@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -105,6 +105,7 @@ class UpscalePlan:
     bounds: tuple[float, float] | None = None
     uncertain: Propagation | None = None
     familiarity: Familiarity | None = None
+    hands_over_tiles: ClassVar[bool] = True
 
     @cached_property
     def all_factors(self) -> tuple[Fraction, ...]:

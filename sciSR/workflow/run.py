@@ -206,7 +206,9 @@ def _run_all(plans: Sequence[Plan], put: Callable[..., None], progress: Progress
             if progress is not None:
                 progress((done + fraction * size) / sum(sizes))
 
-        finals.append(plan.run(store, progress=report))
+        # Writers take blocks in any order, so memory need not hold rows of full width.
+        how = {"by_tile": True} if getattr(plan, "hands_over_tiles", False) else {}
+        finals.append(plan.run(store, progress=report, **how))
         done += size
     return finals
 
