@@ -113,6 +113,9 @@ class Adapter(Protocol):
     ``reads_volumes : bool``
         Whether :meth:`read` gives such volumes. They can then be written in another format with `writes_volumes`,
         without what their header holds besides.
+    ``writes_any : bool``
+        Whether :meth:`open_writer` takes images of any other format, without metadata, and refuses by name a grid that
+        it can't hold.
     ``previews : bool``
         Whether files of this format often are pictures made of others beside them: a folder's are then only taken for
         frames where it holds nothing else.

@@ -217,17 +217,18 @@ def check_target(target: Path, *, overwrite: bool, folder_is_made: bool = False)
 
 
 def converter_for(adapter: Adapter | None, target: Path) -> Adapter | None:
-    """The adapter of an output of another format that can hold what `adapter` reads: volumes in space, no other.
+    """The adapter of an output of another format that can hold what `adapter` reads: volumes in space, or any image.
 
-    See `reads_volumes` and `writes_volumes` of :class:`sciSR.adapter.Adapter`.
+    See `reads_volumes`, `writes_volumes` and `writes_any` of :class:`sciSR.adapter.Adapter`.
     """
-    if adapter is None or not getattr(adapter, "reads_volumes", False):
+    if adapter is None:
         return None
     try:
         other = adapter_for_output(target)
     except UsageError:
         return None
-    return other if other is not adapter and getattr(other, "writes_volumes", False) else None
+    volumes = getattr(adapter, "reads_volumes", False) and getattr(other, "writes_volumes", False)
+    return other if other is not adapter and (volumes or getattr(other, "writes_any", False)) else None
 
 
 def _known_options(job: Job) -> set[str]:
