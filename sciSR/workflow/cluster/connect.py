@@ -29,6 +29,9 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     # Workers have processes of their own below them.
     "distributed.worker.daemon": False,
+    # No pages about what is being worked on, for whoever else is on this machine.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     # Work is never moved in memory; a worker's limit is that of its items.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

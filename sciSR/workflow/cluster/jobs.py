@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +21,7 @@ JOB_QUEUES = {
     "oar": "OARCluster",
     "moab": "MoabCluster",
     "htcondor": "HTCondorCluster",
-    "shell": "LocalCluster",
+    "shell": "local.LocalCluster",
 }
 """Kinds of queues -> classes of dask-jobqueue; ``shell`` starts its jobs on this machine, to try a file out."""
 
@@ -96,10 +98,30 @@ def start_jobs(file: ClusterFile) -> Any:
     Raises
     ------
     UsageError
-        dask-jobqueue is not installed, or does not take what the file says.
+        dask-jobqueue is not installed, or does not take what the file says, or there is no such queue here.
+    """
+    cluster = job_cluster(file)
+    command = (cluster.job_cls.submit_command or "").split()
+    if command and shutil.which(command[0]) is None:
+        cluster.close()
+        raise UsageError(
+            f"there is no {command[0]!r} on this machine",
+            where=f"{file.cluster} cluster",
+            remedy="start the run where jobs are handed in, or use --shard in a job array",
+        )
+    cluster.scale(jobs=file.workers or 1)
+    return cluster
+
+
+def job_cluster(file: ClusterFile) -> Any:
+    """The cluster of dask-jobqueue that a file describes, with a scheduler here and no job yet.
+
+    Raises
+    ------
+    UsageError
     """
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # noqa: F401
     except ImportError as error:
         raise UsageError(
             f"{file.cluster} clusters need dask-jobqueue", remedy="pip install 'sciSR[cluster]'"
@@ -125,11 +147,14 @@ def start_jobs(file: ClusterFile) -> Any:
         **file.options,
     }
     try:
-        cluster = getattr(dask_jobqueue, JOB_QUEUES[file.cluster])(**arguments)
+        return _class_of(file.cluster)(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"the {file.cluster} cluster can't be started: {error}") from error
-    cluster.scale(jobs=file.workers or 1)
-    return cluster
+
+
+def _class_of(kind: str) -> Any:
+    module, _, name = f"dask_jobqueue.{JOB_QUEUES[kind]}".rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def start_gpus(file: ClusterFile) -> Any:

@@ -1,0 +1,35 @@
+"""A step that goes wrong as the item's name says; installed as a plugin of its own by the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+from sciSR.workflow.pipelines.work import Product, Work
+
+
+def fault(work: Work, *, folder: str = "") -> Product:
+    """Note that the item was begun, then crash, hang, take all memory, or wait for a file, or pass.
+
+    Parameters
+    ----------
+    folder : str
+        Where notes and signals lie.
+    """
+    kind = work.key.partition("-")[0]
+    with open(Path(folder) / "begun", "a", encoding="utf-8") as stream:
+        stream.write(f"{work.key} {os.getpid()} {os.getppid()}\n")
+    if kind == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if kind == "hang":
+        threading.Event().wait()
+    if kind == "memory":
+        taken = []
+        while True:
+            taken.append(bytearray(os.urandom(1 << 20)) * 64)
+    if kind == "wait":
+        while not (Path(folder) / "go").exists():
+            threading.Event().wait(0.05)
+    return work.product
