@@ -32,13 +32,13 @@ def tree(*entries: Mapping[str, Any]) -> tuple[Node, ...]:
 
 
 def make_task(folder: Path, files: Sequence[Path], nodes: Sequence[Node], **fields: Any) -> Task:
-    """A task over some files, which are copied into an input folder first."""
+    """A task over some files; those that are not in its input folder are copied there first."""
     source, output = folder / "in", folder / "out"
     source.mkdir(exist_ok=True)
     output.mkdir(exist_ok=True)
     found = []
     for path in files:
-        target = source / path.name
+        target = path if source in path.parents else source / path.name
         if path.is_dir():
             shutil.copytree(path, target, dirs_exist_ok=True)
         elif path != target:
