@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
 import sqlite3
-import string
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sciSR.errors import UsageError
 from sciSR.provenance import file_sha256
 from sciSR.workflow.batch.ledger_tables import FORMAT
+from sciSR.workflow.pipelines.naming import fields, fill
 from sciSR.workflow.pipelines.nodes import Node
 from sciSR.workflow.pipelines.work import InputPathMark, Task
 
@@ -111,14 +114,11 @@ class Hasher:
             An input can't be read.
         """
         files = [Path(path) for path in task.files]
-        files += [path for node in task.nodes for path in named_files(node, Path(task.input))]
-        fields = {
-            name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(task.name) if name
-        }
+        files += [path for node in task.nodes for path in named_files(node, task)]
         asked = {
             "steps": [node.as_dict() for node in task.nodes],
             "name": task.name,
-            "facts": {name: task.facts[name] for name in sorted(fields) if name in task.facts},
+            "facts": {name: task.facts[name] for name in sorted(fields(task.name)) if name in task.facts},
             "sequence": task.sequence,
             "seed": task.seed,
             "weights": {
@@ -166,29 +166,27 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found)) or ["steps"]
 
 
-def named_files(node: Node, folder: Path) -> Iterator[Path]:
-    """Files that a node's parameters name, in order: darks, a reference.
+def named_files(node: Node, task: Task) -> list[Path]:
+    """Files that a node's parameters name, in order: darks, a reference. Those that are not there are left out.
 
     Parameters
     ----------
     node : Node
-    folder : Path
-        That its patterns are relative to.
+    task : Task
+        Patterns are relative to its input folder, and their fields are its facts.
     """
+    facts = {"item": task.key, **task.facts, "branch": node.branch}
+    found = []
     for name in sorted(_path_parameters(node.step)):
         value = node.parameters.get(name)
         for pattern in [value] if isinstance(value, str) else value or ():
-            if not isinstance(pattern, str):
-                continue
-            path = Path(pattern)
-            if path.is_absolute():
-                yield from (
-                    [path]
-                    if path.exists()
-                    else sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+            with contextlib.suppress(UsageError):  # a field that this item lacks: its step will say so
+                for field in fields(pattern):
+                    pattern = pattern.replace(f"{{{field}}}", glob.escape(fill(f"{{{field}}}", facts)))
+                found += sorted(
+                    Path(path) for path in glob.glob(str(Path(task.input, pattern)), recursive=True)
                 )
-            else:
-                yield from sorted(folder.glob(pattern))
+    return found
 
 
 @cache
