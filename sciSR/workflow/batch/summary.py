@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciSR.files import atomic_output
+from sciSR.workflow.batch.ledger_shards import LEDGER
 from sciSR.workflow.batch.space import in_bytes
 from sciSR.workflow.pipelines.work import ItemResult
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from sciSR.workflow.pipelines.results import RunResult
 
 NOTICE = "Research use only, not for diagnosis"
-JSON_NAME = "summary.json"
-PAGE_NAME = "summary.html"
 
 
 def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) -> list[Path]:
     """Write ``summary.json`` and ``summary.html`` into the output folder, each at once or not at all.
+
+    A shard's are called ``summary-3-of-64.json`` and so on, so that shards do not replace each other's. Summaries of
+    earlier runs are replaced; a file of such a name that is none of ours is not.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
     run : RunResult
         Also of a run that was interrupted.
     ledger : Ledger, optional
-        What it knows of items that are not among the run's results, of other shards or earlier runs, is added.
+        Of the run.
 
     Returns
     -------
@@ -39,51 +41,83 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
     SciSRError
         The disk is full, say.
     """
-    document = summary(run, ledger)
-    target = output / JSON_NAME
-    with atomic_output(target, overwrite=True) as temporary:
-        text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
-        temporary.write_text(text, encoding="utf-8")
-    return [target]
+    from sciSR.workflow.batch.summary_page import page
+
+    stem = "summary" if ledger is None else ledger.path.stem.replace(LEDGER, "summary", 1)
+    document = json.dumps(summary(run), indent=1, ensure_ascii=False, default=str) + "\n"
+    made = []
+    for target, text in ((output / f"{stem}.json", document), (output / f"{stem}.html", page(output, run))):
+        with atomic_output(target, overwrite=_is_ours(target)) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="replace")
+        made.append(target)
+    return made
 
 
-def summary(run: RunResult, ledger: Ledger | None = None) -> dict[str, Any]:
-    """The JSON document: totals, then every item."""
+def _is_ours(target: Path) -> bool:
+    """Whether a file that is there is a summary of an earlier run, by its first lines."""
+    if target.is_symlink() or not target.is_file():
+        return False
+    with open(target, "rb") as stream:
+        head = stream.read(4000)
+    return b'"software": "sciSR ' in head or b'name="generator" content="sciSR ' in head
+
+
+def summary(run: RunResult) -> dict[str, Any]:
+    """The JSON document: totals, then every item, failures first."""
     from sciSR import __version__
 
-    results = list(run.results)
     return {
         "software": f"sciSR {__version__}",
         "notice": NOTICE,
         "pipeline": run.pipeline,
         "output": run.output.name,
         "total": run.total,
-        "done": sum(result.status == "done" for result in results),
-        "skipped": sum(result.status == "skipped" for result in results),
-        "failed": sum(result.status == "failed" for result in results),
-        "interrupted": len(results) < run.total,
+        **run.counts,
+        "interrupted": len(run.results) < run.total,
         "seconds": round(run.seconds, 3),
-        "output_bytes": sum(file.bytes for result in results for file in result.outputs),
+        "output_bytes": output_bytes(run),
+        "peak_bytes": peak_bytes(run),
         "exit_code": run.exit_code,
-        "results": [result.as_dict() for result in results],
+        "results": [result.as_dict() for result in ordered(run)],
     }
+
+
+def ordered(run: RunResult) -> list[ItemResult]:
+    """Failures first, else in the order of the items."""
+    return sorted(run.results, key=lambda result: result.ok)
+
+
+def output_bytes(run: RunResult) -> int:
+    """Of all outputs."""
+    return sum(file.bytes for result in run.results for file in result.outputs)
+
+
+def peak_bytes(run: RunResult) -> int:
+    """Of the item that took most memory."""
+    return max((result.peak_bytes for result in run.results), default=0)
 
 
 def table(run: RunResult) -> list[dict[str, str]]:
     """Rows for a terminal, failures first: item, state, outputs, size, time, memory, what was said."""
-    return [row(result) for result in sorted(run.results, key=lambda result: result.ok)]
+    return [row(result) for result in ordered(run)]
 
 
 def row(result: ItemResult) -> dict[str, str]:
     """One item in words."""
     error = result.error or {}
-    said = str(error.get("message", "")) or "; ".join(result.warnings[:1])
     return {
         "item": result.key,
-        "state": result.status,
+        "state": {"skipped": "already done"}.get(result.status, result.status),
         "outputs": str(len(result.outputs)),
         "size": in_bytes(sum(file.bytes for file in result.outputs)) if result.outputs else "",
-        "time": f"{result.seconds:.1f} s" if result.seconds else "",
+        "time": in_time(result.seconds) if result.seconds else "",
         "memory": in_bytes(result.peak_bytes) if result.peak_bytes else "",
-        "said": said,
+        "said": str(error.get("message", "")) or "; ".join(result.warnings[:1]),
     }
+
+
+def in_time(seconds: float) -> str:
+    """``"0.4 s"``, ``"12 min"``, ``"3.5 h"``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
