@@ -16,7 +16,7 @@ from sciSR.views import full_index
 from scisr_zarr.grid import NgffGrid
 from scisr_zarr.ngff import OWN, Axis, Multiscale, multiscales_json
 from scisr_zarr.pyramid import coarsen, level_grids
-from scisr_zarr.reader import zarr_module
+from scisr_zarr.reader import chunk_files, zarr_module
 
 _PIECE = 32 << 20
 
@@ -35,10 +35,7 @@ def store(array: Any, index: tuple[slice | int, ...], block: np.ndarray, where: 
     if block.size != math.prod(lengths):
         raise UsageError(f"a block of shape {block.shape} does not fit index {index}", where=where)
     array[tuple(bounds)] = block.reshape(lengths)
-    first = [b.start // c for b, c in zip(bounds, array.chunks, strict=True)]
-    counts = [-(-b.stop // c) - f for b, c, f in zip(bounds, array.chunks, first, strict=True)]
-    places = (tuple(f + p for f, p in zip(first, place, strict=True)) for place in np.ndindex(*counts))
-    return {Path(array.metadata.encode_chunk_key(place)) for place in places}
+    return set(chunk_files(array, bounds))
 
 
 def make_array(
