@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from sciSR.errors import UsageError
 Place = tuple[str | int, ...]
 Lines = dict[Place, str]
 """Where each value stands, "file:line"."""
-LARGEST = 4 << 20
+LARGEST = 1 << 20
 """Bytes: no configuration is longer."""
+DEEPEST = 100
+"""Brackets within each other."""
 MOST_NODES = 200_000
 """Values, those that aliases repeat counted again: more is an attack, or no configuration."""
 WORDS = (
@@ -61,6 +64,7 @@ def parse(path: Path, *, examples: str = "see docs") -> tuple[dict[str, Any], Li
         if path.stat().st_size > LARGEST:
             raise UsageError(f"larger than {LARGEST >> 20} MiB: no configuration", where=path)
         text = path.read_text(encoding="utf-8")
+        check_depth(text, path)
         yaml = YAML(typ="safe", pure=True)
         tree = yaml.compose(text)
         check_size(tree, path)
@@ -98,6 +102,20 @@ def value(text: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         raise UsageError(f"--set: {text!r} is not valid YAML") from error
+
+
+def check_depth(text: str, path: Path) -> None:
+    """Refuse brackets in brackets in brackets before they are parsed, which takes the longer the more there are.
+
+    Raises
+    ------
+    UsageError
+    """
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > DEEPEST:
+            raise UsageError(f"values nested more than {DEEPEST} deep", where=path)
 
 
 def check_size(tree: Any, path: Path) -> None:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from scisr_medical.dicom_instance import Instance
 
 
+SHORTEST, LONGEST = 1e-9, 1e7
+"""Limits of a length in mm: less than an atom, and ten kilometres."""
+
+
 def check_image(instance: Instance, pixels: dict[str, Any], frames: int = 1) -> None:
     """Hold what the header declares against itself and against the file's size, before memory is spent.
 
@@ -35,8 +39,7 @@ def check_image(instance: Instance, pixels: dict[str, Any], frames: int = 1) -> 
         )
     if instance.slope == 0:
         raise UnreadableError("RescaleSlope is 0", where=instance.path)
-    if instance.spacing is not None and min(instance.spacing) <= 0:
-        raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=instance.path)
+    check_lengths(instance, instance.path)
     _check_codec(instance)
     expected = frames * (rows * columns * instance.bits_allocated // 8)
     length, available = pixels["length"], pixels["available"]
@@ -61,6 +64,24 @@ def check_image(instance: Instance, pixels: dict[str, Any], frames: int = 1) -> 
             + (f" for {frames} frames" if frames > 1 else ""),
             where=instance.path,
         )
+
+
+def check_lengths(instance: Instance, where: Any) -> None:
+    """Lengths and places must be those of a body: finite numbers may still overflow in the first product.
+
+    Raises
+    ------
+    UnreadableError
+    """
+    if instance.spacing is not None and not all(SHORTEST <= size <= LONGEST for size in instance.spacing):
+        raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=where)
+    for name, value in (
+        ("SliceThickness", instance.thickness),
+        ("SpacingBetweenSlices", instance.spacing_between),
+        *(("ImagePositionPatient", each) for each in instance.position or ()),
+    ):
+        if value is not None and abs(value) > LONGEST:
+            raise UnreadableError(f"{name} is {value:g} mm", where=where)
 
 
 def _is_compressed(syntax: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from pydicom.datadict import tag_for_keyword
 
 from sciSR.errors import UnreadableError
-from scisr_medical.dicom_checks import check_image
+from scisr_medical.dicom_checks import check_image, check_lengths
 from scisr_medical.dicom_elements import Values
 from scisr_medical.dicom_functional_groups import PER_FRAME, SHARED
 from scisr_medical.dicom_instance import CT_LOCALIZER, ENHANCED, MOSAIC, Instance
@@ -186,8 +186,7 @@ def _frame(value: FrameValues, shared: dict[str, Any]) -> Instance:
     )
     if instance.slope == 0:
         raise UnreadableError("RescaleSlope is 0", where=value.where)
-    if instance.spacing is not None and min(instance.spacing) <= 0:
-        raise UnreadableError(f"PixelSpacing is {instance.spacing}", where=value.where)
+    check_lengths(instance, value.where)
     return instance
 
 

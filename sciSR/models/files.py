@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -155,8 +155,11 @@ def load_model(
     spec = at_scale(ModelSpec.from_metadata(metadata, str(path.name)), scale)
     content = path.read_bytes()
     try:
+        tensors = load(content)
+        _check_size(spec, tensors, path)
         model = build(spec)
-        model.load_state_dict(load(content))
+        model.load_state_dict(tensors)
+        _check_reach(spec, model, path)
         if spec.scales:  # a network on fine pixels reaches less far in coarse ones at a larger scale
             spec = replace(spec, receptive_field=math.ceil(receptive_field(model)))
     except SafetensorError as error:
@@ -168,6 +171,61 @@ def load_model(
         ) from error
     model = model.to(device).eval().requires_grad_(False)
     return model, spec, hashlib.sha256(content).hexdigest()
+
+
+def _check_size(spec: ModelSpec, tensors: Mapping[str, Any], path: Path) -> None:
+    """Hold what the metadata declares against the weights, before memory is taken for a network: a few bytes may ask
+    for one of any size.
+
+    Raises
+    ------
+    ModelError
+    """
+    held = sum(tensor.numel() for tensor in tensors.values())
+    counts = sorted(_counts(spec.arguments))
+    if not counts or math.prod(counts) * counts[-1] <= held:  # features x features x blocks: nothing large
+        return
+    import torch
+
+    try:
+        with torch.device("meta"):  # shapes without memory; takes a second of imports
+            needed = sum(tensor.numel() for tensor in build(spec).state_dict().values())
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"its arguments {spec.arguments} fit no network ({error})"[:300], where=path
+        ) from error
+    if needed > held:
+        raise ModelError(
+            f"{path.name}: its weights don't fit {spec.architecture}{spec.arguments}: {held} numbers of {needed}"
+        )
+
+
+def _counts(value: Any) -> Iterator[int]:
+    """All whole numbers above 1 in arguments."""
+    if isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _counts(each)
+    elif isinstance(value, int) and value > 1:
+        yield value
+
+
+def _check_reach(spec: ModelSpec, model: nn.Module, path: Path) -> None:
+    """A declared reach is what tiles are widened by: one far beyond the network's own only costs memory.
+
+    Raises
+    ------
+    ModelError
+    """
+    try:
+        own = receptive_field(model)
+    except ModelError:  # a layer of a plugin whose reach nobody knows
+        return
+    if spec.receptive_field > 4 * own + 64:
+        raise ModelError(
+            f"receptive_field is {spec.receptive_field}, {spec.architecture} reaches {own} pixels", where=path
+        )
 
 
 def read_metadata(path: Path) -> dict[str, str] | None:

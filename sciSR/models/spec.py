@@ -16,6 +16,18 @@ CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
 CONDITIONS = ("noise", "fwhm", "kspace")
 
 
+_MOST = 4096
+"""What an argument of a network may count: features, blocks, the entries of a list."""
+
+
+def _modest(value: Any, depth: int = 0) -> bool:
+    """Whether all numbers of arguments are such as networks have: one that is built of a billion blocks never is."""
+    if isinstance(value, dict | list | tuple):
+        inner = list(value.values() if isinstance(value, dict) else value)
+        return depth < 8 and len(inner) <= _MOST and all(_modest(each, depth + 1) for each in inner)
+    return not isinstance(value, int | float) or abs(value) <= _MOST
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A trained network's contract with the engine.
@@ -89,12 +101,14 @@ class ModelSpec:
                 raise ModelError(
                     f"model {self.name}: {key} is {getattr(self, key)!r}, must be one of {', '.join(allowed)}"
                 )
-        for key, least in (("scale", 1), ("receptive_field", 0), ("multiple", 1)):
+        for key, least, most in (("scale", 1, 64), ("receptive_field", 0, 4096), ("multiple", 1, 1024)):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ModelError(
-                    f"model {self.name}: {key} is {value!r}, must be a whole number of at least {least}"
+                    f"model {self.name}: {key} is {value!r}, must be a whole number of at least {least}, at most {most}"
                 )
+        if not _modest(self.arguments):
+            raise ModelError(f"model {self.name}: its arguments hold numbers or lists beyond {_MOST}")
         if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in self.scales):
             raise ModelError(f"model {self.name}: scales are {self.scales}, must be whole numbers from 1")
         if self.scales and self.scale not in self.scales:

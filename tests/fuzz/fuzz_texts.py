@@ -122,6 +122,12 @@ def mutate_safetensors(raw: bytes, rng: random.Random) -> tuple[bytes, str]:
     if kind == "metadata" and isinstance(metadata, dict) and metadata:
         what = rng.choice(sorted(metadata))
         value = rng.choice(_WILD)
+        if what == "arguments" and rng.random() < 0.7:
+            value = {
+                rng.choice(("features", "blocks", "widths", "n", "scale")): rng.choice(
+                    (*_WILD, 4000, [64] * 40)
+                )
+            }
         metadata[what] = json.dumps(value) if rng.random() < 0.8 else "not json {"
     elif names:
         what = rng.choice(names)
