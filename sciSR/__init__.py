@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sciSR.trust.support import check_support as check_support
     from sciSR.uncertainty.interface import Uncertain as Uncertain
     from sciSR.verify.checking import verify_files as verify_files
+    from sciSR.workflow.cluster.blocks_run import upscale_blocks as upscale_blocks
     from sciSR.workflow.pipelines.pipeline import Pipeline as Pipeline
 
 _LAZY = {
@@ -48,6 +49,7 @@ _LAZY = {
     "read_all": "sciSR.api",
     "read_sequence": "sciSR.api",
     "upscale": "sciSR.api",
+    "upscale_blocks": "sciSR.workflow.cluster.blocks_run",
     "verify_files": "sciSR.verify.checking",
     "write": "sciSR.api",
     "write_upscale_report": "sciSR.report.page",

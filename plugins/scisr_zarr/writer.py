@@ -60,7 +60,9 @@ class OmeZarrWriter:
         self.path = Path(path)
         self.uncertainty_files: tuple[Path, ...] = ()
         if len(images) != 1:
-            raise UsageError(f"{len(images)} images, and OME-Zarr holds one", where=path, remedy="choose one")
+            raise UsageError(
+                f"{len(images)} images, and OME-Zarr holds one", where=path, remedy="choose one: --hdu"
+            )
         (self._image,) = images
         metadata = self._image.metadata
         self._metadata = metadata if isinstance(metadata, ZarrMetadata) else None

@@ -19,7 +19,7 @@ from sciSR.cli.progress import shown
 from sciSR.errors import UsageError
 from sciSR.plugins import adapters
 
-HELP = """Upscale FITS, NIfTI or DICOM files: the same field on finer pixels.
+HELP = """Upscale FITS, NIfTI, DICOM or OME-Zarr files: the same field on finer pixels.
 
 The result keeps the input's geometry, units and metadata, and says in its header what was done to it.
 INPUTS are files, or folders that hold one DICOM series each; several DICOM files
@@ -30,6 +30,7 @@ of one folder are taken together.
   scisr upscale T1w.nii.gz -o T1w_hr.nii.gz
   scisr upscale dicom_folder/ -o out_folder/       a series in, a derived series out
   scisr upscale T2_axial.nii.gz --isotropic        thick slices in, an isotropic volume out
+  scisr upscale mosaic.fits --blocks 4             a very large image over four processes
   scisr upscale *.fits --scale 4 --model cubic --out-dir hr/
 
 Exit code: 0 all good, 2 usage, 3 unreadable or refused input, 4 some of a batch failed or a
@@ -85,6 +86,7 @@ def run(ctx: click.Context, **given: Any) -> int:
         make_plan=make_plan,
         overwrite=given["overwrite"],
         progress=lambda job: shown(job.input.name, quiet=quiet),
+        run=by_blocks(given, scale, settings),
         **settings,
     ):
         if given["report"] and isinstance(result, Outcome):
@@ -101,6 +103,25 @@ def run(ctx: click.Context, **given: Any) -> int:
         print_json({"software": f"sciSR {__version__}", "results": [result.as_dict() for result in results]})
     code = exit_code(results)
     return exit_code_with_pages(results, code) if given["report"] else code
+
+
+def by_blocks(given: dict[str, Any], scale: Any, settings: dict[str, Any]) -> Any:
+    """What runs a job by blocks over worker processes, where that is asked for.
+
+    Raises
+    ------
+    UsageError
+        Of isotropic volumes.
+    """
+    if given.get("blocks") is None:  # not every command offers it
+        return None
+    from functools import partial
+
+    from sciSR.workflow.cluster.blocks_run import run_job
+
+    if given["isotropic"] or given["spacing"] is not None:
+        raise UsageError("--blocks means nothing to isotropic volumes", remedy="leave it out")
+    return partial(run_job, factors=scale, workers=given["blocks"], overwrite=given["overwrite"], **settings)
 
 
 def uncertain(given: dict[str, Any]) -> Any:
@@ -253,6 +274,8 @@ OPTIONS = [
             help="bf16 is about 1.6 times as fast, and accurate to 65 dB."),
     _method("--tile", type=click.IntRange(min=16), metavar="N",
             help="Tile size in input pixels; by default fitted to the memory at hand."),
+    _method("--blocks", type=click.IntRange(min=1), metavar="N",
+            help="Very large images: by blocks over N processes, to the bit the same; goes on where it was killed."),
     _method("--uncertainty", is_flag=True,
             help="Also write the standard deviation of each pixel: FITS extension ERR, NAME_std.nii.gz, or a DICOM "
                  "Parametric Map."),

@@ -263,6 +263,7 @@ def run_jobs(
     make_plan: Callable[[Image], Plan] | None = None,
     overwrite: bool = False,
     progress: Callable[[Job], contextlib.AbstractContextManager[Progress | None]] | None = None,
+    run: Callable[[Job, Progress | None], Outcome] | None = None,
     **settings: Any,
 ) -> Iterator[Outcome | Failure | Skipped]:
     """Work through planned jobs one after another; one that fails does not stop the others.
@@ -279,6 +280,8 @@ def run_jobs(
     overwrite : bool
     progress : callable, optional
         Given a job, returns a context manager that yields the progress callback for it.
+    run : callable, optional
+        What runs a job instead, ``run(job, progress)``: by blocks over workers.
     **settings
         `model`, `consistency`, `device`, `precision`, `tile`, `forward`, `noise`, `psf_fwhm`, `label_method`,
         `uncertainty`, `strict` as in :func:`upscale_file`.
@@ -295,7 +298,10 @@ def run_jobs(
         shown = contextlib.nullcontext() if progress is None else progress(job)
         try:
             with shown as report:
-                outcome = _run_job(job, make_plan, overwrite, report, uncertainty)
+                if run is not None:
+                    outcome = run(job, report)
+                else:
+                    outcome = _run_job(job, make_plan, overwrite, report, uncertainty)
         except NothingToDo as reason:
             yield Skipped(job.input, reason)
         except SciSRError as error:

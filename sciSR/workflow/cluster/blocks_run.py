@@ -91,9 +91,37 @@ def upscale_blocks(
     SciSRError
         Naming the file, what is wrong, and what to do. Finished blocks are kept for another run.
     """
-    start = time.perf_counter()
     factors = parse_scale(scale)
     [job] = plan_jobs([path], output=output, scale=factors, overwrite=overwrite, options=options)
+    return run_job(
+        job,
+        progress,
+        factors=factors,
+        model=model,
+        workers=workers,
+        executor=executor,
+        block=block,
+        overwrite=overwrite,
+        resume=resume,
+        **settings,
+    )
+
+
+def run_job(
+    job: Job,
+    progress: Progress | None = None,
+    *,
+    factors: tuple[Fraction, Fraction],
+    model: str = "auto",
+    workers: int | None = None,
+    executor: BlockExecutor | None = None,
+    block: int | tuple[int, int] = DEFAULT_SIDE,
+    overwrite: bool = False,
+    resume: bool = True,
+    **settings: Any,
+) -> Outcome:
+    """A planned job by blocks; see :func:`upscale_blocks`."""
+    start = time.perf_counter()
     _check(job, settings)
     run = _Run.of(
         job, {"model": model, **settings}, factors, (block, block) if isinstance(block, int) else block
