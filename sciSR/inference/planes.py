@@ -171,8 +171,10 @@ class Scratch:
             self._file = tempfile.TemporaryFile(prefix="scisr-")  # noqa: SIM115  (closed in close())
 
     def write(self, rows: Span, values: np.ndarray) -> None:
-        """Store full-width rows."""
-        if self._array is not None:
+        """Store full-width rows; an array of the whole plane is the plane's own from now on."""
+        if self._array is not None and values.shape == self.shape and values.dtype == self.dtype:
+            self._array = values
+        elif self._array is not None:
             self._array[rows.start : rows.stop] = values
         else:
             assert self._file is not None

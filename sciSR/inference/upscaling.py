@@ -329,13 +329,17 @@ class UpscalePlan:
         return out
 
     def _as_written(self, values: torch.Tensor) -> torch.Tensor:
-        """Values relative to the offset after their rounding in the image's unit."""
+        """Float64 values relative to the offset after their rounding in the image's unit, in their own place."""
         share = float(self.share)
-        exact = values * self.unit + self.normaliser.offset
+        values.mul_(self.unit).add_(self.normaliser.offset)
         if self.bounds is not None:
-            exact = exact.clamp(*self.bounds)
-        rounded = (exact * share).float().double() / share
-        return (rounded - self.normaliser.offset) / self.unit
+            values.clamp_(*self.bounds)
+        if share != 1:
+            values.mul_(share)
+        values.copy_(values.float())
+        if share != 1:
+            values.div_(share)
+        return values.sub_(self.normaliser.offset).div_(self.unit)
 
     def out_of_range(self, values: np.ndarray) -> UnsupportedError:
         """The refusal of what is not finite in float32; `values` are relative to the offset."""

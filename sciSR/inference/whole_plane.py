@@ -1,8 +1,8 @@
 """Consistency with what was measured on the whole plane at once: acquired k-space, samples of a Gaussian profile.
 
 ``x + A+ (y - A x)`` with A the central crop of the spectrum (:class:`sciSR.forward.kspace.KSpaceCrop`), which is
-global, or blur and decimation (:class:`sciSR.forward.gaussian.GaussianDecimation`), whose inverse fades with distance
-but ends nowhere.
+global (:mod:`sciSR.inference.kspace_step`), or blur and decimation
+(:class:`sciSR.forward.gaussian.GaussianDecimation`), whose inverse fades with distance but ends nowhere.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from sciSR.errors import UsageError
+from sciSR.inference.kspace_step import KSpaceSamples as KSpaceSamples
 from sciSR.inference.planes import Plane, Scratch
-from sciSR.inference.tiles import Span, mirror_index, split
+from sciSR.inference.tiles import Span, mirror_index
 
 
 class PlaneOperator(Protocol):
@@ -26,19 +27,9 @@ class PlaneOperator(Protocol):
 
     def pinv(self, y: Tensor) -> Tensor: ...
 
-
-class KSpaceSamples:
-    """`KSpaceCrop` with a quick inverse: a correction's rounding is relative to itself, so float32 is enough."""
-
-    def __init__(self, scale: int) -> None:
-        from sciSR.forward.kspace import KSpaceCrop
-
-        self.operator = KSpaceCrop(scale)
-        self.apply = self.operator.apply
-
-    def pinv(self, y: Tensor) -> Tensor:
-        """The smallest image with these acquired coefficients."""
-        return self.operator.pinv(y.float())
+    def correction(self, x: Tensor, y: Tensor) -> Tensor:
+        """``A+ (y - A x)``."""
+        ...
 
 
 WIDEST = 1.5
@@ -71,6 +62,10 @@ class GaussianSamples:
         """``A^T (A A^T)^-1 y``: of all images with these samples the smallest."""
         inner = self._solve(self._solve(y.double()).mT).mT
         return self.operator.adjoint(inner)
+
+    def correction(self, x: Tensor, y: Tensor) -> Tensor:
+        """``A+ (y - A x)``."""
+        return self.pinv(y - self.apply(x))
 
     def _solve(self, y: Tensor) -> Tensor:
         """``(A A^T)^-1`` along the first axis."""
@@ -123,9 +118,9 @@ def plane_step(
     coarse = torch.from_numpy(
         np.asarray(source.region(Span(0, source.shape[0]), Span(0, source.shape[1])))
     ).double()
-    fine += operator.pinv(coarse - operator.apply(fine))
+    fine += operator.correction(fine, coarse)
+    rounded = fine.float()
     out = Scratch(x.shape)
-    for rows in split(x.shape[0], 1024):
-        out.write(rows, fine[rows.start : rows.stop].float().numpy())
-    after = float((coarse - operator.apply(written(fine.float().double()))).abs().max())
+    out.write(Span(0, x.shape[0]), rounded.numpy())
+    after = float((coarse - operator.apply(written(fine.copy_(rounded)))).abs().max())
     return out, after
