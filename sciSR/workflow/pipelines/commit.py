@@ -46,7 +46,7 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
     output, scratch = Path(task.output), Path(task.scratch)
     journal = scratch.with_name(f"{scratch.name}.commit.json")
     with translate_os_errors(output):
-        own = {*task.may_replace, *_interrupted(journal, task.key)}
+        own = {*task.may_replace, *_interrupted(journal, task, output)}
         targets = {name: place_of(output, name) for name in sorted(ready)}
         for name, target in targets.items():
             if os.path.lexists(target) and not (task.overwrite or name in own):
@@ -59,8 +59,8 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
                 placing.put(Path(ready[name]), target, free=task.overwrite or name in own)
             for name in sorted(set(task.may_replace) - set(targets)):
                 placing.take_away(place_of(output, name))
-        for folder in {target.parent for target in targets.values()}:
-            _fsync(folder)
+            for folder in {target.parent for target in targets.values()}:
+                _fsync(folder)
     return made
 
 
@@ -76,12 +76,14 @@ def place_of(output: Path, name: str) -> Path:
     if not parts or name.startswith("/") or ".." in parts or parts[0] == ".scisr":
         raise UsageError(f"{name!r} is no name below the output folder", where=output)
     place = output
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         place = place / part
         if place.is_symlink():
             raise UsageError(
                 "is a symbolic link, which is not written through", where=place, remedy="take it away"
             )
+        if number < len(parts) and place.is_file():
+            raise UsageError("is a file, and a folder of outputs is to be there", where=place)
     return place
 
 
@@ -90,13 +92,24 @@ def taken(target: Path) -> UsageError:
     return UsageError("exists already", where=target, remedy="give --overwrite or another output")
 
 
-def _interrupted(journal: Path, key: str) -> set[str]:
-    """What a commit of this item was about to put in place when it was killed."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+def _interrupted(journal: Path, task: Task, output: Path) -> set[str]:
+    """What a commit of this item had put in place when it was killed; nothing where it had come to its end, unless the
+    item is done again over its own outputs.
+
+    A file that is no longer what was put there is somebody's, and is not replaced.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
         told = json.loads(journal.read_text(encoding="utf-8"))
-        if told.get("key") == key:
-            return {str(name) for name in told["new"]}
+        if told["key"] != task.key:
+            return set()
+        made = {str(name): digest for name, digest, _ in told["outputs"]}
+        there = {name for name, digest in made.items() if _is(place_of(output, name), digest)}
+        return there & set(told["new"]) if task.may_replace or there < set(made) else set()
     return set()
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.exists() and file_sha256(path) == sha256
 
 
 def _note(journal: Path, key: str, new: list[str], made: Sequence[OutputFile]) -> None:
@@ -139,7 +152,8 @@ class _Placing:
         self.made: list[Path] = []
 
     def __enter__(self) -> _Placing:
-        self.aside.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.aside, ignore_errors=True)  # of a commit that was killed
+        self.aside.mkdir(parents=True)
         return self
 
     def put(self, source: Path, target: Path, *, free: bool) -> None:
@@ -206,3 +220,6 @@ def _without_replacing(source: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
         os.rename(source, target)
+    else:
+        with contextlib.suppress(OSError):
+            source.unlink()  # what happens to it is to change nothing in the output
