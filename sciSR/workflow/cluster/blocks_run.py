@@ -128,9 +128,14 @@ def run_job(
     )
     said: list[str] = []
     with out_of_memory_named(job.input), overheard(said), Journal(run.journal_path) as journal:
-        run.prepare(journal, resume=resume)
-        executor = executor or LocalWorkers(workers or min(2, os.cpu_count() or 1))
-        written, finals = run.work(journal, executor, overwrite=overwrite, progress=progress)
+        try:
+            run.prepare(journal, resume=resume)
+            executor = executor or LocalWorkers(workers or min(2, os.cpu_count() or 1))
+            written, finals = run.work(journal, executor, overwrite=overwrite, progress=progress)
+        except BaseException:
+            if not journal.done:  # nothing that another run could go on with
+                _throw_away(run.temporary)
+            raise
         journal.remove()
     parts = tuple(
         PartOutcome(final.part, image.shape, final.shape, final.provenance.steps[-1], tuple(each["messages"]))
@@ -279,12 +284,7 @@ class _Run:
             self.target, outputs, temporary=self.temporary, overwrite=overwrite, align=_alignment(shapes)
         )
         with writer:
-            try:
-                self._compute(blocks, journal, executor, writer, progress)
-            except BaseException:
-                if not journal.done:  # nothing that another run could go on with
-                    writer.discard()
-                raise
+            self._compute(blocks, journal, executor, writer, progress)
             finals = [self._final(plan, part, blocks, journal) for part, plan in enumerate(plans)]
             return writer.commit([self._as_written(final) for final in finals]), finals
 
