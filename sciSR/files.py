@@ -40,7 +40,8 @@ def atomic_output(target: Path | str, *, overwrite: bool = False, folder: bool =
     """Yield a temporary path beside `target`; on success fsync and rename it over `target`.
 
     A run that fails or is killed at any moment leaves the old target or none. The temporary name starts with a
-    dot and ends in ``.tmp``; it is removed on failure.
+    dot and ends in ``.tmp``; it is removed on failure. A `target` that is a symbolic link is in the way like any other
+    file, and with `overwrite` the link itself is replaced: nothing is ever written to where it leads.
 
     Parameters
     ----------
@@ -59,15 +60,10 @@ def atomic_output(target: Path | str, *, overwrite: bool = False, folder: bool =
         The disk is full.
     """
     target = Path(target)
-    if folder and target.is_dir() and not any(target.iterdir()):
+    if folder and target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
         overwrite = True
     check_output(target, overwrite=overwrite)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    if folder:
-        temporary.unlink()
-        temporary.mkdir()
+    temporary = _temporary(target, folder=folder)
     try:
         with translate_os_errors(target):
             yield temporary
@@ -77,6 +73,17 @@ def atomic_output(target: Path | str, *, overwrite: bool = False, folder: bool =
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, *, folder: bool) -> Path:
+    """A new file or folder beside `target`. Its name can't be guessed, and one that is there already, be it a link, is
+    never opened (O_EXCL, mkdir)."""
+    names = {"prefix": f".{target.name[:80]}.", "suffix": ".tmp", "dir": target.parent}
+    if folder:
+        return Path(tempfile.mkdtemp(**names))
+    handle, name = tempfile.mkstemp(**names)
+    os.close(handle)
+    return Path(name)
 
 
 def put_in_place(temporary: Path, target: Path, *, overwrite: bool = False) -> None:
@@ -106,7 +113,7 @@ def _commit(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if temporary.is_dir():
         # A folder can't be replaced in one step: move the old one aside, the new one in, then drop the old.
         aside = None
-        if target.exists():
+        if os.path.lexists(target):
             if not overwrite:
                 raise UsageError(
                     "appeared while this run was working", where=target, remedy="give --overwrite"
@@ -119,7 +126,9 @@ def _commit(temporary: Path, target: Path, *, overwrite: bool) -> None:
             if aside is not None:
                 os.rename(aside, target)
             raise
-        if aside is not None:
+        if aside is not None and (aside.is_symlink() or not aside.is_dir()):
+            aside.unlink()  # the link that stood there; what it leads to is left alone
+        elif aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
     elif overwrite:
         os.replace(temporary, target)

@@ -8,6 +8,8 @@ import importlib.util
 import inspect
 import json
 import math
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -18,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
-from sciSR.errors import ModelError
+from sciSR.errors import ModelError, SciSRWarning
 from sciSR.files import atomic_output
 from sciSR.models.spec import ModelSpec, receptive_field
 
@@ -27,6 +29,7 @@ ERRORS = "error-"
 """What the names of error heads begin with: they tell how wrong a model is, and upscale nothing."""
 PICKLES = (".pth", ".pt", ".ckpt")
 """Suffixes of torch's own files."""
+_SHA256 = re.compile(rb"^sha256:\s*['\"]?([0-9a-f]{64})\b", re.MULTILINE)
 ARCHITECTURES = {
     "ConditionalECBSR": "sciSR.models.ecbsr:ConditionalECBSR",
     "ECBSR": "sciSR.models.ecbsr:ECBSR",
@@ -144,7 +147,7 @@ def load_model(
     sha256 : str
         Hexadecimal digest of the file, for the provenance record.
     """
-    path = model_path(path)
+    named, path = path, model_path(path)
     metadata = read_metadata(path)
     if is_community(path, metadata):
         from sciSR.models.community import load_community
@@ -154,6 +157,8 @@ def load_model(
         return network.to(device), spec, digest
     spec = at_scale(ModelSpec.from_metadata(metadata, str(path.name)), scale)
     content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    _check_digest(path, digest, by_name=str(path) != str(named))
     try:
         tensors = load(content)
         _check_size(spec, tensors, path)
@@ -170,7 +175,36 @@ def load_model(
             f"{path.name}: its weights don't fit {spec.architecture}{spec.arguments} ({reason})"
         ) from error
     model = model.to(device).eval().requires_grad_(False)
-    return model, spec, hashlib.sha256(content).hexdigest()
+    return model, spec, digest
+
+
+def _check_digest(path: Path, digest: str, *, by_name: bool) -> None:
+    """Hold the weights against the SHA-256 that the card beside them tells.
+
+    Of a model known by name, shipped or added, another digest is an error; of a file given by its path, which may have
+    been trained on since its card was written, a warning.
+
+    Raises
+    ------
+    ModelError
+    """
+    card = path.with_suffix(".yaml")
+    if not card.is_file():
+        return
+    told = _SHA256.search(card.read_bytes()[: 1 << 20])
+    if told is None or told[1].decode() == digest:
+        return
+    if by_name:
+        raise ModelError(
+            "is damaged or another file: its SHA-256 is not the one that its card tells",
+            where=path,
+            remedy="install it again ('scisr models add --overwrite' for your own)",
+        )
+    warnings.warn(
+        f"{path}: its SHA-256 is not the one that the card beside it tells: damaged, or trained on since",
+        SciSRWarning,
+        stacklevel=3,
+    )
 
 
 def _check_size(spec: ModelSpec, tensors: Mapping[str, Any], path: Path) -> None:

@@ -33,6 +33,9 @@ VERSION = 1
 LIMIT = 60_000_000
 """Bytes that a patch file may have, so that it can be sent to where it is trained from."""
 
+INFLATED = 20
+"""How many times `LIMIT` its arrays may take."""
+
 
 class PatchFile:
     """Patches of a prepared file; see `sciSR.training.pair.Patches`.
@@ -58,6 +61,8 @@ class PatchFile:
         self.path = Path(path)
         try:
             with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                if sum(each.file_size for each in archive.zip.infolist()) > INFLATED * LIMIT:
+                    raise ValueError("it inflates to more than patches ever do")
                 self.about: dict[str, Any] = json.loads(str(archive["about"]))
                 self._arrays = {
                     key: torch.from_numpy(archive[key]) for key in archive.files if key != "about"
