@@ -10,6 +10,9 @@ from sciSR.workflow.pipelines.work import ItemResult
 class Watch(Protocol):
     """Told of each item, in the thread that asks for the results; must return quickly."""
 
+    def expected(self, total: int) -> None:
+        """So many items in all; said by who knows, before the first."""
+
     def started(self, key: str) -> None:
         """A worker has the item."""
 
@@ -21,7 +24,10 @@ class Watch(Protocol):
 
 
 class NoWatch:
-    """Tells nobody."""
+    """Tells nobody; a start for watches that need not hear all."""
+
+    def expected(self, total: int) -> None:
+        """Nothing."""
 
     def started(self, key: str) -> None:
         """Nothing."""

@@ -264,6 +264,8 @@ class Pipeline:
         part = _shard(shard)
         items = _of_shard(self.items(source, target), part)
         _make(target)
+        if watch is not None:
+            watch.expected(len(items))
         done: dict[str, ItemResult] = {}
         name = "ledger" if part is None else part.ledger_name
         with Ledger.open(target, name=name) as ledger:
