@@ -269,6 +269,12 @@ class Pipeline:
         done: dict[str, ItemResult] = {}
         name = "ledger" if part is None else part.ledger_name
         with Ledger.open(target, name=name) as ledger:
+            if ledger.results() and not (resume or overwrite):
+                raise UsageError(
+                    "an earlier run has left its outputs here",
+                    where=target,
+                    remedy="give --resume to go on, --overwrite to do it all again, or another --output",
+                )
             ledger.begin(self.config.model_dump(mode="json"), command=list(command))
             tasks = [self.task(item, source, target, overwrite=overwrite) for item in items]
             for item, task in zip(items, tasks, strict=True):
