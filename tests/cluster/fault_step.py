@@ -10,6 +10,12 @@ from pathlib import Path
 from sciSR.workflow.pipelines.work import Product, Work
 
 
+def _above(process: int) -> int:
+    """Items are forked from a process below the cluster's worker."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
+
+
 def fault(work: Work, *, folder: str = "") -> Product:
     """Note that the item was begun, then crash, hang, take all memory, or wait for a file, or pass.
 
@@ -20,7 +26,7 @@ def fault(work: Work, *, folder: str = "") -> Product:
     """
     kind = work.key.partition("-")[0]
     with open(Path(folder) / "begun", "a", encoding="utf-8") as stream:
-        stream.write(f"{work.key} {os.getpid()} {os.getppid()}\n")
+        stream.write(f"{work.key} {os.getpid()} {_above(os.getppid())}\n")
     if kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "hang":
@@ -28,7 +34,7 @@ def fault(work: Work, *, folder: str = "") -> Product:
     if kind == "memory":
         taken = []
         while True:
-            taken.append(bytearray(os.urandom(1 << 20)) * 64)
+            taken.append(b"x" * (32 << 20))
     if kind == "wait":
         while not (Path(folder) / "go").exists():
             threading.Event().wait(0.05)

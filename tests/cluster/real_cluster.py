@@ -75,7 +75,7 @@ class Items:
         )  # fmt: skip
 
     def begun(self, key: str) -> list[tuple[int, int]]:
-        """Of each time that an item was begun, its process and the one above it."""
+        """Of each time that an item was begun, its process and the cluster's worker."""
         try:
             lines = (self.signals / "begun").read_text().splitlines()
         except FileNotFoundError:

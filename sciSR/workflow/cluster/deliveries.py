@@ -74,6 +74,11 @@ class Deliveries:
                 (folder / part).mkdir(parents=True)
         return cls(output, folder)
 
+    @property
+    def still_open(self) -> bool:
+        """Whether the run goes on."""
+        return (self.folder / "items").exists()
+
     def attempt(self, key: str) -> Path:
         """An empty folder for one attempt at an item, with a folder for its files in it."""
         attempt = self.folder / "attempts" / f"{_digest(key)}-{uuid.uuid4().hex[:12]}"
@@ -280,7 +285,7 @@ def _still_open(deliveries: Deliveries) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if deliveries.folder.exists():
+        if deliveries.still_open:
             raise
         raise ResourceError("the run that this belongs to has ended", where=deliveries.output) from error
 

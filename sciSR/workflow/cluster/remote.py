@@ -8,13 +8,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sciSR.errors import SciSRError
-from sciSR.files import translate_os_errors
+from sciSR.errors import ResourceError, SciSRError
 from sciSR.workflow.batch.ledger_privacy import without_names
 from sciSR.workflow.cluster.deliveries import FILES, Deliveries
 from sciSR.workflow.cluster.fitness import problem
@@ -26,6 +25,8 @@ _ONE_AT_A_TIME = threading.Lock()
 """Of a worker with several threads, too: limits and threads are those of one item."""
 _BETWEEN_EVENTS = 1.0
 """Seconds: progress is told no more often."""
+_BETWEEN_LOOKS = 2.0
+"""Seconds between two looks whether the run is still there."""
 _fit: set[str] = set()
 
 
@@ -44,7 +45,7 @@ class Orders:
     logs : str or None
         Folder of the items' logs.
     threads : int or None
-        That an item computes with; None: as many as the worker has.
+        That an item computes with; None: as the worker says.
     topic : str
         Of the events.
     """
@@ -90,9 +91,9 @@ def work_on(told: dict[str, Any], orders: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attempt(task: Task, run: Orders, deliveries: Deliveries, watch: _Events) -> ItemResult:
-    from sciSR.workflow.batch.supervisor import supervise
+    from sciSR.workflow.batch.logs import log_path
+    from sciSR.workflow.batch.supervisor import Closed, supervise
 
-    limits = Limits.model_validate(run.limits)
     attempt = deliveries.attempt(task.key)
     inside = dataclasses.replace(
         task,
@@ -101,17 +102,45 @@ def _attempt(task: Task, run: Orders, deliveries: Deliveries, watch: _Events) ->
         overwrite=False,
         may_replace=(),
     )
-    watch.started(task.key)
     try:
-        with _threads(run.threads or watch.threads), translate_os_errors(task.output):
-            result = supervise(inside, limits, watch=watch, log=_log(run, task))
+        with _until_the_run_ends(deliveries) as ended:
+            result = supervise(
+                inside,
+                Limits.model_validate(run.limits),
+                watch=watch,
+                log=log_path(None if run.logs is None else Path(run.logs), task.key),
+                threads=run.threads or watch.threads,
+                closing=ended,
+            )
         result = _as_planned(result, attempt, task)
         if not result.ok:
             return result
         shutil.rmtree(attempt / "scratch", ignore_errors=True)
         return deliveries.deliver(task, without_names(result, task), attempt)
+    except Closed as error:
+        raise ResourceError("the run that this belongs to has ended", where=task.key) from error
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _until_the_run_ends(deliveries: Deliveries) -> Iterator[threading.Event]:
+    """An event that is set when the run is over, so that nobody computes for hours what nobody waits for."""
+    ended, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(_BETWEEN_LOOKS):
+            if not deliveries.still_open:
+                ended.set()
+                return
+
+    thread = threading.Thread(target=look, name="sciSR run", daemon=True)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        done.set()
+        thread.join()
 
 
 def _as_planned(result: ItemResult, attempt: Path, task: Task) -> ItemResult:
@@ -120,29 +149,6 @@ def _as_planned(result: ItemResult, attempt: Path, task: Task) -> ItemResult:
         return result
     message = str(result.error.get("message", "")).replace(str(attempt / FILES), task.output)
     return result.replace(error={**result.error, "message": message})
-
-
-def _log(run: Orders, task: Task) -> Path | None:
-    return None if run.logs is None else Path(run.logs) / f"{task.key}.log"
-
-
-@contextlib.contextmanager
-def _threads(number: int | None):
-    """The item's process computes with this many threads; Dask's nannies set one."""
-    if number is None:
-        yield
-        return
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(number)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class _Events:
@@ -159,7 +165,7 @@ class _Events:
 
             worker = get_worker()
             self.worker, self._tell = worker.address, worker.log_event
-            self.threads = worker.state.nthreads if worker.state.nthreads > 1 else None
+            self.threads = _threads_of(worker.state.nthreads)
 
     def started(self, key: str) -> None:
         """An attempt begins."""
@@ -179,3 +185,11 @@ class _Events:
         if self._tell is not None:
             with contextlib.suppress(Exception):  # events are for the eye only
                 self._tell(self.topic, event)
+
+
+def _threads_of(workers_threads: int) -> int | None:
+    """As many as the worker has; with one, as many as its environment says, which is one below a nanny of Dask's."""
+    if workers_threads > 1:
+        return workers_threads
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(told) if told.isdecimal() and int(told) else None
