@@ -53,7 +53,7 @@ class Claims:
         for step in self.steps:
             if "input_sha256" in step:
                 told.append(str(step["input_sha256"]))
-            elif self.line and _kind(step):
+            elif _kind(step):
                 break
         return told
 

@@ -244,6 +244,7 @@ def run_one(
     *,
     scale: Any = None,
     named: Any = None,
+    suffix: str | None = None,
     **settings: Any,
 ) -> tuple[Path, Outcome | Skipped]:
     """What ``scisr upscale`` or ``scisr degrade`` does to one input, with the result in the step's folder.
@@ -255,6 +256,8 @@ def run_one(
         See :func:`sciSR.workflow.run.run_jobs`.
     named : pair of Fraction or str
         The scale as :func:`sciSR.workflow.outputs.plan_jobs` takes it.
+    suffix : str, optional
+        Of the result, where it is not to be of the input's format.
 
     Raises
     ------
@@ -267,7 +270,7 @@ def run_one(
 
     path = one_input(work)
     adapter = adapter_for(path)
-    target = target_of(work, suffix_of(adapter, path))
+    target = target_of(work, suffix_of(adapter, path) if suffix is None else suffix)
     known = {option.name for option in adapter.options}
     options = {name: value for name, value in work.product.options.items() if name in known}
     [job] = plan_jobs([path], output=target, scale=named if named is not None else scale, options=options)

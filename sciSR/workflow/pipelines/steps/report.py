@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from sciSR.workflow.pipelines.naming import fill
 from sciSR.workflow.pipelines.products import (
@@ -10,6 +11,7 @@ from sciSR.workflow.pipelines.products import (
     input_of,
     made_from,
     one_input,
+    pixels,
     target_of,
 )
 from sciSR.workflow.pipelines.work import InputPath, Product, StepName, Work
@@ -52,7 +54,7 @@ def report(
     page = target_of(replace(work, name=name), ".html")
     write_page(
         input_of(work, before),
-        one_input(work),
+        _shown(work),
         page,
         truth=None if truth is None else input_file(work, truth, "truth"),
         part=part,
@@ -64,3 +66,12 @@ def report(
     return replace(
         work.product, ready=ready, record={"page": page.name, "bytes": page.stat().st_size}, messages=()
     )
+
+
+def _shown(work: Work) -> Path:
+    """The product; of one that was written in another format the original, which lies on the axes of its input."""
+    from sciSR.plugins import adapter_for
+
+    path, original = one_input(work), pixels(work.product)
+    converted = len(original) == 1 and adapter_for(original[0]) is not adapter_for(path)
+    return original[0] if converted else path
