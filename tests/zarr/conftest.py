@@ -1,0 +1,5 @@
+"""Tests of OME-Zarr need zarr."""
+
+import pytest
+
+pytest.importorskip("zarr")
