@@ -113,15 +113,22 @@ def by_blocks(given: dict[str, Any], scale: Any, settings: dict[str, Any]) -> An
     UsageError
         Of isotropic volumes.
     """
-    if given.get("blocks") is None:  # not every command offers it
+    if given.get("blocks") is None and given.get("cluster") is None:  # not every command offers them
         return None
     from functools import partial
 
     from sciSR.workflow.cluster.blocks_run import run_job
 
     if given["isotropic"] or given["spacing"] is not None:
-        raise UsageError("--blocks means nothing to isotropic volumes", remedy="leave it out")
-    return partial(run_job, factors=scale, workers=given["blocks"], overwrite=given["overwrite"], **settings)
+        raise UsageError("--blocks and --cluster mean nothing to isotropic volumes", remedy="leave them out")
+    return partial(
+        run_job,
+        factors=scale,
+        workers=given["blocks"],
+        cluster=given["cluster"],
+        overwrite=given["overwrite"],
+        **settings,
+    )
 
 
 def uncertain(given: dict[str, Any]) -> Any:
@@ -276,6 +283,8 @@ OPTIONS = [
             help="Tile size in input pixels; by default fitted to the memory at hand."),
     _method("--blocks", type=click.IntRange(min=1), metavar="N",
             help="Very large images: by blocks over N processes, to the bit the same; goes on where it was killed."),
+    _method("--cluster", metavar="SPEC",
+            help="The same on a Dask cluster: tcp://host:8786, local:3, or a YAML file."),
     _method("--uncertainty", is_flag=True,
             help="Also write the standard deviation of each pixel: FITS extension ERR, NAME_std.nii.gz, or a DICOM "
                  "Parametric Map."),

@@ -46,7 +46,7 @@ def test_pixels_of_one_machine(scale, tile, tmp_path):
     settings = {"model": "cubic", "scale": scale, "tile": tile}
     one = upscale_file(path, tmp_path / "one.zarr", **settings).output
     here = Here()
-    two = upscale_blocks(path, tmp_path / "two.zarr", block=90, executor=here, **settings).output
+    two = upscale_blocks(path, tmp_path / "two.zarr", block=60, executor=here, **settings).output
     np.testing.assert_array_equal(np.asarray(sciSR.read(one)), np.asarray(sciSR.read(two)))
     assert sciSR.read(one).provenance.steps[-1] == sciSR.read(two).provenance.steps[-1]
     assert len(here.written) > 4

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sciSR.errors import ResourceError
 from sciSR.workflow.cluster.blocks_pool import ATTEMPTS, raise_if_failed
 from sciSR.workflow.cluster.blocks_worker import answer
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _answer(order: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
+    """In a worker: one block at a time, since its tiles have threads of their own."""
+    with _ONE_AT_A_TIME:
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        return answer(order)
 
 
 class DaskBlocks:
@@ -19,10 +32,12 @@ class DaskBlocks:
         Of workers that see input and output under the same paths.
     ahead : int
         Tasks in the cluster for each of its threads; the rest waits here.
+    threads : int, optional
+        That a block computes with; by default as the worker has it.
     """
 
-    def __init__(self, client: Any, *, ahead: int = 2) -> None:
-        self.client, self.ahead = client, max(1, ahead)
+    def __init__(self, client: Any, *, ahead: int = 2, threads: int | None = None) -> None:
+        self.client, self.ahead, self.threads = client, max(1, ahead), threads
 
     def run(self, orders: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """See :class:`sciSR.workflow.cluster.blocks_pool.BlockExecutor`; dask does a lost worker's blocks again."""
@@ -30,12 +45,12 @@ class DaskBlocks:
 
         room = self.ahead * max(1, sum(self.client.nthreads().values()))
         waiting = iter(orders)
-        running = as_completed([])
+        running = as_completed([], loop=self.client.loop)
         orders_of: dict[Any, Mapping[str, Any]] = {}
 
         def more() -> None:
             while len(orders_of) < room and (order := next(waiting, None)) is not None:
-                future = self.client.submit(answer, order, pure=False, retries=ATTEMPTS)
+                future = self.client.submit(_answer, order, self.threads, pure=False, retries=ATTEMPTS)
                 orders_of[future] = order
                 running.add(future)
 

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -43,6 +43,7 @@ def upscale_blocks(
     scale: str | float | Fraction | tuple[Fraction, Fraction] = 2,
     model: str = "auto",
     workers: int | None = None,
+    cluster: str | None = None,
     executor: BlockExecutor | None = None,
     block: int | tuple[int, int] = DEFAULT_SIDE,
     overwrite: bool = False,
@@ -66,9 +67,11 @@ def upscale_blocks(
         As for :func:`sciSR.inference.plan_upscale`.
     workers : int, optional
         Processes of this machine; 2 by default, or as many as there are cores if that is less.
+    cluster : str, optional
+        A Dask cluster instead: ``tcp://host:8786``, ``local:3``, or a YAML file; see docs/cluster.md. Its workers must
+        see input and output under the same paths.
     executor : BlockExecutor, optional
-        What runs the blocks instead: :class:`sciSR.workflow.cluster.blocks_dask.DaskBlocks` for a cluster, whose
-        workers must see input and output under the same paths.
+        What runs the blocks instead, e.g. :class:`sciSR.workflow.cluster.blocks_dask.DaskBlocks` of a client.
     block : int or pair of int
         Output rows and columns of a block, rounded up to whole tiles.
     overwrite : bool
@@ -99,6 +102,7 @@ def upscale_blocks(
         factors=factors,
         model=model,
         workers=workers,
+        cluster=cluster,
         executor=executor,
         block=block,
         overwrite=overwrite,
@@ -114,6 +118,7 @@ def run_job(
     factors: tuple[Fraction, Fraction],
     model: str = "auto",
     workers: int | None = None,
+    cluster: str | None = None,
     executor: BlockExecutor | None = None,
     block: int | tuple[int, int] = DEFAULT_SIDE,
     overwrite: bool = False,
@@ -129,9 +134,9 @@ def run_job(
     said: list[str] = []
     with out_of_memory_named(job.input), overheard(said), Journal(run.journal_path) as journal:
         try:
-            run.prepare(journal, resume=resume)
-            executor = executor or LocalWorkers(workers or min(2, os.cpu_count() or 1))
-            written, finals = run.work(journal, executor, overwrite=overwrite, progress=progress)
+            with _executor(executor, cluster, workers) as chosen:  # a cluster that is not there is said first
+                run.prepare(journal, resume=resume)
+                written, finals = run.work(journal, chosen, overwrite=overwrite, progress=progress)
         except BaseException:
             if not journal.done:  # nothing that another run could go on with
                 _throw_away(run.temporary)
@@ -144,6 +149,23 @@ def run_job(
     assert job.adapter is not None
     seconds = time.perf_counter() - start
     return Outcome(job.input, written, job.adapter.name, run.sha256, parts, tuple(said), seconds)
+
+
+@contextlib.contextmanager
+def _executor(
+    given: BlockExecutor | None, cluster: str | None, workers: int | None
+) -> Iterator[BlockExecutor]:
+    """The one given, a cluster's, or processes of this machine."""
+    if given is not None:
+        yield given
+    elif cluster is not None:
+        from sciSR.workflow.cluster.blocks_dask import DaskBlocks
+        from sciSR.workflow.cluster.connect import Connection
+
+        with Connection(cluster) as connection:
+            yield DaskBlocks(connection.client, threads=connection.threads)
+    else:
+        yield LocalWorkers(workers or min(2, os.cpu_count() or 1))
 
 
 def _check(job: Job, settings: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from sciSR.errors import UsageError
 from sciSR.workflow.pipelines.products import product_of, run_one
@@ -26,6 +27,7 @@ def upscale(
     gain: float | None = None,
     read_noise: float | None = None,
     strict: bool = False,
+    blocks: int | None = None,
 ) -> Product:
     """Upscale every image of the item, as ``scisr upscale`` does.
 
@@ -59,6 +61,8 @@ def upscale(
         For the uncertainty: of the detector, in electrons.
     strict : bool
         Refuse images that are unlike what the network was trained on, instead of warning.
+    blocks : int
+        For very large images: how many processes compute them together, block by block; the same to the bit.
 
     Raises
     ------
@@ -68,22 +72,40 @@ def upscale(
     from sciSR.inference.choose import parse_scale
 
     check_tile(tile)
-    target, outcome = run_one(
-        work,
-        scale=parse_scale(scale),
-        model=model,
-        forward=forward,
-        noise=noise,
-        psf_fwhm=psf_fwhm,
-        consistency=consistency,
-        label_method=label_method,
-        device=device,
-        precision=precision,
-        tile=tile,
-        uncertainty=uncertain(uncertainty, gain, read_noise),
-        strict=strict,
-    )
+    factors = parse_scale(scale)
+    settings = {
+        "model": model,
+        "forward": forward,
+        "noise": noise,
+        "psf_fwhm": psf_fwhm,
+        "consistency": consistency,
+        "label_method": label_method,
+        "device": device,
+        "precision": precision,
+        "tile": tile,
+        "uncertainty": uncertain(uncertainty, gain, read_noise),
+        "strict": strict,
+    }
+    target, outcome = run_one(work, scale=factors, run=_by_blocks(blocks, factors, settings), **settings)
     return product_of(work, target, outcome)
+
+
+def _by_blocks(blocks: int | None, factors: Any, settings: Mapping[str, Any]) -> Any:
+    """What runs the job over several processes, where that is asked for.
+
+    Raises
+    ------
+    UsageError
+    """
+    if blocks is None:
+        return None
+    if blocks < 1:
+        raise UsageError(f"{blocks} processes for blocks", remedy="give 1 or more")
+    from functools import partial
+
+    from sciSR.workflow.cluster.blocks_run import run_job
+
+    return partial(run_job, factors=factors, workers=blocks, **settings)
 
 
 def check_tile(tile: int | None) -> None:
