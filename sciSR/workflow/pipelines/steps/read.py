@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sciSR.errors import UnreadableError, UnsupportedError
 from sciSR.workflow.pipelines.products import PARTS, images_of, one_input, plain
 from sciSR.workflow.pipelines.work import Product, Work
+
+if TYPE_CHECKING:
+    from sciSR.adapter import Option
 
 
 def read(work: Work, **options: Any) -> Product:
@@ -57,40 +60,46 @@ def _sequence(product: Product) -> dict[str, Any]:
     return {"files": len(product.files), "formats": formats}
 
 
-_OWN = {"text": str, "flag": bool}
-
-
 def _give_signature() -> None:
     """The formats' own options as parameters with types and texts, so that files are checked against them."""
     import inspect
 
     from sciSR.plugins import adapters
 
-    parameters: dict[str, inspect.Parameter] = {}
-    texts: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, Option]]] = {}
     for adapter in adapters().values():
         for option in adapter.options:
-            kind: Any = _OWN.get(option.type, str)
-            if option.type == "choice":
-                kind = Literal[option.choices]
-            if option.multiple:
-                kind = Annotated[list[kind], _several()]
-            default: Any = False if option.type == "flag" else None
-            if default is None:
-                kind = kind | None
-            texts.setdefault(option.name, []).append(f"{adapter.name}: {option.help}")
-            if option.name in parameters and parameters[option.name].annotation != kind:
-                kind = str | bool | None  # two formats mean different things by one name
-                default = None
-            parameters[option.name] = inspect.Parameter(
-                option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
-            )
-    first = inspect.Parameter("work", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Work)
-    read.__signature__ = inspect.Signature([first, *parameters.values()])  # type: ignore[attr-defined]
-    read.__annotations__ = {name: each.annotation for name, each in parameters.items()}
-    lines = [f"{name} : optional\n    {'; '.join(said)}" for name, said in texts.items()]
+            found.setdefault(option.name, []).append((adapter.name, option))
+    own, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("work", own, annotation=Work)]
+    texts = []
+    for name, told in found.items():
+        kind = _kind([option for _, option in told])
+        default = False if kind is bool else None
+        parameters.append(inspect.Parameter(name, keyword, default=default, annotation=kind))
+        said: dict[str, list[str]] = {}
+        for adapter_name, option in told:
+            said.setdefault(option.help, []).append(adapter_name)
+        words = "; ".join(f"{', '.join(names)}: {text}" for text, names in said.items())
+        texts.append(f"{name} : optional\n    {words}")
+    read.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    read.__annotations__ = {each.name: each.annotation for each in parameters[1:]}
     head, _, tail = inspect.cleandoc(read.__doc__ or "").partition("\n\nRaises\n")
-    read.__doc__ = f"{head}\n\nParameters\n----------\n" + "\n".join(lines) + f"\n\nRaises\n{tail}"
+    read.__doc__ = f"{head}\n\nParameters\n----------\n" + "\n".join(texts) + f"\n\nRaises\n{tail}"
+
+
+def _kind(options: Sequence[Option]) -> Any:
+    """The type of an option; one that several formats have takes what any of them takes."""
+    kinds = {option.type for option in options}
+    if kinds == {"flag"}:
+        return bool
+    if kinds == {"choice"}:
+        kind: Any = Literal[tuple(dict.fromkeys(word for option in options for word in option.choices))]
+    else:
+        kind = str if kinds == {"text"} else str | bool
+    if any(option.multiple for option in options):
+        kind = Annotated[list[kind], _several()]
+    return kind | None
 
 
 def _several() -> Any:
