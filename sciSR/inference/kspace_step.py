@@ -8,6 +8,7 @@ minus the coarse Nyquist frequency are added on the way down and halved on the w
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -80,14 +81,19 @@ def fine_plane(spectrum: Tensor, shape: tuple[int, int], scale: int) -> Tensor:
 
 
 def _ramp(size: int, scale: int, sign: int, like: Tensor) -> Tensor:
+    dtype = torch.complex128 if like.dtype == torch.float64 else torch.complex64
+    return _ramp_of(size, scale, sign, dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)  # the planes of a volume have them in common
+def _ramp_of(size: int, scale: int, sign: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """``exp(sign 2 pi i k delta / N)`` for k in the order of `torch.fft.fftfreq`, delta = (s - 1)/2 fine pixels.
 
     At the Nyquist frequency of an even size k is -size/2.
     """
     k = torch.fft.fftfreq(size, 1 / size, dtype=torch.float64)
     phase = sign * 2 * math.pi * k * (0.5 * (scale - 1)) / (scale * size)
-    dtype = torch.complex128 if like.dtype == torch.float64 else torch.complex64
-    return torch.polar(torch.ones_like(k), phase).to(device=like.device, dtype=dtype)
+    return torch.polar(torch.ones_like(k), phase).to(device=device, dtype=dtype)
 
 
 def _half(ramp: Tensor, size: int) -> Tensor:

@@ -97,7 +97,7 @@ class Runner:
 
         def work(tile: Tile) -> tuple[Result, int]:
             values = np.empty((len(tile.rows), len(tile.columns)), dtype=dtype)
-            self._tile(stage, tile.source, tile.rows, tile.columns, values)
+            self.fill(stage, tile, values)
             return finish(tile, values), values.size
 
         for result, pixels in self.workers.in_order(work, tiles):
@@ -136,6 +136,10 @@ class Runner:
     def _core(self, fine: Span, stage: TiledStage, axis: int) -> Span:
         """Whole coarse pixels under fine ones, plus what the consistency of neighbours can reach."""
         return fine.coarse(stage.factors[axis]).grow(margin(stage.factors) if self.block_mean else 0)
+
+    def fill(self, stage: TiledStage, tile: Tile, out: np.ndarray) -> None:
+        """Fine values of one tile, computed here and now."""
+        self._tile(stage, tile.source, tile.rows, tile.columns, out)
 
     def _tile(self, stage: TiledStage, source: Plane, rows: Span, columns: Span, out: np.ndarray) -> None:
         """Fill `out`; on an out-of-memory error cut the tile in four and remember the smaller size."""
@@ -177,6 +181,12 @@ class Runner:
             y = values[core[0].within(touched[0]), core[1].within(touched[1])]
             x = block_mean_step(x, torch.from_numpy(y).to(x.device), stage.factors, core)
         return x[rows.within(fine[0]), columns.within(fine[1])].cpu().numpy()
+
+
+def touched_by(stage: TiledStage, rows: Span, columns: Span) -> tuple[Span, Span]:
+    """Coarse rows and columns that fine ones depend on, without a step within the tile."""
+    first, second = (span.coarse(factor) for span, factor in zip((rows, columns), stage.factors, strict=True))
+    return _touched(stage, first), _touched(stage, second)
 
 
 def _touched(stage: TiledStage, coarse: Span) -> Span:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
 from sciSR.inference.agreement import Agreement
+from sciSR.inference.batches import compute_in_batches
 from sciSR.inference.consistency import MARGIN
 from sciSR.inference.finishing import Finished, finish_tile
 from sciSR.inference.planes import ImagePlane
 from sciSR.inference.runner import Runner, Tile
-from sciSR.inference.stages import FourierStage
+from sciSR.inference.stages import FourierStage, NetworkStage
 from sciSR.inference.tiles import Span
-from sciSR.inference.workers import Workers, how_many
+from sciSR.inference.workers import MOST, Workers, how_many
 
 if TYPE_CHECKING:
     from sciSR.inference.upscaling import UpscalePlan
@@ -52,6 +55,13 @@ def run_planes(
     """
     stages = plan.stages()
     first = stages[0]
+    local = plan.is_whole and not plan.whole_plane and len(stages) == 1 and plan.uncertain is None
+    if plan.device.type == "cuda" and local and isinstance(first, NetworkStage):
+        with Workers(how_many(torch.device("cpu"), MOST)) as workers:
+            for index in planes:
+                compute = functools.partial(compute_in_batches, runner, workers=workers)
+                _plane_by_tiles(plan, index, runner, agreement, put, compute, by_tile=by_tile)
+        return
     if plan.device.type != "cpu" or plan.uncertain is not None or isinstance(first, FourierStage):
         with Workers(how_many(plan.device, _tiles(plan, runner))) as runner.workers:
             for number, index in enumerate(planes):
@@ -61,11 +71,10 @@ def run_planes(
     if len(planes) > 1 and count == 1:
         _side_by_side(plan, planes, runner, agreement, put)
         return
-    local = plan.is_whole and not plan.whole_plane and len(stages) == 1
     with Workers(how_many(plan.device, count)) as runner.workers:
         for number, index in enumerate(planes):
             if local:
-                _plane_by_tiles(plan, index, runner, agreement, put, by_tile=by_tile)
+                _plane_by_tiles(plan, index, runner, agreement, put, runner.compute, by_tile=by_tile)
             else:
                 plan.run_plane(index, number, runner, agreement, put)
 
@@ -85,7 +94,14 @@ def _tiles(plan: UpscalePlan, runner: Runner) -> int:
 
 
 def _plane_by_tiles(
-    plan: UpscalePlan, index: Index, runner: Runner, agreement: Agreement, put: Put, *, by_tile: bool
+    plan: UpscalePlan,
+    index: Index,
+    runner: Runner,
+    agreement: Agreement,
+    put: Put,
+    compute: Callable[..., Iterator[Finished]],
+    *,
+    by_tile: bool,
 ) -> None:
     """One plane whose tiles are finished where they are computed."""
     source, [stage] = plan.source_plane(index), plan.stages()
@@ -98,7 +114,7 @@ def _plane_by_tiles(
         return finish_tile(plan, tile.rows, tile.columns, values, tile.source, empty)
 
     tiles = runner.tiles(stage, source, by_panel=by_tile)
-    with closing(runner.compute(stage, tiles, finish)) as finished:
+    with closing(compute(stage, tiles, finish)) as finished:
         for rows, columns, values in _gathered(_merging(finished, agreement), width, by_tile):
             put(plan.place(index, rows, None if len(columns) == width else columns), values)
 

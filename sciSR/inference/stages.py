@@ -6,6 +6,7 @@ region that comes with a halo of real or mirrored pixels; the Fourier stage need
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,18 +122,40 @@ class NetworkStage:
 
     def region(self, values: Tensor, coarse: tuple[Span, Span], fine: tuple[Span, Span]) -> Tensor:
         scale = self.spec.scale
-        z = self.normaliser.stretch(values * self.normaliser.inverse_scale)
-        x = z[None, None].contiguous(memory_format=torch.channels_last)
-        told = [x.new_tensor([self.condition])] if self.condition else []
-        with (
-            torch.inference_mode(),
-            _full_float32(),
-            torch.autocast(values.device.type, torch.bfloat16, enabled=self.bf16),
-        ):
-            out = self.model(x, *told).float()[0, 0]
+        out = self._network(values[None])[0]
         top, left = (f.start - scale * c.start for f, c in zip(fine, coarse, strict=True))
         out = out[top : top + len(fine[0]), left : left + len(fine[1])]
         return self.normaliser.unstretch(out) * self.normaliser.scale
+
+    def batch(self, values: Tensor) -> Tensor:
+        """Equal regions side by side, nothing cut off: ``[B, h, w]`` -> ``[B, s h, s w]``, float32."""
+        return self.normaliser.unstretch(self._network(values)) * self.normaliser.scale
+
+    def _network(self, values: Tensor) -> Tensor:
+        """The network's output in its own units, float32."""
+        z = self.normaliser.stretch(values * self.normaliser.inverse_scale)
+        x = z[:, None].contiguous(memory_format=torch.channels_last)
+        told = [self._told(values.device).expand(len(x), -1)] if self.condition else []
+        kind = values.device.type
+        with (
+            torch.inference_mode(),
+            contextlib.nullcontext()
+            if kind == "cpu"
+            else _full_float32(),  # a global setting; tiles run in threads
+            # A graph that is recorded must hold the weights' conversion too.
+            torch.autocast(kind, torch.bfloat16, enabled=self.bf16, cache_enabled=kind == "cpu"),
+        ):
+            return self.model(x, *told).float()[:, 0]
+
+    def _told(self, device: torch.device) -> Tensor:
+        """The condition on a device, where it is put once: a graph can't be recorded with copies from the host."""
+        if device not in self._conditions:
+            self._conditions[device] = torch.tensor([self.condition], dtype=torch.float32, device=device)
+        return self._conditions[device]
+
+    @cached_property
+    def _conditions(self) -> dict[torch.device, Tensor]:
+        return {}
 
 
 def _full_float32() -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ what is not the network (stretches, sums, rounding) runs on all cores too.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,8 @@ Made = TypeVar("Made")
 
 MOST = 8
 """Workers at most: each holds the activations of one tile."""
+
+_TURN = 2e-4  # seconds
 
 _WAITING = 1  # tasks of each worker that are read already and wait for it
 
@@ -40,15 +43,20 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
+        self._turns = sys.getswitchinterval()
 
     def __enter__(self) -> Self:
         if self.count > 1:
             total, started = torch.get_num_threads(), threading.Barrier(self.count + 1)
 
             def begin() -> None:
+                torch.get_num_threads()  # a thread's first use of torch would undo what is set before it
                 torch.set_num_threads(max(1, total // self.count))  # of this thread
                 started.wait()
 
+            # A worker that comes back from a kernel waits this long at most for its turn to start the next.
+            self._turns = sys.getswitchinterval()
+            sys.setswitchinterval(min(self._turns, _TURN))
             self._pool = ThreadPoolExecutor(self.count, "scisr-tile", initializer=begin)
             for _ in range(self.count):
                 self._pool.submit(int)
@@ -60,6 +68,7 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+            sys.setswitchinterval(self._turns)
 
     def in_order(self, function: Callable[[Given], Made], tasks: Iterable[Given]) -> Iterator[Made]:
         """``map(function, tasks)`` with a few tasks under way.

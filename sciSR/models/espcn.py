@@ -137,13 +137,13 @@ def limit_undershoot(z: Tensor, x: Tensor, scale: int, margin: float = 1.0) -> T
         depth = (mean - _over_blocks(torch.minimum, u, scale)).clamp_min(1e-20)
         damp = (y - _darkest_neighbour(y) + margin) / depth
         limited = damp < 1
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
             chosen = []
             for i, j in itertools.product(range(scale), repeat=2):
                 damped = (y + damp * (u[:, i::scale, j::scale] - mean)).asinh()
                 chosen.append(torch.where(limited, damped, z[:, i::scale, j::scale]))
             return F.pixel_shuffle(torch.stack(chosen, 1), scale)
-        # Few blocks are concerned, so only they are computed; an exported graph has no such short cut.
+        # Few blocks are concerned, so only they are computed; a recorded graph has no such short cut.
         b, i, j = limited.nonzero(as_tuple=True)
         level, damp, mean = (t[b, i, j][:, None, None] for t in (y, damp, mean))
         blocks = _blocks(u, scale)[b, i, :, j]

@@ -116,3 +116,12 @@ def test_tiles_and_bands_are_the_same_pixels(bad: bool, two_threads, monkeypatch
         found[by_tile] = out.tobytes(), final.provenance.steps[-1]["agreement"]
         assert (max(width for _, width in order) == 400) is not by_tile
     assert found[False] == found[True]
+
+
+def test_each_worker_has_its_share_of_the_threads(two_threads) -> None:
+    def threads(_: int) -> int:
+        torch.ones(300, 300).matmul(torch.ones(300, 300)).add_(1)
+        return torch.get_num_threads()
+
+    with Workers(2) as workers:
+        assert set(workers.in_order(threads, range(6))) == {1}
