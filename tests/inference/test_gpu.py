@@ -10,6 +10,9 @@ import pytest
 import sciSR
 from networks import NAMES, scales_of, write_network
 from scenes import assert_same_to_rounding, astro_image, brain, mr_image, sky
+from sciSR.inference import plan_upscale
+from sciSR.inference.batches import compute_in_batches
+from sciSR.inference.workers import Workers
 
 pytestmark = pytest.mark.gpu
 
@@ -35,6 +38,21 @@ def test_tiles_do_not_show_on_a_gpu() -> None:
         np.asarray(sciSR.upscale(image, 2, "espcn-astro-x2", device="cuda", tile=t).data) for t in (4096, 64)
     )
     assert_same_to_rounding(np.arcsinh(tiled / 2.0), np.arcsinh(whole / 2.0), eps=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("model", ["espcn-astro-x2", "conditional-astro-x2"])
+def test_batches_and_recorded_graphs_give_the_same_tiles(model: str, precision: str) -> None:
+    plan = plan_upscale(astro_image(sky((400, 400))), 2, model, device="cuda", precision=precision, tile=40)
+    [stage], runner = plan.stages(), plan.runner()
+    source = plan.source_plane((slice(None), slice(None)))
+    alone = [values for _, values in runner.compute(stage, runner.tiles(stage, source), lambda *both: both)]
+    with Workers(4) as workers:
+        tiles = runner.tiles(stage, source)
+        batches = compute_in_batches(runner, stage, tiles, lambda _, v: v.copy(), workers, most=20_000)
+        eps = 1e-4 if precision == "fp32" else 0.05
+        for one, same in zip(alone, batches, strict=True):
+            assert_same_to_rounding(np.arcsinh(same / 2), np.arcsinh(one / 2), eps=eps)
 
 
 def test_bf16_on_a_gpu_agrees_to_its_precision() -> None:
