@@ -67,7 +67,7 @@ def _give_signature() -> None:
     from sciSR.plugins import adapters
 
     found: dict[str, list[tuple[str, Option]]] = {}
-    for adapter in adapters().values():
+    for _, adapter in sorted(adapters().items()):
         for option in adapter.options:
             found.setdefault(option.name, []).append((adapter.name, option))
     own, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
