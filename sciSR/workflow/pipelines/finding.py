@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sciSR.errors import UnsupportedError
 from sciSR.plugins import adapters
-from sciSR.workflow.pipelines.config import Inputs, Override
+from sciSR.workflow.pipelines.config import Head, Inputs, Override
 from sciSR.workflow.pipelines.finding_files import (
     Kept,
     glob_expression,
@@ -19,7 +20,8 @@ from sciSR.workflow.pipelines.finding_layouts import found_in_layout
 from sciSR.workflow.pipelines.finding_values import all_match, as_number
 from sciSR.workflow.pipelines.headers import header_facts
 from sciSR.workflow.pipelines.items import Item
-from sciSR.workflow.pipelines.naming import safe_name, short_hash
+from sciSR.workflow.pipelines.naming import fields, safe_name, short_hash
+from sciSR.workflow.pipelines.nodes import Node
 from sciSR.workflow.stack_names import record_name
 
 PATH_FACTS = frozenset({"stem", "suffix", "folder"})
@@ -68,6 +70,22 @@ def find_items(
     if inputs.group is None:
         return distinct(single)
     return distinct(_grouped(single, inputs.group, inputs.minimum))
+
+
+def spoken_of(config: Head, nodes: Sequence[Node]) -> set[str]:
+    """The facts that a pipeline's names, overrides and parameters ("flat_{FILTER}*.fits") speak of."""
+    parameters = [*(node.parameters for node in nodes), *(each.set for each in config.overrides)]
+    texts = [config.outputs.name, *_texts(parameters)]
+    found = {field for text in texts for field in fields(text)}
+    return found | {key for each in config.overrides for key in each.where}
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
 
 
 def _with_headers(items: Sequence[Item], inputs: Inputs, wanted: Collection[str]) -> list[Item]:

@@ -129,13 +129,11 @@ class Pipeline:
         UsageError
             No file fits.
         """
-        from sciSR.workflow.pipelines.finding import find_items
-        from sciSR.workflow.pipelines.naming import fields
+        from sciSR.workflow.pipelines.finding import find_items, spoken_of
 
         source, target = self.folders(input, output)
-        config = self.config
-        spoken_of = {*fields(config.outputs.name), *(key for each in config.overrides for key in each.where)}
-        return find_items(config.inputs, source, without=target, wanted=spoken_of)
+        wanted = spoken_of(self.config, self.nodes)
+        return find_items(self.config.inputs, source, without=target, wanted=wanted)
 
     def task(self, item: Item, source: Path, target: Path, *, overwrite: bool = False) -> Task:
         """All that a worker needs to know of one item, its overrides applied."""

@@ -133,6 +133,5 @@ def _inputs(config: Any) -> Iterator[Found]:
     inputs = config.inputs
     if inputs.bids is not None and inputs.dicom is not None:
         yield ("inputs",), Problem("has both bids and dicom", "give one of them")
-    for key in ("bids", "dicom"):
-        if getattr(inputs, key) is not None and inputs.header:
-            yield ("inputs", "header"), Problem(f"is for FITS files, not with {key}", "take it out")
+    if inputs.dicom is not None and inputs.header:
+        yield ("inputs", "header"), Problem("is for FITS files and BIDS sidecars", "use dicom.tags")

@@ -16,6 +16,7 @@ from sciSR.workflow.pipelines.config import Inputs
 from sciSR.workflow.pipelines.finding import find_items
 from sciSR.workflow.pipelines.headers import header_facts
 from sciSR.workflow.pipelines.items import Item
+from sciSR.workflow.pipelines.pipeline import Pipeline
 
 
 def frame(path: Path, *, extension: bool = False, **cards: Any) -> Path:
@@ -73,6 +74,20 @@ def test_groups_have_the_facts_that_names_need(night: Path) -> None:
 def test_names_and_overrides_may_speak_of_other_keys(night: Path) -> None:
     [item] = list(find_items(Inputs(files="f0.*"), night, wanted=["EXPTIME", "branch", "GAIN"]))
     assert item.facts == {"EXPTIME": "300", "stem": "f0", "suffix": ".fits", "folder": ""}
+
+
+def test_what_a_pipeline_speaks_of_is_read(night: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pipeline = Pipeline.from_dict(
+        {
+            "pipeline": "p",
+            "inputs": {"files": ["f0.fits"]},
+            "steps": [{"step": "calibrate", "flat": "flats/{FILTER}*"}, {"step": "write"}],
+            "outputs": {"name": "{OBJECT}_{item}"},
+            "overrides": [{"where": {"EXPTIME": 300}, "set": {"calibrate": {"dark": "dark_{IMAGETYP}*"}}}],
+        }
+    )
+    [item] = pipeline.items(night, tmp_path_factory.mktemp("out"))
+    assert {"OBJECT", "FILTER", "EXPTIME", "IMAGETYP"} <= set(item.facts)
 
 
 def test_an_extension_and_its_primary_header_count(tmp_path: Path) -> None:
