@@ -16,6 +16,7 @@ from sciSR.workflow.batch.logs import add_to_log, begin_log, clean_log, log_path
 from sciSR.workflow.batch.supervisor_attempt import Attempt
 from sciSR.workflow.batch.supervisor_reasons import judged
 from sciSR.workflow.batch.watch import NoWatch, Watch
+from sciSR.workflow.batch.worker_preload import modules_for
 from sciSR.workflow.batch.worker_source import WorkerSource
 from sciSR.workflow.pipelines.work import ItemResult, Task
 
@@ -84,7 +85,7 @@ def supervise(
             closing,
             {},
         )
-        ending = attempt.run(source or _shared_source())
+        ending = attempt.run(source or _shared_source(task))
         if closing.is_set() and ending.result is None:
             raise Closed(task.key)
         result = judged(ending, task, limits)
@@ -107,10 +108,10 @@ def _last_line(result: ItemResult) -> str:
     return f"{said} ({result.seconds:.1f} s, {result.peak_bytes / 1e6:.0f} MB)"
 
 
-def _shared_source() -> WorkerSource:
+def _shared_source(task: Task) -> WorkerSource:
     with _sharing:
         if not _shared:
-            _shared.append(WorkerSource())
+            _shared.append(WorkerSource(modules_for(task)))
             atexit.register(_shared[0].close)
         return _shared[0]
 
@@ -185,7 +186,7 @@ class _Running:
 
     def __init__(self, executor: ProcessExecutor, watch: Watch) -> None:
         self.executor, self.watch = executor, watch
-        self.source = WorkerSource(executor.preload)
+        self.source: WorkerSource | None = None
         self.threads: dict[str, threading.Thread] = {}
         self.closing = threading.Event()
         self.events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
@@ -193,6 +194,8 @@ class _Running:
 
     def start(self, task: Task) -> None:
         """Hand an item to a worker."""
+        if self.source is None:  # what the first item needs, the others will need as well
+            self.source = WorkerSource((*modules_for(task), *self.executor.preload))
         thread = threading.Thread(target=self._one, args=(task,), name=f"scisr {task.key}", daemon=True)
         self.threads[task.key] = thread
         thread.start()
@@ -223,7 +226,8 @@ class _Running:
         self.closing.set()
         for thread in self.threads.values():
             thread.join()
-        self.source.close()
+        if self.source is not None:
+            self.source.close()
 
     def _one(self, task: Task) -> None:
         executor = self.executor

@@ -22,17 +22,12 @@ import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
+from sciSR.workflow.batch.worker_preload import ALWAYS
+
 MESSAGE = struct.Struct("<III")
 """What is asked, of which worker, and the number of a signal."""
 START, SIGNAL = 1, 2
 
-PRELOAD = (
-    "torch",
-    "scipy.ndimage",
-    "sciSR.api",
-    "sciSR.workflow.run",
-    "sciSR.workflow.pipelines.running",
-)
 _LOOK_EVERY = 1.0
 
 
@@ -248,9 +243,11 @@ def main(handle: int, names: tuple[str, ...], fresh: bool) -> None:
     _adopt()
     asked = socket.socket(fileno=handle)
     if not fresh:
-        preload((*PRELOAD, *names))
+        preload((*ALWAYS, *names))
         gc.collect()
         gc.freeze()  # so that collections in workers do not copy pages that all share
         fresh = _threads() > 1  # a plugin has started threads: a fork would lose them
-    with asked:
+    try:
         Server(asked, fresh).serve()
+    finally:
+        os._exit(0)  # there is nothing to tidy up, and much to take apart
