@@ -42,7 +42,8 @@ def show(run: Any) -> None:
             more = f" and {len(result.outputs) - 3} more" if len(result.outputs) > 3 else ""
             print_line(f"{result.key} -> {files}{more}  ({result.seconds:.1f} s)")
     for result in run.failures:
-        print_error(f"{result.key}: {(result.error or {}).get('message', 'failed')}")
+        message = str((result.error or {}).get("message", "failed"))
+        print_error(message if message.startswith(result.key) else f"{result.key}: {message}")
     counts = run.counts
     click.echo(
         f"{counts['done']} done, {counts['skipped']} already done, {counts['failed']} failed of {run.total} "
