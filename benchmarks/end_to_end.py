@@ -1,19 +1,19 @@
 """From file to file, against the network alone on the same tiles, in one run.
 
-``python benchmarks/end_to_end.py [--size 10000] [--precision fp32] [--model espcn-astro-x2] [--rounds 3]``
+``python benchmarks/end_to_end.py [--size 10000] [--volumes 20] [--precision fp32 bf16] [--rounds 3]``
 
-A FITS frame is upscaled to a FITS frame as users do it: statistics, self-check where the network was not asked for by
-name, flux kept, bad pixels searched, input hashed, WCS, checksums, provenance, fsync and rename. The network alone runs
-on tensors of the very tiles, halo included, that the engine gives it, side by side as the engine does, and its results
-are thrown away. Prints the best of several rounds of both, taken in turns, and their ratio; CPU seconds too, which a
-busy machine spoils less.
+A FITS frame is upscaled to a FITS frame as users do it: statistics, flux kept, bad pixels searched, input hashed, WCS,
+checksums, provenance, fsync and rename. So is a four-dimensional NIfTI series (``--volumes``, each of 24 planes of
+64 x 64), whose k-space is kept. The network alone runs on tensors of the very tiles, halo included, that the engine
+gives it, side by side as the engine does, and its results are thrown away. Prints the best of several rounds of both,
+taken in turns, and their ratio; CPU seconds too, which a busy machine spoils less.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from inference import write_frame
+from memory import ASTRO, MR, write_frame, write_series
 
 from sciSR.api import read_all
 from sciSR.inference import plan_upscale
 from sciSR.inference.device import tune_allocator
+from sciSR.inference.statistics import plane_indices
 from sciSR.inference.workers import Workers, how_many
 from sciSR.workflow.run import upscale_file
 
@@ -59,11 +60,13 @@ def network_alone(path: str, settings: dict[str, Any]) -> Callable[[], None]:
     [stage] = plan.stages()
     workers = how_many(plan.device, 1 << 30)
     runner.workers = Workers(workers)
-    source = plan.source_plane((slice(None), slice(None)))
+    planes = plane_indices(image)
+    source = plan.source_plane(planes[0])
     shapes = []
     for rows, columns, _ in runner.tiles(stage, _Shape(source.shape)):
         sides = zip((rows, columns), plan.factors, strict=True)
         shapes.append(tuple(len(span.coarse(factor)) + 2 * stage.halo for span, factor in sides))
+    shapes *= len(planes)
     inputs = {s: torch.randn(1, 1, *s).contiguous(memory_format=torch.channels_last) for s in set(shapes)}
 
     def one(shape: tuple[int, int]) -> None:
@@ -88,11 +91,9 @@ class _Shape:
         return None
 
 
-def compare(size: int, settings: dict[str, Any], rounds: int, folder: str) -> dict[str, Any]:
-    """Both in turns, on a frame of this size."""
-    source, target = os.path.join(folder, "frame.fits"), os.path.join(folder, "out.fits")
-    write_frame(source, size)
-    alone = network_alone(source, settings)
+def compare(source: Path, target: Path, settings: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """Both in turns."""
+    alone = network_alone(str(source), settings)
     costs: dict[str, list[Cost]] = {"network alone": [], "file to file": []}
     for _ in range(rounds):
         costs["network alone"].append(cost_of(alone))
@@ -111,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=10_000, help="input pixels a side")
     parser.add_argument("--precision", nargs="*", default=("fp32", "bf16"))
-    parser.add_argument("--model", default="espcn-astro-x2")
+    parser.add_argument("--volumes", type=int, default=20, help="of the series")
     parser.add_argument("--tile", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where the files are made")
@@ -120,10 +121,19 @@ def main() -> None:
     tune_allocator()
     results = {}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        for precision in given.precision:
-            print(f"{given.model}, FITS {given.size}^2 x2, {precision}, {torch.get_num_threads()} threads")
-            settings = {"model": given.model, "precision": precision, "tile": given.tile, "device": "cpu"}
-            results[precision] = compare(given.size, settings, given.rounds, folder)
+        frame, series = Path(folder) / "frame.fits", Path(folder) / "series.nii"
+        cases = []
+        if given.size:
+            write_frame(frame, given.size, given.size)
+            cases.append((f"FITS {given.size}^2", frame, ASTRO))
+        if given.volumes:
+            write_series(series, given.volumes)
+            cases.append((f"NIfTI of {given.volumes} volumes", series, MR))
+        for (what, path, model), precision in itertools.product(cases, given.precision):
+            print(f"{model}, {what}, x2, {precision}, {torch.get_num_threads()} threads")
+            settings = {"model": model, "precision": precision, "tile": given.tile, "device": "cpu"}
+            target = path.with_name(f"out{path.suffix}")
+            results[f"{what} {precision}"] = compare(path, target, settings, given.rounds)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1))
 
