@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -32,6 +33,8 @@ from sciSR.workflow.cluster.blocks_worker import checked_images, fingerprint
 from sciSR.workflow.outcome import Outcome, PartOutcome
 from sciSR.workflow.outputs import Job, plan_jobs
 from sciSR.workflow.run import out_of_memory_named, overheard
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 
@@ -320,6 +323,7 @@ class _Run:
     ) -> None:
         self._check_cut(blocks, journal)
         todo = [block for block in blocks if block.number not in journal.done]
+        log.info("%s: %d of %d blocks to do", self.job.input, len(todo), len(blocks))
         assert self.job.writer is not None
         common = {
             "path": str(self.job.input.resolve()),

@@ -22,6 +22,7 @@ from sciSR.inference.normalise import Normaliser
 from sciSR.inference.stages import FourierStage, to_network_memory
 from sciSR.inference.statistics import Sample
 from sciSR.inference.upscaling import WHOLE_PLANE, UpscalePlan
+from sciSR.inference.workers import Workers, how_many
 from sciSR.workflow.cluster.blocks import Shape, StageShape
 
 
@@ -62,7 +63,8 @@ def shape_of(plan: Any) -> Shape:
         for stage in stages_of
     )
     inside = runner.block_mean and any(f.denominator != 1 for f in plan.factors)
-    tile = 0 if whole else runner.start_tile(stages_of[0])  # type: ignore[arg-type]
+    runner.workers = Workers(how_many(plan.device, 1 << 30))  # memory is shared out as on one machine
+    tile = 0 if whole else runner.start_tile(stages_of[-1])  # type: ignore[arg-type]
     return Shape(size, plan.factors, stages, tile, inside, plan.sample.n_bad > 0, whole)
 
 
