@@ -18,6 +18,7 @@ from typing import Any
 from sciSR.errors import ResourceError, SciSRError, SciSRWarning, UnreadableError
 from sciSR.files import check_regular_file, inflate, translate_os_errors
 from scisr_astronomy import checksum
+from scisr_astronomy.one_hdu import open_one
 from scisr_astronomy.preflight import CARD, HduRecord, walk
 from scisr_astronomy.wcs_keywords import UNPARSABLE, unparsable
 
@@ -113,8 +114,8 @@ class FitsFile:
         from astropy.io import fits
 
         if self.records[index].kind == "compressed":
-            with fits.open(self.plain, memmap=False) as hdus:
-                return _as_extension(_usable(hdus[index].header.copy()))
+            with open_one(self.plain, self.records[index]) as hdu:
+                return _as_extension(_usable(hdu.header.copy()))
         text = sanitise(self.raw_header(index)).decode("ascii")
         end = re.search(r"^(?:.{80})*?(?=END {77})", text, re.DOTALL)
         return _usable(fits.Header.fromstring(text[: end.end()] if end else text))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from sciSR.errors import UnreadableError
+from scisr_astronomy.one_hdu import open_one
 from scisr_astronomy.preflight import HduRecord
 
 HARMLESS = 1 << 28  # bytes
@@ -37,8 +37,6 @@ class GzipTiles:
     """
 
     def __init__(self, path: Path, record: HduRecord, *, where: str) -> None:
-        from astropy.io import fits
-
         self.path, self.record, self.where = path, record, where
         keys, axes = record.keys, len(record.shape)
         default = [record.shape[-1], *([1] * (axes - 1))]
@@ -46,9 +44,7 @@ class GzipTiles:
         self._grid = [-(-size // tile) for size, tile in zip(record.shape, self._tile, strict=True)]
         self._limit = math.prod(self._tile) * 8 + 1024
         self._checked: set[int] = set()
-        with warnings.catch_warnings(), fits.open(path, memmap=False, disable_image_compression=True) as hdus:
-            warnings.simplefilter("ignore")
-            table = hdus[record.index]
+        with open_one(path, record, disable_image_compression=True) as table:
             gzip = str(table.header.get("ZCMPTYPE", "")).upper().startswith("GZIP")
             wanted = ["GZIP_COMPRESSED_DATA", *(["COMPRESSED_DATA"] if gzip else [])]
             self._columns = [

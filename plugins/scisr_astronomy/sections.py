@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from sciSR.errors import SciSRError, UnreadableError
 from sciSR.views import full_index
 from scisr_astronomy.gzip_tiles import GzipTiles
+from scisr_astronomy.one_hdu import open_one
 from scisr_astronomy.preflight import HduRecord
 from scisr_astronomy.rows import row_runs
 
@@ -169,8 +169,6 @@ class CompressedSection:
         return block[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in index)]
 
     def _section(self, bounds: tuple[slice, ...]) -> np.ndarray:
-        from astropy.io import fits
-
         shape = tuple(b.stop - b.start for b in bounds)
         if 0 in shape:
             return np.empty(shape, dtype=getattr(self, "dtype", np.float32))
@@ -178,9 +176,8 @@ class CompressedSection:
             if self._tiles is None:
                 self._tiles = GzipTiles(self.path, self.record, where=self.where)
             self._tiles.check(bounds)
-            with warnings.catch_warnings(), fits.open(self.path, memmap=False) as hdus:
-                warnings.simplefilter("ignore")
-                block = np.asarray(hdus[self.record.index].section[bounds])
+            with open_one(self.path, self.record) as hdu:
+                block = np.asarray(hdu.section[bounds])
         except SciSRError:
             raise
         except Exception as error:  # the codecs raise nearly anything on damaged tiles

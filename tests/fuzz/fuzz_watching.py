@@ -17,12 +17,15 @@ from typing import Any
 from fuzz_mutations import Case
 
 SECONDS = 10.0
-"""What an input may take."""
+"""What an input may take, of a processor's time: the machine may have other work."""
+PATIENCE = 6.0
+"""How many times that it may take by the clock: one that waits for ever uses no processor."""
 MEMORY = 2.0
 """How many times the honest file's memory an input may take."""
 _HONEST_SECONDS = 300.0
 _LOOK = 0.02
 _WORKER = Path(__file__).with_name("fuzz_worker.py")
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -80,13 +83,13 @@ class Watched:
             process.stdin.flush()
         except OSError:
             return self._lost("crash")
-        deadline = time.monotonic() + seconds
+        deadline, busy = time.monotonic() + PATIENCE * seconds, self._busy() + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while not selector.select(_LOOK):
                 if limit is not None and self._resident() > limit:
                     return self._lost("memory")
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._busy() > busy:
                     return self._lost("hang")
         line = process.stdout.readline()
         return json.loads(line) if line.endswith(b"\n") else self._lost("crash")
@@ -103,6 +106,14 @@ class Watched:
                 env=os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
             )
         return self.process
+
+    def _busy(self) -> float:
+        """Seconds that the worker has kept a processor busy."""
+        assert self.process is not None
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / _TICKS
+        return 0.0
 
     def _resident(self) -> int:
         """Resident memory now, kB."""

@@ -56,7 +56,7 @@ def test_no_input_brings_it_down_or_moves_a_pixel() -> None:
 def test_what_an_input_does_to_a_worker_is_laid_at_its_door(tmp_path: Path, kind: str) -> None:
     script = tmp_path / "worker.py"
     script.write_text(SPOILT)
-    watched = Watched(tmp_path, script=script, seconds=2.0 if kind == "hang" else 60.0)
+    watched = Watched(tmp_path, script=script, seconds=0.3 if kind == "hang" else 60.0)
     try:
         assert watched.run(Case(1, "good", 0))["outcome"] == "same"
         assert watched.run(Case(1, kind, 0))["outcome"] == kind
