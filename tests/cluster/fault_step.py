@@ -17,7 +17,7 @@ def _above(process: int) -> int:
 
 
 def fault(work: Work, *, folder: str = "") -> Product:
-    """Note that the item was begun, then crash, hang, take all memory, or wait for a file, or pass.
+    """Note that the item was begun; then crash, hang, take all memory, kill the worker above, wait for a file, or pass.
 
     Parameters
     ----------
@@ -27,6 +27,10 @@ def fault(work: Work, *, folder: str = "") -> Product:
     kind = work.key.partition("-")[0]
     with open(Path(folder) / "begun", "a", encoding="utf-8") as stream:
         stream.write(f"{work.key} {os.getpid()} {_above(os.getppid())}\n")
+    (Path(folder) / f"gpu-{work.key}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    if kind == "poison":
+        os.kill(_above(os.getppid()), signal.SIGKILL)
+        threading.Event().wait()
     if kind == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "hang":

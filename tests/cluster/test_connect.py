@@ -137,6 +137,7 @@ def test_a_local_cluster_is_reached_from_this_machine_only_and_shows_no_page():
         assert connection.client.scheduler.address.startswith("tcp://127.0.0.1:")
         assert all(address.startswith("tcp://127.0.0.1:") for address in connection.workers())
         port = connection.client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.http_server.port)
+        assert port != 8787
         for page in ("", "status", "info/main/workers.html", "json/counts.json", "metrics"):
             with pytest.raises(HTTPError, match="404"):
                 urlopen(f"http://127.0.0.1:{port}/{page}")

@@ -32,7 +32,14 @@ class Notes:
         pass
 
 
-def test_a_cluster_gives_the_same_bits_as_one_machine_and_draws_tasks_as_workers_get_free(items):
+@pytest.fixture(scope="module")
+def two_workers(_fault_step):
+    """One cluster for several runs, one after another."""
+    with ClusterExecutor("local:2", Limits()) as executor:
+        yield executor
+
+
+def test_a_cluster_gives_the_same_bits_as_one_machine_and_draws_tasks_as_workers_get_free(items, two_workers):
     drawn: list[str] = []
 
     def tasks():
@@ -41,8 +48,8 @@ def test_a_cluster_gives_the_same_bits_as_one_machine_and_draws_tasks_as_workers
             yield task
 
     notes, done, ahead = Notes(), [], []
-    executor = ClusterExecutor("local:2", Limits(), logs=items.folder / "logs")
-    with executor, closing(executor.run(tasks(), notes)) as results:
+    two_workers.logs = items.folder / "logs"
+    with closing(two_workers.run(tasks(), notes)) as results:
         for result in results:
             done.append(result)
             ahead.append(len(drawn) - len(done))
@@ -51,8 +58,17 @@ def test_a_cluster_gives_the_same_bits_as_one_machine_and_draws_tasks_as_workers
     assert items.made() == items.on_one_machine(*GOOD)
     assert {o.path: o.sha256 for r in done for o in r.outputs} == items.made()
     assert max(ahead) <= 2
+    assert sorted(path.stem for path in two_workers.logs.iterdir()) == sorted(GOOD)
     assert sorted(notes.begun) == sorted(GOOD)
     assert not list((items.output / ".scisr" / "cluster" / "ledger").iterdir())
+
+
+def lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def kill_worker_at(items, key: str) -> None:
@@ -65,7 +81,7 @@ def kill_worker_at(items, key: str) -> None:
 def test_one_worker_killed_one_item_hanging_one_too_large_one_poisonous(items):
     """Nothing is lost, nothing is there twice, and who did nothing wrong is not to suffer."""
     keys = ("wait-1", *GOOD[:1], "hang-1", "memory-1", "crash-1", *GOOD[1:])
-    limits = Limits(time=10, memory="2 GB", retries=1)
+    limits = Limits(time=15, memory="1 GB", retries=1)
     with ClusterExecutor("local:3", limits) as executor, ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_worker_at, items, "wait-1")
         done = {result.key: result for result in executor.run(items.tasks(*keys))}
@@ -78,22 +94,33 @@ def test_one_worker_killed_one_item_hanging_one_too_large_one_poisonous(items):
     assert all(len(items.begun(key)) <= 2 for key in GOOD)
 
 
-def test_an_item_whose_output_exists_fails_by_name_and_the_file_is_kept(items):
+@pytest.mark.slow
+def test_an_item_that_takes_its_worker_down_every_time_takes_no_other_item_along(items):
+    with ClusterExecutor("local:2", Limits()) as executor:
+        done = {result.key: result for result in executor.run(items.tasks("poison-1", *GOOD))}
+    assert done["poison-1"].error["kind"] == "lost"
+    assert "4 times" in done["poison-1"].error["message"]
+    assert items.made() == items.on_one_machine(*GOOD)
+    assert [len(items.begun(key)) for key in GOOD] == [1] * len(GOOD)
+
+
+def test_an_item_whose_output_exists_fails_by_name_and_the_file_is_kept(items, two_workers):
     (items.output / "good-0.fits").write_text("mine")
-    with ClusterExecutor("local:1", Limits()) as executor:
-        (result,) = executor.run(items.tasks("good-0"))
+    (result,) = two_workers.run(items.tasks("good-0"))
     assert result.error["exit_code"] == 2
     assert f"{items.output / 'good-0.fits'}: exists already" in result.error["message"]
     assert (items.output / "good-0.fits").read_text() == "mine"
 
 
-def test_a_run_that_is_stopped_leaves_no_half_outputs_and_its_workers_nothing_to_deliver_to(items):
-    with ClusterExecutor("local:2", Limits()) as executor:
-        results = executor.run(items.tasks("good-0", "wait-1", "wait-2"))
-        assert next(results).key == "good-0"
-        until(lambda: items.begun("wait-1"), "wait-1 is begun")
-        results.close()
-        items.go()
+def test_a_run_that_is_stopped_leaves_no_half_outputs_and_its_workers_nothing_to_deliver_to(
+    items, two_workers
+):
+    results = two_workers.run(items.tasks("good-0", "wait-1", "wait-2"))
+    assert next(results).key == "good-0"
+    (process, _) = until(lambda: items.begun("wait-1"), "wait-1 is begun")[0]
+    results.close()
+    until(lambda: not lives(process), "what nobody waits for is stopped")
+    items.go()
     assert sorted(items.made()) == ["good-0.fits"]
     assert not list(items.output.glob(".scisr/cluster/ledger/*/items"))
 

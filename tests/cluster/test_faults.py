@@ -117,10 +117,19 @@ def test_what_was_finished_after_the_run_was_killed_is_not_done_again(items):
     assert [len(items.begun(key)) for key in keys] == [1, 1]
 
 
+def test_items_see_the_gpu_that_their_worker_is_pinned_to(items):
+    with processes(items.folder) as cluster:
+        cluster.start_worker(CUDA_VISIBLE_DEVICES="5")
+        with ClusterExecutor(cluster.address, Limits()) as executor:
+            (result,) = executor.run(items.tasks("good-0"))
+    assert result.ok
+    assert (items.signals / "gpu-good-0").read_text() == "5"
+
+
 @pytest.mark.slow
 def test_a_worker_that_was_given_up_and_comes_back_changes_nothing(items):
     """Stopped in the middle of an item, replaced by another worker, then woken up."""
-    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s"}
+    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s"}
     with processes(items.folder, workers=1, **environment) as cluster:
         zombie = cluster.workers[0]
         with ClusterExecutor(cluster.address, Limits()) as executor:

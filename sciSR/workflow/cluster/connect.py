@@ -182,7 +182,6 @@ class Connection:
         from sciSR.workflow.cluster import jobs
 
         self.wait = max(self.wait, file.wait) if file.cluster in jobs.JOB_QUEUES else self.wait
-        self.threads = file.cores
         with dask.config.set(SETTINGS):
             if file.cluster == "local":
                 self._cluster = start_local(file)
@@ -191,6 +190,8 @@ class Connection:
             else:
                 self._cluster = jobs.start_jobs(file)
         self.expected = file.workers or len(self._cluster.worker_spec)
+        here = file.cluster in ("local", "cuda") and "cores" not in file.model_fields_set
+        self.threads = max(1, _cores() // max(1, self.expected)) if here else file.cores
 
 
 def connect(spec: str, *, wait: float = 60.0) -> Connection:
@@ -257,12 +258,14 @@ def start_local(file: ClusterFile) -> Any:
     """
     from distributed import LocalCluster
 
+    from sciSR.workflow.cluster.jobs import NO_PAGES
+
     arguments: dict[str, Any] = {
         "n_workers": file.workers,
         "threads_per_worker": 1,
         "processes": True,
         "host": "127.0.0.1",
-        "dashboard_address": None,
+        "scheduler_kwargs": NO_PAGES,
         "memory_limit": 0,
         "silence_logs": logging.CRITICAL,
         **file.options,
@@ -279,15 +282,13 @@ def start_local(file: ClusterFile) -> Any:
 def _local(workers: int | None) -> ClusterFile:
     from sciSR.workflow.cluster.jobs import ClusterFile
 
-    cores = _cores()
-    number = workers or max(1, cores // 2)
-    return ClusterFile(cluster="local", workers=number, cores=max(1, cores // number))
+    return ClusterFile(cluster="local", workers=workers or max(1, _cores() // 2))
 
 
 def _cores() -> int:
-    from dask.system import CPU_COUNT  # counts what containers and affinities leave
+    from sciSR.workflow.batch.limits import core_count
 
-    return int(CPU_COUNT)
+    return core_count()
 
 
 def _need_distributed() -> None:

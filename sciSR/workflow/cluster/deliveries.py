@@ -87,6 +87,10 @@ class Deliveries:
             (attempt / FILES).mkdir()
         return attempt
 
+    def attempts(self, key: str) -> int:
+        """Attempts at an item that have begun and not ended: those at work, and those that were lost."""
+        return len(list((self.folder / "attempts").glob(f"{_digest(key)}-*")))
+
     def delivered(self, key: str) -> ItemResult | None:
         """The result of an item that has been delivered in this run; what is still on its way is put into place."""
         place = self.folder / "items" / _digest(key)

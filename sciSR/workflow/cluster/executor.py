@@ -109,7 +109,7 @@ class ClusterExecutor:
                 threads=self.connection.threads,
                 topic=f"scisr-{deliveries.folder.name}",
             )
-            flight = _Flight(self.connection, orders, tasks, watch)
+            flight = _Flight(self.connection, deliveries, orders, tasks, watch)
             flight.again.append(first)
             try:
                 yield from flight.results()
@@ -135,16 +135,21 @@ class _Flight:
     """One run's tasks on their way."""
 
     def __init__(
-        self, connection: Connection, orders: Orders, tasks: Iterator[Task], watch: Watch | None
+        self,
+        connection: Connection,
+        deliveries: Deliveries,
+        orders: Orders,
+        tasks: Iterator[Task],
+        watch: Watch | None,
     ) -> None:
         self.connection = connection
+        self.deliveries = deliveries
         self.orders = orders
         self.tasks = tasks
         self.watch = watch
         self.again: deque[Task] = deque()
         self.flying: dict[str, tuple[Any, Task]] = {}
         self.inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self.begun: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
         self.drawn_all = False
         self.width = 0
@@ -238,13 +243,14 @@ class _Flight:
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, KilledWorker):
-            begun = self.begun[task.key]
-            if not begun and self.unseen[task.key] < _UNSEEN:
+            lost = self.deliveries.attempts(task.key)
+            if not lost and self.unseen[task.key] < _UNSEEN:
+                # It waited at workers that others took down.
                 self.unseen[task.key] += 1
                 return self._send_again(task)
-            return _failed(task, LOST, f"its workers were lost, {max(begun, 1)} times", begun)
+            return _failed(task, LOST, f"the workers that were at it were lost, {max(lost, 1)} times", lost)
         kind = type(error).__name__
-        return _failed(task, kind, f"could not be run on a worker: {kind}: {error}", self.begun[task.key])
+        return _failed(task, kind, f"could not be run on a worker: {kind}: {error}", 1)
 
     def _dismiss(self, answer: dict[str, str], task: Task) -> None:
         """A worker that came late has other software or other files: it is sent home."""
@@ -266,7 +272,6 @@ class _Flight:
     def _tell(self, event: dict[str, Any]) -> None:
         key = event["key"]
         if event["event"] == "started":
-            self.begun[key] += 1
             if self.watch is not None:
                 self.watch.started(key)
         elif self.watch is not None:

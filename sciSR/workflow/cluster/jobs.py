@@ -27,6 +27,9 @@ JOB_QUEUES = {
 
 Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
 
+NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""For schedulers: a port is opened all the same, so one that nobody else has and nobody outside reaches."""
+
 
 class ClusterFile(BaseModel):
     """A cluster that is started for the run and ended with it.
@@ -142,7 +145,7 @@ def job_cluster(file: ClusterFile) -> Any:
         "worker_extra_args": ["--nthreads", "1"],
         "job_extra_directives": list(file.directives),
         "job_script_prologue": list(file.prologue),
-        "scheduler_options": {"dashboard_address": None, "dashboard": False},
+        "scheduler_options": NO_PAGES,
         **{name: value for name, value in optional.items() if value is not None},
         **file.options,
     }
@@ -173,7 +176,7 @@ def start_gpus(file: ClusterFile) -> Any:
         "n_workers": file.workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": None,
+        "scheduler_kwargs": NO_PAGES,
         "memory_limit": 0,
         **file.options,
     }
