@@ -6,6 +6,7 @@ what is not the network (stretches, sums, rounding) runs on all cores too.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections import deque
@@ -14,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 import torch
+
+log = logging.getLogger("sciSR")
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -58,8 +61,14 @@ class Workers:
             self._turns = sys.getswitchinterval()
             sys.setswitchinterval(min(self._turns, _TURN))
             self._pool = ThreadPoolExecutor(self.count, "scisr-tile", initializer=begin)
-            for _ in range(self.count):
-                self._pool.submit(int)
+            try:
+                for _ in range(self.count):
+                    self._pool.submit(int)
+            except RuntimeError as error:  # the system gives no more threads: the calling one does it all
+                log.warning("no threads to compute with: %s", error)
+                started.abort()
+                self.__exit__()
+                return self
             started.wait()
             torch.set_num_threads(total)  # of this thread and of those that others start later
         return self

@@ -125,3 +125,13 @@ def test_each_worker_has_its_share_of_the_threads(two_threads) -> None:
 
     with Workers(2) as workers:
         assert set(workers.in_order(threads, range(6))) == {1}
+
+
+def test_without_threads_the_caller_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with Workers(2) as workers:
+            assert list(workers.in_order(abs, [-1, -2])) == [1, 2]
