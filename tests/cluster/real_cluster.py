@@ -118,6 +118,11 @@ class Processes:
         self.scheduler = self._start(
             "scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"
         )
+        until(self._answers, "the scheduler answers")
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start_worker(self, **environment: str) -> subprocess.Popen:
         """Without a nanny: what is killed stays dead."""

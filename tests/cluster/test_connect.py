@@ -102,6 +102,7 @@ def test_a_queue_that_is_not_here_is_said_at_once():
         start_jobs(ClusterFile(cluster="slurm"))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_jobs_of_a_queue_become_workers(tmp_path):
     """The kind `shell` goes the whole way of a batch system, with this machine's shell in its place."""
     pytest.importorskip("dask_jobqueue")
