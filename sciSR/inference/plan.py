@@ -14,7 +14,7 @@ from sciSR.errors import UsageError
 from sciSR.image import Image
 from sciSR.inference.choose import Choice, Wish, choose, parse_scale, scale_text, spatial_factors
 from sciSR.inference.conditions import conditions_of
-from sciSR.inference.device import choose_device
+from sciSR.inference.device import choose_device, tune_allocator
 from sciSR.inference.gate import check
 from sciSR.inference.kinds import is_other_kind, method_for, plan_kind, resample_labels
 from sciSR.inference.normalise import Normaliser, fit
@@ -131,6 +131,8 @@ def plan_upscale(
     asked = parse_scale(scale)
     factors = spatial_factors(image, asked)
     where = choose_device(device)
+    if where.type == "cpu":
+        tune_allocator()  # before torch's first threads, which would get a heap each
     wish = Wish(model, forward, noise, psf_fwhm, consistency)
     choice = choose(image, asked, wish)
     messages = list(choice.messages)
