@@ -205,7 +205,11 @@ class JsonLines(NoWatch):
             self._stream.write(json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False) + "\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
-            self._stream = None
+            failed, self._stream = self._stream, None
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # what it holds back can't be written at its end either
+                failed.close()
             print_warning(f"--log-json: can't be written: {error}; the run goes on without it")
 
 

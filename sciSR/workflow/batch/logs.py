@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 from pathlib import Path
 
-from sciSR.workflow.pipelines.work import Task
+from sciSR.workflow.pipelines.work import ItemResult, Task
 
 LARGEST = 16 << 20
 """Bytes above which the beginning of a log is kept and the rest dropped: a worker must not fill the disk with words."""
@@ -77,30 +78,57 @@ def bound_log(path: Path | None) -> None:
 
 
 def clean_log(path: Path | None, task: Task) -> None:
-    """Call the item's files by its key, unless the key holds their name anyway.
-
-    Keys never hold a patient's name, so no file has to be opened to tell: the one at hand may have crashed a worker.
-    """
+    """Take names that may be a patient's out of a log, and bytes that are no text; see :func:`without_names`."""
     if path is None:
         return
     with contextlib.suppress(OSError):
-        text = path.read_text(errors="replace")
-        cleaned = without_names(text, task)
-        if cleaned != text:
-            path.write_text(cleaned)
+        raw = path.read_bytes()
+        cleaned = without_names(raw.decode(errors="replace"), task).encode()
+        if cleaned != raw:
+            path.write_bytes(cleaned)
 
 
 def without_names(text: str, task: Task) -> str:
-    """A text in which the item's files go by its key."""
-    several = len(task.files) > 1
+    """A text in which an item's files, and the folders that they lie in, go by the item's key.
+
+    Names stay that the key holds too, since keys never hold a patient's name, and those of formats that know no
+    patients. No file is opened to tell: the one at hand may have crashed a worker.
+    """
+    public = _public_suffixes()
+    folders: set[str] = set()
     for number, file in enumerate(task.files, 1):
         name, stem = os.path.basename(file), os.path.basename(file).split(".")[0]
-        if not name or name not in text:
+        if name.lower().endswith(public) or (stem and stem in task.key):
+            text = text.replace(file, name)
             continue
-        known = bool(stem) and stem in task.key
-        neutral = name if known else f"<{task.key}{f' file {number}' if several else ''}>"
-        text = text.replace(file, neutral).replace(name, neutral)
-    for folder, neutral in ((task.input, ""), (task.scratch, "<scratch>")):
+        neutral = f"<{task.key} file {number}>" if len(task.files) > 1 else f"<{task.key}>"
+        relative = os.path.relpath(file, task.input) if task.input else name
+        for each in (file, relative, name):
+            if each:
+                text = text.replace(each, neutral)
+        folders.update(os.path.dirname(relative).split(os.sep))
+    for folder, neutral in ((task.input, ""), (task.scratch, "<scratch>/"), (task.output, "")):
         if folder:
-            text = text.replace(f"{folder}{os.sep}", f"{neutral}{os.sep}" if neutral else "")
+            text = text.replace(f"{folder}{os.sep}", neutral)
+    for folder in sorted(folders - {"", ".", ".."}, key=len, reverse=True):
+        if folder not in task.key:
+            text = re.sub(rf"(?<=/){re.escape(folder)}\b|\b{re.escape(folder)}(?=/)", "<folder>", text)
     return _QUOTED_VALUE.sub(r"\1 (not shown)", text)
+
+
+def result_without_names(result: ItemResult, task: Task) -> ItemResult:
+    """A result whose error and warnings name files as logs do."""
+    error = result.error
+    if error is not None:
+        error = {**error, "message": without_names(str(error.get("message", "")), task)}
+    return result.replace(error=error, warnings=tuple(without_names(text, task) for text in result.warnings))
+
+
+@functools.cache
+def _public_suffixes() -> tuple[str, ...]:
+    """Of files that are never named after a patient: their format has no ``neutral_name``."""
+    from sciSR.plugins import adapters
+
+    known = adapters().values()
+    medical = {s for a in known if hasattr(a, "neutral_name") for s in a.suffixes}
+    return tuple({s for a in known for s in a.suffixes} - medical)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sciSR import __version__
 from sciSR.workflow.batch.limits import Limits, Patience, core_count, job_count, passing
-from sciSR.workflow.batch.logs import add_to_log, begin_log, clean_log, log_path
+from sciSR.workflow.batch.logs import add_to_log, begin_log, clean_log, log_path, result_without_names
 from sciSR.workflow.batch.supervisor_attempt import Attempt
 from sciSR.workflow.batch.supervisor_reasons import judged
 from sciSR.workflow.batch.watch import NoWatch, Watch
@@ -88,7 +88,7 @@ def supervise(
         ending = attempt.run(source or _shared_source(task))
         if closing.is_set() and ending.result is None:
             raise Closed(task.key)
-        result = judged(ending, task, limits)
+        result = result_without_names(judged(ending, task, limits), task)
         seconds += result.seconds
         result = result.replace(attempts=number, seconds=round(seconds, 3))
         add_to_log(log, _last_line(result))
