@@ -51,9 +51,7 @@ class FitsVerifier:
         with opened(old.file) as before, opened(new.file) as after:
             headers = before[old.hdu].header, after[new.hdu].header
             found = key_changes(*headers, scales_of(pair), pair.before.part, broken)
-        if claims_of(pair.before, pair.after).kind != "fuse":
-            return found
-        return [key if key.allowed or is_wcs_keyword(key.key) else _of_all_frames(key) for key in found]
+        return _fused(found) if claims_of(pair.before, pair.after).kind == "fuse" else found
 
     def validate(self, path: Path) -> list[Check]:
         """CHECKSUM and DATASUM of every HDU, and fitsverify."""
@@ -67,6 +65,8 @@ class FitsVerifier:
         from scisr_astronomy.verify_history import history_checks
 
         checks, keys = other_hdus(pairs)
+        if any(claims_of(pair.before, pair.after).kind == "fuse" for pair in pairs):
+            keys = _fused(keys)  # the primary header of frames in extensions is that of one frame too
         return [*checks, *history_checks(pairs)], keys
 
     def quantum(self, image: Image) -> float:
@@ -76,6 +76,10 @@ class FitsVerifier:
             return 0.0
         scale = header.get("BSCALE", 1.0)
         return abs(float(scale)) if isinstance(scale, int | float) else 1.0
+
+
+def _fused(keys: Sequence[KeyChange]) -> list[KeyChange]:
+    return [key if key.allowed or is_wcs_keyword(key.key) else _of_all_frames(key) for key in keys]
 
 
 def _of_all_frames(key: KeyChange) -> KeyChange:

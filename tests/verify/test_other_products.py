@@ -132,6 +132,26 @@ def test_a_fusion_is_held_against_its_reference(tmp_path: Path, capsys: pytest.C
     assert "frame0.fits" in said[0]
 
 
+def test_a_fusion_of_frames_in_extensions_speaks_of_all_in_the_primary_header(tmp_path: Path) -> None:
+    """As DECam writes them: what is true of one exposure stands in a header without an image."""
+    paths = []
+    for number, path in enumerate(frames(tmp_path)):
+        with fits.open(path) as old:
+            one = {"EXPTIME": 30.0 + number, "EXPREQ": 30.0, "OBSID": f"n{number}", "TELESCOP": "Any"}
+            primary = fits.PrimaryHDU(header=fits.Header(one))
+            image = fits.ImageHDU(old[0].data, old[0].header, name="N3")
+            paths.append(path.with_name(f"mef{number}.fits"))
+            fits.HDUList([primary, image]).writeto(paths[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sciSR.fuse(sciSR.read_sequence(paths), 2, "mean").write(tmp_path / "fused.fits")
+    found = sciSR.verify_files(paths[0], tmp_path / "fused.fits")
+    assert failed(found) == []
+    fates = {key.key: key.fate for key in found.keys}
+    assert fates["TELESCOP"] == "kept"
+    assert fates["EXPTIME"] == "changed"
+
+
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
     """The second image has sixteen times the pixels of the first."""
     peaks = []

@@ -9,6 +9,7 @@ from sciSR.workflow.pipelines.naming import fill
 from sciSR.workflow.pipelines.products import (
     input_file,
     input_of,
+    lone_fusion,
     made_from,
     one_input,
     pixels,
@@ -52,20 +53,31 @@ def report(
     before = made_from(work, against)
     name = work.name if output is None else fill(output, work.facts)
     page = target_of(replace(work, name=name), ".html")
+    source = None if lone_fusion(work, before) else input_of(work, before)
     write_page(
-        input_of(work, before),
+        source,
         _shown(work),
         page,
         truth=None if truth is None else input_file(work, truth, "truth"),
         part=part,
         volume=volume,
         record=work.product.state.get("steps"),
-        options=dict(work.product.options),
+        options={**work.product.options, **_lenient(source, before)},
     )
     ready = {f"{name}.html": page}
     return replace(
         work.product, ready=ready, record={"page": page.name, "bytes": page.stat().st_size}, messages=()
     )
+
+
+def _lenient(source: Path | None, before: Product) -> dict[str, object]:
+    """A frame that was fused in spite of a stale sum, with a warning, can also be shown."""
+    from sciSR.plugins import adapter_for
+
+    if source is None or not before.sequence:
+        return {}
+    verifier = getattr(adapter_for(source), "verifier", None)
+    return {} if verifier is None else dict(getattr(verifier(), "lenient", {}))
 
 
 def _shown(work: Work) -> Path:
