@@ -86,6 +86,19 @@ def input_of(work: Work, before: Product) -> Path:
     return fitting[0] if fitting else before.files[0]
 
 
+def lone_fusion(work: Work, before: Product) -> str:
+    """Why a fusion can't be held against one file: it is none's alone. Empty where it can, and for all else."""
+    state = work.product.state
+    if state.get("fused") == "stacks" and pixels(before) == state.get("fused_of"):
+        return "a fusion of several stacks lies on a grid of its own, which is no single one's"
+    if state.get("fused") == "frames" and pixels(before) == state.get("fused_of"):
+        after = images_of(pixels(work.product)[0], {})[0]
+        source = input_of(work, before)
+        if any(len(image.axes) > len(after.axes) for image in images_of(source, before.options)):
+            return f"a fusion of frames that are all in {source.name} is no image of that file"
+    return ""
+
+
 def filled(work: Work, pattern: str) -> str:
     """A path of the pipeline file with the item's facts in the place of its fields: ``"truth/{stem}.fits"``.
 
@@ -304,8 +317,8 @@ def product_of(work: Work, target: Path, outcome: Outcome | Skipped) -> Product:
         beside=beside(target),
         record=plain(record),
         messages=tuple(dict.fromkeys(messages)),
-        # For formats that keep their record in a few words only.
-        state={"steps": (read, outcome.parts[0].step)},
+        # The first is for formats that keep their record in a few words only; the other names a fusion's frame.
+        state={"steps": (read, outcome.parts[0].step), "reference": work.product.state.get("reference", "")},
     )
 
 

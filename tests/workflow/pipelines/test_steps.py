@@ -169,3 +169,69 @@ def test_calibration_frames_that_are_not_there_fail_by_their_pattern(tmp_path: P
     assert result.error["exit_code"] == 2
     assert "calibration/item1_dark*.fits" in result.error["message"]
     assert result.error["step"] == "01-calibrate"
+
+
+def test_a_clips_fusion_is_shown_alone_and_held_against_no_single_frame(tmp_path: Path) -> None:
+    nodes = tree(
+        {"step": "register", "keep_best": "25%"},
+        {"step": "fuse", "method": "mean", "scale": 1, "contact_sheet": False},
+        {"step": "verify"},
+        {"step": "write"},
+        {"step": "report"},
+    )
+    task = make_task(tmp_path, [SAMPLES / "planet.ser"], nodes)
+    result = run_task(task)
+    assert_done(result)
+    assert set(outputs_of(task)) == {"item1_hr.fits", "item1_hr.html"}
+    told = records(result)
+    assert told["register"]["registered"] == told["fuse"]["used"] == 8
+    assert "planet.ser" in told["verify"]["skipped"]
+
+
+def test_frames_are_not_registered_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the fusion asks for something else."""
+    import sciSR.fusion.placing as placing
+
+    seen = []
+    real = placing.register
+    monkeypatch.setattr(placing, "register", lambda *a, **k: seen.append(1) or real(*a, **k))
+    for fuse, times in (({}, 0), ({"model": "shift"}, 1)):
+        seen.clear()
+        steps = ({"step": "register"}, {"step": "fuse", "method": "mean", "contact_sheet": False, **fuse})
+        assert_done(run_task(make_task(tmp_path, FRAMES[:3], tree(*steps), sequence=True)))
+        assert len(seen) == times
+
+
+def test_networks_and_classical_methods_are_examined_on_the_item_itself(tmp_path: Path) -> None:
+    nodes = tree({"step": "evaluate", "models": "classical", "planes": 1})
+    task = make_task(tmp_path, [SAMPLES / "phantom.nii.gz"], nodes)
+    result = run_task(task)
+    assert_done(result)
+    [table] = records(result)["evaluate"]["tables"]
+    assert table["methods"]["lanczos"]["psnr"] > table["methods"]["nearest"]["psnr"]
+    assert set(outputs_of(task)) == {"item1_hr_scores.json"}
+
+
+def test_the_truth_may_be_a_file_named_after_the_item(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "truth"
+    folder.mkdir(parents=True)
+    (folder / "item1.fits").write_bytes((SAMPLES / "star_field.fits").read_bytes())
+    nodes = tree(
+        {"step": "degrade"},
+        {"step": "upscale", "model": "cubic"},
+        {"step": "evaluate", "truth": "truth/{stem}.fits"},
+    )
+    task = make_task(tmp_path, [SAMPLES / "star_field.fits"], nodes)
+    result = run_task(task)
+    assert_done(result)
+    assert records(result)["evaluate"]["truth"] == "item1.fits"
+    assert records(result)["evaluate"]["parts"][0]["scores"]["psnr"] > 20
+
+
+@pytest.mark.parametrize("given", [{}, {"against": "read", "models": "classical"}])
+def test_an_evaluation_needs_one_thing_to_compare_with(tmp_path: Path, given: dict[str, str]) -> None:
+    nodes = tree({"step": "read"}, {"step": "evaluate", **given})
+    result = run_task(make_task(tmp_path, [SAMPLES / "star_field.fits"], nodes))
+    assert result.error is not None
+    assert result.error["exit_code"] == 2
+    assert "one of 'against', 'truth' and 'models'" in result.error["message"]

@@ -14,6 +14,7 @@ from sciSR.workflow.pipelines.products import (
     CALIBRATION,
     images_of,
     input_file,
+    pixels,
     plain,
     sequence_options,
     still_fitting,
@@ -281,7 +282,8 @@ def _product(
         if path is not None and path.exists()
     }
     others = [path for path in outputs.all() if path != target and path not in ready.values()]
-    state = {"steps": tuple(steps)}
+    kind = "frames" if hasattr(outputs, "report_json") else "stacks"
+    state = {"steps": tuple(steps), "fused": kind, "fused_of": pixels(work.product)}
     if steps and steps[-1].get("reference"):
         state["reference"] = str(steps[-1]["reference"])
     return replace(

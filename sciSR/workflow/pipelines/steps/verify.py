@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sciSR.errors import SciSRWarning, UnsupportedError, VerificationError
-from sciSR.workflow.pipelines.products import input_of, made_from, one_input, plain, reading
+from sciSR.workflow.pipelines.products import input_of, lone_fusion, made_from, one_input, plain, reading
 from sciSR.workflow.pipelines.work import Product, StepName, Work
 
 if TYPE_CHECKING:
@@ -46,14 +46,13 @@ def verify(
     from sciSR.verify.checking import verify_files
 
     before = made_from(work, against)
+    if reason := lone_fusion(work, before):
+        return _not_verified(work, reason)
     source, target = input_of(work, before), one_input(work)
     try:
         found = verify_files(source, target, **reading(adapter_for(source), before.options))
-    except UnsupportedError as error:
-        # A fusion on a grid of its own: no promise was broken, there is none that one input could be asked about.
-        return replace(
-            work.product, record={"skipped": error.what}, messages=(f"not verified: {error.what}",)
-        )
+    except UnsupportedError as error:  # a fusion that came in from elsewhere
+        return _not_verified(work, error.what)
     broken = _broken(found)
     messages: tuple[str, ...] = ()
     if broken:
@@ -63,6 +62,11 @@ def verify(
         warnings.warn(str(error), SciSRWarning, stacklevel=2)
         messages = (str(error),)
     return replace(work.product, record=plain(_record(found, source)), messages=messages)
+
+
+def _not_verified(work: Work, reason: str) -> Product:
+    """No promise is broken: there is none that one input could be asked about."""
+    return replace(work.product, ready={}, record={"skipped": reason}, messages=(f"not verified: {reason}",))
 
 
 def _broken(found: Verification) -> list[str]:
