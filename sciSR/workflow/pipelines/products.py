@@ -94,9 +94,18 @@ def lone_fusion(work: Work, before: Product) -> str:
     if state.get("fused") == "frames" and pixels(before) == state.get("fused_of"):
         after = images_of(pixels(work.product)[0], {})[0]
         source = input_of(work, before)
-        if any(len(image.axes) > len(after.axes) for image in images_of(source, before.options)):
+        options = {**before.options, **lenient(source, before)}
+        if any(len(image.axes) > len(after.axes) for image in images_of(source, options)):
             return f"a fusion of frames that are all in {source.name} is no image of that file"
     return ""
+
+
+def lenient(source: Path, before: Product) -> dict[str, Any]:
+    """Options with which a frame is read that was fused in spite of a stale sum, with a warning."""
+    from sciSR.plugins import adapter_for
+
+    verifier = getattr(adapter_for(source), "verifier", None) if before.sequence else None
+    return {} if verifier is None else dict(getattr(verifier(), "lenient", {}))
 
 
 def filled(work: Work, pattern: str) -> str:

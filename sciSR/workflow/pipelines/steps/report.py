@@ -9,6 +9,7 @@ from sciSR.workflow.pipelines.naming import fill
 from sciSR.workflow.pipelines.products import (
     input_file,
     input_of,
+    lenient,
     lone_fusion,
     made_from,
     one_input,
@@ -62,22 +63,12 @@ def report(
         part=part,
         volume=volume,
         record=work.product.state.get("steps"),
-        options={**work.product.options, **_lenient(source, before)},
+        options={**work.product.options, **({} if source is None else lenient(source, before))},
     )
     ready = {f"{name}.html": page}
     return replace(
         work.product, ready=ready, record={"page": page.name, "bytes": page.stat().st_size}, messages=()
     )
-
-
-def _lenient(source: Path | None, before: Product) -> dict[str, object]:
-    """A frame that was fused in spite of a stale sum, with a warning, can also be shown."""
-    from sciSR.plugins import adapter_for
-
-    if source is None or not before.sequence:
-        return {}
-    verifier = getattr(adapter_for(source), "verifier", None)
-    return {} if verifier is None else dict(getattr(verifier(), "lenient", {}))
 
 
 def _shown(work: Work) -> Path:
