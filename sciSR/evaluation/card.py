@@ -208,13 +208,12 @@ def read_draft(weights: Path) -> dict[str, Any]:
     """The draft beside a weights file; of weights without one what their own metadata says of the training."""
     path = weights.with_suffix(".yaml")
     if path.exists():
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
+        from sciSR.yaml_file import parse
 
         try:
-            return dict(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {})
-        except (YAMLError, ValueError, TypeError) as error:
-            raise UnreadableError(f"is no card ({error})", where=path) from error
+            return parse(path)[0] if path.read_bytes().strip() else {}
+        except UsageError as error:
+            raise UnreadableError(f"is no card ({error.what})", where=path) from error
     from safetensors import safe_open
 
     with safe_open(weights, "pt") as file:

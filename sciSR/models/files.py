@@ -30,6 +30,8 @@ ERRORS = "error-"
 PICKLES = (".pth", ".pt", ".ckpt")
 """Suffixes of torch's own files."""
 _SHA256 = re.compile(rb"^sha256:\s*['\"]?([0-9a-f]{64})\b", re.MULTILINE)
+_ABSURD = 100_000
+"""How many times the weights the product of a network's numbers may be; 2,000 of one of ours."""
 ARCHITECTURES = {
     "ConditionalECBSR": "sciSR.models.ecbsr:ConditionalECBSR",
     "ECBSR": "sciSR.models.ecbsr:ECBSR",
@@ -217,8 +219,11 @@ def _check_size(spec: ModelSpec, tensors: Mapping[str, Any], path: Path) -> None
     """
     held = sum(tensor.numel() for tensor in tensors.values())
     counts = sorted(_counts(spec.arguments))
-    if not counts or math.prod(counts) * counts[-1] <= held:  # features x features x blocks: nothing large
+    asked = math.prod(counts) * (counts[-1] if counts else 1)  # features x features x blocks
+    if asked <= held:  # nothing large
         return
+    if asked > _ABSURD * held:
+        raise ModelError(f"its arguments {spec.arguments} ask for more than {held} weights"[:300], where=path)
     import torch
 
     try:

@@ -16,7 +16,7 @@ CONSISTENCIES = ("kspace", "gaussian", "blockmean", "none")
 CONDITIONS = ("noise", "fwhm", "kspace")
 
 
-_MOST = 4096
+_MOST = 1024
 """What an argument of a network may count: features, blocks, the entries of a list."""
 
 

@@ -1,6 +1,6 @@
 """Send mutated files through what a user does, and judge what comes of each.
 
-python -m tests.fuzz --n 20000 --seed 1 --jobs 2 --json out.json
+python -m tests.fuzz --n 20000 --seed 1 --jobs 2 --json out.jsonl
 python -m tests.fuzz --format fits,nifti --n 1000
 python -m tests.fuzz --replay 1:fits/mef:17 --keep bad/
 """
@@ -118,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--format", default="", help="e.g. fits,nifti or fits/mef; all by default")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write all results here")
+    parser.add_argument(
+        "--json", type=Path, help="write each result here as it comes, one JSON record a line"
+    )
     parser.add_argument(
         "--replay", action="append", metavar="CASE", help="e.g. 1:fits/mef:17, as results name it"
     )
@@ -128,8 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = tuple(filter(None, given.format.split(",")))
     done = itertools.count(1)
 
+    if given.json:
+        given.json.write_text("", encoding="utf-8")
+
     def tell(case: Case, result: dict[str, Any]) -> None:
         number = next(done)
+        if given.json:
+            with given.json.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"case": str(case), **result}) + "\n")
         if result["outcome"] in DEFECTS or only:
             print(
                 f"{case}: {result['outcome']} ({result.get('mutation', '')})\n{result['detail']}\n",
@@ -143,9 +151,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if only and not formats:  # the honest file, and those of its format to splice from
         formats = tuple({case.name.split("/")[0] for case in only})
     results = fuzz(given.n, given.seed, formats=formats, jobs=given.jobs, only=only, tell=tell)
-    if given.json:
-        records = [{"case": str(case), **result} for case, result in results]
-        given.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
     print(table(results, lambda case: case.name))
     return int(any(result["outcome"] in DEFECTS for _, result in results))
 

@@ -50,30 +50,35 @@ TAGS = (
 )
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return Path(write_network(tmp_path_factory.mktemp("weights"), "ESPCN", 2)).read_bytes()
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a YAML file goes that all readers can take; weights lie beside it."""
     monkeypatch.setenv("SCISR_MODELS", str(tmp_path / "mine"))
-    Path(write_network(tmp_path, "ESPCN", 2)).rename(tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").write_bytes(weights)
     return tmp_path / "a.yaml"
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("tag", TAGS)
-def test_a_tag_runs_nothing(place: Path, reader: str, tag: str) -> None:
+def test_a_tag_runs_nothing(place: Path, reader: str) -> None:
     marker = place.with_name("ran")
-    place.write_text(f"name: {tag.format(marker=marker)}\n")
-    assert place.name in refusal(lambda: READERS[reader](place))
-    assert not marker.exists()
+    for tag in TAGS:
+        place.write_text(f"name: {tag.format(marker=marker)}\n")
+        assert place.name in refusal(lambda: READERS[reader](place))
+        assert not marker.exists()
 
 
 HOSTILE = {
     "aliases": "\n".join(aliases(25)),
     "itself": "a: &a [*a]\n",
-    "merged": "a: &a {b: 1}\nc: &c {<<: *a, d: *a}\nd: [" + ", ".join(["*c"] * 200_000) + "]\n",
+    "merged": "a: &a {b: 1}\nc: &c {<<: *a, d: *a}\nd: [" + ", ".join(["*c"] * 50_000) + "]\n",
     "deep": "a: " + "[" * 3000 + "]" * 3000,
     "deep mappings": "{a: " * 3000 + "1" + "}" * 3000,
-    "deep dashes": "- " * 3000 + "a",
+    "deep dashes": "- " * 1500 + "a",
     "large": "a: 1\n# " + "x" * (2 << 20),
     "no date": "a: 2026-02-30\n",
     "no text": "a: \x00\n",
@@ -82,7 +87,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", ["training", "degrading", "pipeline", "card", "draft"])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_document_that_grows_or_never_ends(place: Path, reader: str, name: str) -> None:
     place.write_text(HOSTILE[name])
