@@ -34,5 +34,8 @@ def row_runs(shape: Sequence[int], bounds: Sequence[tuple[int, int]]) -> Iterato
     run = math.prod(lengths[split:])
     strides = [math.prod(shape[axis + 1 :]) for axis in range(ndim)]
     base = sum(start * stride for (start, _), stride in zip(bounds, strides, strict=True))
-    for number, outer in enumerate(np.ndindex(*lengths[:split])):
-        yield number * run, base + sum(o * s for o, s in zip(outer, strides[:split], strict=True)), run
+    firsts = np.array([base], dtype=np.int64)
+    for length, stride in zip(lengths[:split], strides[:split], strict=True):
+        firsts = np.add.outer(firsts, stride * np.arange(length, dtype=np.int64)).ravel()
+    for number, first in enumerate(firsts.tolist()):
+        yield number * run, first, run

@@ -33,6 +33,7 @@ from scisr_astronomy.reader import FitsMetadata
 from scisr_astronomy.rows import row_runs
 
 _CHUNK = 1 << 22
+_AT_ONCE = hasattr(os, "pwrite")
 
 
 class FitsWriter:
@@ -232,6 +233,11 @@ class FitsWriter:
 
     def _write_at(self, offset: int, data: Any) -> None:
         view = memoryview(data).cast("B")
+        if _AT_ONCE:  # a tile is a thousand short rows: one call each
+            while len(view):
+                done = os.pwrite(self._stream.fileno(), view, offset)
+                view, offset = view[done:], offset + done
+            return
         with self._lock:
             self._stream.seek(offset)
             while len(view):
