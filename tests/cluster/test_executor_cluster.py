@@ -78,6 +78,7 @@ def kill_worker_at(items, key: str) -> None:
     items.go()
 
 
+@pytest.mark.slow
 def test_one_worker_killed_one_item_hanging_one_too_large_one_poisonous(items):
     """Nothing is lost, nothing is there twice, and who did nothing wrong is not to suffer."""
     keys = ("wait-1", *GOOD[:1], "hang-1", "memory-1", "crash-1", *GOOD[1:])
