@@ -12,7 +12,7 @@ from sciSR.workflow.batch.memory import available_bytes
 from sciSR.workflow.pipelines.config import Limits
 from sciSR.workflow.pipelines.work import ItemResult
 
-__all__ = ["Limits", "Patience", "core_count", "job_count", "passing"]
+__all__ = ["Limits", "Patience", "core_count", "job_count", "passing", "visible_gpus"]
 
 BYTES_EACH = 2_000_000_000
 """What ``jobs="auto"`` reckons for an item whose memory has no limit."""
@@ -92,8 +92,19 @@ def core_count() -> int:
     return max(1, cores)
 
 
+def visible_gpus() -> list[str]:
+    """NVIDIA GPUs that workers may use, as ``CUDA_VISIBLE_DEVICES`` names them; found without touching them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [each.strip() for each in named.split(",") if each.strip() and each.strip() != "-1"]
+    try:
+        return [str(number) for number in range(len(os.listdir("/proc/driver/nvidia/gpus")))]
+    except OSError:
+        return []
+
+
 def job_count(jobs: int | str, limits: Limits) -> int:
-    """Items at a time: as given, or for ``"auto"`` one a core, as far as memory allows.
+    """Items at a time: as given, or for ``"auto"`` one a GPU or else a core, as far as memory allows.
 
     Raises
     ------
@@ -102,7 +113,7 @@ def job_count(jobs: int | str, limits: Limits) -> int:
     if jobs == "auto":
         memory = available_bytes()
         room = core_count() if memory is None else memory // (limits.memory or BYTES_EACH)
-        return max(1, min(core_count(), int(room)))
+        return max(1, min(len(visible_gpus()) or core_count(), core_count(), int(room)))
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise UsageError(f"jobs is {jobs!r}; expected a number from 1, or 'auto'")
     return jobs

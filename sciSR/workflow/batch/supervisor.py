@@ -5,13 +5,13 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sciSR import __version__
-from sciSR.workflow.batch.limits import Limits, Patience, core_count, job_count, passing
+from sciSR.workflow.batch.limits import Limits, Patience, core_count, job_count, passing, visible_gpus
 from sciSR.workflow.batch.logs import add_to_log, begin_log, clean_log, log_path, result_without_names
 from sciSR.workflow.batch.supervisor_attempt import Attempt
 from sciSR.workflow.batch.supervisor_reasons import judged
@@ -38,6 +38,7 @@ def supervise(
     source: WorkerSource | None = None,
     closing: threading.Event | None = None,
     patience: Patience | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> ItemResult:
     """Work on one item in a process of its own, which is watched, stopped at its limits and tried again if that helps.
 
@@ -58,6 +59,8 @@ def supervise(
     closing : threading.Event, optional
         Set it from elsewhere to stop the worker.
     patience : Patience, optional
+    environment : mapping, optional
+        More variables for the worker.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def supervise(
             log,
             partial(watch.progress, task.key),
             closing,
-            {},
+            environment or {},
         )
         ending = attempt.run(source or _shared_source(task))
         if closing.is_set() and ending.result is None:
@@ -191,12 +194,18 @@ class _Running:
         self.closing = threading.Event()
         self.events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.share = max(1, core_count() // executor.jobs)
+        self.gpus = visible_gpus()
+        self.places: dict[str, int] = {}
 
     def start(self, task: Task) -> None:
         """Hand an item to a worker."""
         if self.source is None:  # what the first item needs, the others will need as well
             self.source = WorkerSource((*modules_for(task), *self.executor.preload))
-        thread = threading.Thread(target=self._one, args=(task,), name=f"scisr {task.key}", daemon=True)
+        taken = set(self.places.values())
+        self.places[task.key] = next(number for number in range(len(taken) + 1) if number not in taken)
+        thread = threading.Thread(
+            target=self._one, args=(task, self._environment(task.key)), name=f"scisr {task.key}", daemon=True
+        )
         self.threads[task.key] = thread
         thread.start()
 
@@ -216,6 +225,7 @@ class _Running:
                 self.watch.progress(key, value)
             else:
                 self.threads.pop(key).join()
+                del self.places[key]
                 if what == "broken":
                     raise value
                 self.watch.finished(value)
@@ -229,7 +239,13 @@ class _Running:
         if self.source is not None:
             self.source.close()
 
-    def _one(self, task: Task) -> None:
+    def _environment(self, key: str) -> dict[str, str]:
+        """Of several GPUs each worker sees one, and no two see the same as far as there are enough."""
+        if len(self.gpus) < 2:
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": self.gpus[self.places[key] % len(self.gpus)]}
+
+    def _one(self, task: Task, environment: Mapping[str, str]) -> None:
         executor = self.executor
         try:
             result = supervise(
@@ -241,6 +257,7 @@ class _Running:
                 source=self.source,
                 closing=self.closing,
                 patience=executor.patience,
+                environment=environment,
             )
         except BaseException as problem:
             self.events.put(("broken", task.key, problem))

@@ -162,6 +162,19 @@ def threads(work: Work) -> Product:
     return good(work, text=f"{torch.get_num_threads()} {os.environ['OMP_NUM_THREADS']}")
 
 
+def see(work: Work, *, after: str = "") -> Product:
+    """Which GPUs there are for this worker."""
+    return good(work, text=os.environ.get("CUDA_VISIBLE_DEVICES", ""), after=after)
+
+
+def use_gpu(work: Work) -> Product:
+    """Compute on it."""
+    import torch
+
+    ones = torch.ones(64, 64, device="cuda")
+    return good(work, text=str(float((ones @ ones).mean())))
+
+
 _ALL = (
     good,
     segfault,
@@ -178,7 +191,7 @@ _ALL = (
     outlive,
     linger,
 )
-for _function in (*_ALL, name_files, threads):
+for _function in (*_ALL, name_files, threads, see, use_gpu):
     steps()[_function.__name__] = step_of(_function.__name__, _function)  # type: ignore[index]
 
 

@@ -172,6 +172,28 @@ def test_a_supervisor_that_is_told_to_end_stops_its_workers(tmp_path: Path, numb
         assert not list((tmp_path / "out" / ".scisr" / "scratch").glob("item?"))
 
 
+def test_of_several_gpus_each_worker_sees_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    last = tmp_path / "out" / "c.txt"  # a waits until c is done, so that b and c share the other place
+
+    def tasks() -> Iterator[Task]:
+        yield task(tmp_path, "a", "see", after=str(last))
+        yield task(tmp_path, "b", "see")
+        yield task(tmp_path, "c", "see")
+
+    assert all(result.ok for result in ProcessExecutor(2, preload=PRELOAD).run(tasks()))
+    assert [(tmp_path / "out" / f"{key}.txt").read_text() for key in "abc"] == ["3", "5", "5"]
+
+
+@pytest.mark.gpu
+def test_forked_workers_can_use_a_gpu(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    tasks = (task(tmp_path, key, "use_gpu") for key in "ab")
+    assert all(result.ok for result in ProcessExecutor(1, preload=PRELOAD).run(tasks))
+    assert (tmp_path / "out" / "b.txt").read_text() == "64.0"
+
+
 @pytest.mark.parametrize("jobs", [0, -1, "many", True, 1.5])
 def test_jobs_that_make_no_sense_are_refused(jobs: object) -> None:
     with pytest.raises(UsageError, match="jobs"):
