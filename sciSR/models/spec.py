@@ -109,8 +109,12 @@ class ModelSpec:
                 )
         if not _modest(self.arguments):
             raise ModelError(f"model {self.name}: its arguments hold numbers or lists beyond {_MOST}")
-        if any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in self.scales):
-            raise ModelError(f"model {self.name}: scales are {self.scales}, must be whole numbers from 1")
+        if any(
+            isinstance(each, bool) or not isinstance(each, int) or not 1 <= each <= 64 for each in self.scales
+        ):
+            raise ModelError(
+                f"model {self.name}: scales are {self.scales}, must be whole numbers from 1 to 64"
+            )
         if self.scales and self.scale not in self.scales:
             raise ModelError(f"model {self.name}: scale {self.scale} is not one of its scales {self.scales}")
         if unknown := set(self.conditions) - set(CONDITIONS):

@@ -93,7 +93,7 @@ def test_a_series_is_not_put_in_the_place_of_a_link_to_other_files(tmp_path: Pat
     target = tmp_path / "out"
     target.symlink_to(victim.parent, target_is_directory=True)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="exists already|would be lost"):
+        with pytest.raises(UsageError, match=r"exists already|would be lost"):
             upscale(tmp_path / "mr", target, overwrite=overwrite)
     assert os.listdir(victim.parent) == ["victim"]
 
