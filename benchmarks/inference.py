@@ -5,7 +5,7 @@
 Prints, for the shipped ESPCN x2 networks on this machine: output megapixels a second for each precision and layout
 (the bare network, untiled), the same through the engine as users run it (tiled, normalised, made consistent, bad pixels
 checked), ONNX Runtime and OpenVINO on the same network untiled, and each one's share of the machine's peak, measured
-here with the best convolution that oneDNN has. Then a FITS file to a FITS file, against astropy around OpenVINO; and
+here with the best convolution that oneDNN has. Then a FITS file to a FITS file, against astropy around both; and
 the peak resident memory of child processes that upscale FITS files of growing size (``--memory``). Every figure is
 the best of several runs.
 """
@@ -167,40 +167,52 @@ def rivals(model: nn.Module, size: int) -> dict[str, float]:
 
 
 def with_files(size: int) -> dict[str, float]:
-    """Seconds from a FITS file to a FITS file: `upscale_file`, and astropy around OpenVINO on the whole plane.
+    """Seconds from a FITS file to a FITS file: `upscale_file`, and astropy around other runtimes on the whole plane.
 
-    Ours also takes the image's statistics, fills bad pixels, keeps the flux, updates the WCS, and writes checksums and
-    provenance atomically; the rival reads, runs the network and writes the plane.
+    Ours also takes the image's statistics, fills bad pixels, keeps the flux, updates the WCS, hashes the input, and
+    writes checksums and provenance atomically; a rival reads, runs the network and writes the plane.
     """
-    import openvino
     from astropy.io import fits
 
     from sciSR.workflow.run import upscale_file
 
-    model, _, _ = load_model(MODELS[1])
     seconds = {}
-    with tempfile.TemporaryDirectory() as folder:
-        source, onnx = os.path.join(folder, "frame.fits"), os.path.join(folder, "model.onnx")
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        source, target = os.path.join(folder, "frame.fits"), os.path.join(folder, "fine.fits")
         write_frame(source, size)
-        torch.onnx.export(
-            model, (torch.randn(1, 1, 64, 64),), onnx, dynamic_shapes=({2: "h", 3: "w"},), **EXPORT
-        )
-        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-        request = openvino.Core().compile_model(onnx, "CPU", settings).create_infer_request()
+        runs: dict[str, Callable[[], object]] = {}
+        for precision in ("fp32", "bf16"):
+            settings = {"model": MODELS[1], "device": "cpu", "overwrite": True, "precision": precision}
+            runs[f"sciSR {precision}"] = lambda settings=settings: upscale_file(source, target, **settings)
+        for name, network in runtimes(load_model(MODELS[1])[0], folder).items():
 
-        def rival() -> None:
-            data = fits.getdata(source).astype(np.float32)
-            fine = next(iter(request.infer([data[None, None]]).values()))[0, 0]
-            fits.writeto(os.path.join(folder, "rival.fits"), fine, overwrite=True)
+            def rival(network: Callable[[np.ndarray], np.ndarray] = network) -> None:
+                data = fits.getdata(source).astype(np.float32)
+                fits.writeto(target, network(data[None, None])[0, 0], overwrite=True)
 
-        def ours() -> None:
-            upscale_file(
-                source, os.path.join(folder, "ours.fits"), model=MODELS[1], device="cpu", overwrite=True
-            )
-
-        seconds[f"FITS to FITS, {size}^2, sciSR"] = best_seconds(ours)
-        seconds[f"FITS to FITS, {size}^2, astropy and OpenVINO"] = best_seconds(rival)
+            runs[f"astropy and {name}"] = rival
+        for what, run in runs.items():
+            seconds[f"FITS to FITS, {size}^2, {what}"] = best_seconds(run)
     return seconds
+
+
+def runtimes(model: nn.Module, folder: str) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The same network in other runtimes, for planes of any size, on as many threads as torch has."""
+    import onnxruntime
+    import openvino
+
+    path = os.path.join(folder, "model.onnx")
+    torch.onnx.export(model, (torch.randn(1, 1, 64, 64),), path, dynamic_shapes=({2: "h", 3: "w"},), **EXPORT)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    found = {"ONNX Runtime fp32": lambda x: session.run(None, {name: x})[0]}
+    for precision, hint in (("fp32", "f32"), ("bf16", "bf16")):
+        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
+        request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+        found[f"OpenVINO {precision}"] = lambda x, request=request: next(iter(request.infer([x]).values()))
+    return found
 
 
 def write_frame(path: str, size: int) -> None:
@@ -278,11 +290,12 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, nargs="*", default=(1000, 2000, 4000), help="sizes to measure peak memory at"
     )
+    parser.add_argument("--files", type=int, nargs="*", default=(2048, 4096), help="sizes from file to file")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tune_allocator()
     results: dict[str, object] = {name: compare(name, arguments.size) for name in arguments.model}
-    files = with_files(2 * arguments.size)
+    files = {what: t for size in arguments.files for what, t in with_files(size).items()}
     for what, each in files.items():
         print(f"{what}: {each:.2f} s")
     memory = measure_memory(list(arguments.memory))
