@@ -102,6 +102,24 @@ def test_a_killed_worker_loses_nothing(mosaic):
     assert mosaic.with_name("b.fits").read_bytes() == one_machine(mosaic)
 
 
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(mosaic):
+    workers = LocalWorkers(2, timeout=20)
+    stopped: list[int] = []
+
+    def stop(fraction: float) -> None:
+        if not stopped and fraction > 0.2 and workers.pids:
+            stopped.append(workers.pids[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    upscale_blocks(
+        mosaic, mosaic.with_name("b.fits"), block=SIDE, executor=workers, progress=stop, **SETTINGS
+    )
+    assert stopped
+    assert not Path(f"/proc/{stopped[0]}").exists()
+    assert mosaic.with_name("b.fits").read_bytes() == one_machine(mosaic)
+
+
 RUN = """
 import sys
 from sciSR.workflow.cluster.blocks_run import upscale_blocks

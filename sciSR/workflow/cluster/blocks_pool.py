@@ -46,8 +46,8 @@ def raise_if_failed(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 class _Worker:
     """One process; started when first used, and again when it died."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, timeout: float | None) -> None:
+        self._threads, self._timeout = threads, timeout
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -55,7 +55,7 @@ class _Worker:
         return None if self._process is None else self._process.pid
 
     def ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The answer; None if the process died over it."""
+        """The answer; None if the process died over it, or was killed because none came in time."""
         if self._process is None:
             environment = os.environ | {
                 "SCISR_BLOCK_THREADS": str(self._threads),
@@ -71,12 +71,19 @@ class _Worker:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
+        watch = None if self._timeout is None else threading.Timer(self._timeout, process.kill)
+        if watch is not None:
+            watch.daemon = True
+            watch.start()
         try:
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except (BrokenPipeError, ValueError):
             line = ""
+        finally:
+            if watch is not None:
+                watch.cancel()
         if line.endswith("\n"):
             answer: Mapping[str, Any] = json.loads(line)
             return answer
@@ -110,12 +117,14 @@ class LocalWorkers:
         Processes.
     threads : int, optional
         Threads of each; by default the cores are shared out.
+    timeout : float, optional
+        Seconds after which a worker that does not answer is killed, and its block done again. Starting a worker counts.
     """
 
-    def __init__(self, count: int, threads: int | None = None) -> None:
+    def __init__(self, count: int, threads: int | None = None, timeout: float | None = None) -> None:
         self.count = max(1, count)
         self.threads = threads or max(1, (os.cpu_count() or 1) // self.count)
-        self._workers = [_Worker(self.threads) for _ in range(self.count)]
+        self._workers = [_Worker(self.threads, timeout) for _ in range(self.count)]
 
     @property
     def pids(self) -> list[int]:
