@@ -117,6 +117,10 @@ def compare(folder: Path, items: int, bad: int, workers: int) -> dict[str, Any]:
             "outputs unlike the first run's": len(set(hashes.items()) ^ set(reference.items())),
             "seconds": round(document["seconds"], 1),
             "seconds an item": round(document["seconds"] / items, 3),
+            # Start, planning, hashes and waiting included: what a worker's time went into besides the items' own work.
+            "of a worker's, not the item's own": round(
+                (document["seconds"] * workers - sum(r["seconds"] for r in document["results"])) / items, 3
+            ),
         }
     return found
 
