@@ -6,6 +6,9 @@ from sciSR.workflow.pipelines.work import Task
 
 ALWAYS = (
     "torch",
+    "numpy.random",
+    "scipy.ndimage",
+    "scisr_medical.dicom_listing",
     "sciSR.api",
     "sciSR.workflow.run",
     "sciSR.workflow.pipelines.running",
@@ -14,22 +17,50 @@ ALWAYS = (
 """By every worker."""
 
 _BY_STEP = {
-    "upscale": ("sciSR.inference.choose", "sciSR.models.files", "safetensors.torch"),
+    "upscale": (
+        "sciSR.inference.choose",
+        "sciSR.models.files",
+        "sciSR.models.user_models",
+        "sciSR.models.ecbsr",
+        "sciSR.forward.operator",
+        "safetensors.torch",
+    ),
     "isotropic": ("sciSR.throughplane",),
-    "verify": ("sciSR.verify.checking", "scipy.ndimage"),
+    "verify": ("sciSR.verify.checking", "sciSR.verify.measuring", "sciSR.verify.companion"),
     "report": (
         "sciSR.report.page",
         "sciSR.report.page_render",
+        "sciSR.report.page_card",
+        "sciSR.report.page_curves",
+        "sciSR.report.page_plots",
+        "sciSR.comparison.self_check",
+        "sciSR.metrics",
+        "sciSR.trust.support",
+        "sciSR.trust.features",
+        "jinja2",
+        "PIL.PngImagePlugin",
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",
+        "matplotlib.backends.backend_svg",
     ),
     "evaluate": ("sciSR.comparison.compare", "sciSR.evaluation.evaluate"),
     "degrade": ("sciSR.workflow.degrade_settings", "sciSR.workflow.degrade_planes"),
     "register": ("sciSR.workflow.registering", "sciSR.workflow.stack_inputs"),
     "fuse": ("sciSR.workflow.fusing", "sciSR.workflow.fusing_stacks"),
 }
-_FITS = ("astropy.io.fits", "astropy.wcs", "scisr_astronomy.reader", "scisr_astronomy.writer")
-_NIFTI = ("nibabel", "scisr_medical.nifti_geometry", "scisr_medical.nifti_writer")
+_FITS = (
+    "astropy.io.fits",
+    "astropy.wcs",
+    "scisr_astronomy.reader",
+    "scisr_astronomy.writer",
+    "scisr_astronomy.verify_fits",
+)
+_NIFTI = (
+    "nibabel",
+    "scisr_medical.nifti_geometry",
+    "scisr_medical.nifti_writer",
+    "scisr_medical.verify_nifti",
+)
 _DICOM = ("pydicom", "highdicom")
 _BY_SUFFIX = {
     ".fits": _FITS,
