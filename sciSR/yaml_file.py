@@ -134,6 +134,8 @@ def check_size(tree: Any, path: Path) -> None:
             inner: list[Any] = []
             if node is not None and isinstance(node.value, list):
                 mapping = node.id == "mapping"
+                if mapping and not all(isinstance(key.value, str) for key, _ in node.value):
+                    raise UsageError("a key is a list or a mapping", where=path, remedy="keys are names")
                 inner = [part for pair in node.value for part in pair] if mapping else node.value
             sizes[id(node)] = 1 + sum(size(each, (*above, id(node))) for each in inner)
         if sizes[id(node)] > MOST_NODES:
