@@ -171,7 +171,9 @@ def start_gpus(file: ClusterFile) -> Any:
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
-        raise UsageError("'cuda' clusters need dask-cuda", remedy="pip install dask-cuda") from error
+        raise UsageError(
+            f"'cuda' clusters need dask-cuda ({error})", remedy="pip install dask-cuda"
+        ) from error
     arguments: dict[str, Any] = {
         "n_workers": file.workers,
         "threads_per_worker": 1,
