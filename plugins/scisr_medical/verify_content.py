@@ -27,6 +27,7 @@ _BINS, _TAIL = 64, 0.05
 _CELL = 8
 _GAIN, _GAIN_OF_FEW = 0.1, 0.3
 _FEW = 27
+_NOISY = 0.25
 _NEAR = 24
 _RELATED = 0.5
 Box = tuple[slice, ...]
@@ -98,7 +99,9 @@ def content_checks(before: Image, after: Image, mapping: np.ndarray, *, slices: 
         return [Check("geometry", "content in place", "failed", "the output covers no voxel of the input")]
     few = sum(len(one) for one, _ in sums.cells) < _FEW
     one, two = (np.concatenate([pair[k] for pair in (sums.voxels if few else sums.cells)]) for k in (0, 1))
-    checks = _scale_of_values(one, two, _GAIN_OF_FEW if few else _GAIN)
+    # Where an image is noise its cells hardly differ: what is a small share of the voxels' own spread is no offset.
+    spread = float(np.concatenate([pair[0] for pair in sums.voxels]).std())
+    checks = _scale_of_values(one, two, _GAIN_OF_FEW if few else _GAIN, _NOISY * spread)
     if one.std() <= 1e-6 * max(abs(one).max(), 1e-30):
         return [
             Check("geometry", "content in place", "skipped", "the input is constant where looked at"),
@@ -320,8 +323,9 @@ def _copies(values: tuple[Read, Read], mapping: np.ndarray, before: Image, after
     return bool(np.isin(fine, values[0](box)).mean() > 0.999)
 
 
-def _scale_of_values(one: np.ndarray, two: np.ndarray, most: float) -> list[Check]:
-    """Gain and offset between means of cells of the input and of the output."""
+def _scale_of_values(one: np.ndarray, two: np.ndarray, most: float, least_spread: float) -> list[Check]:
+    """Gain and offset between means of cells of the input and of the output; offsets are shares of the cells' spread,
+    or of `least_spread`."""
     spread, middle = float(one.std()), float(one.mean())
     name = "scale of values"
     if spread <= 1e-6 * max(abs(one).max(), 1e-30):
@@ -330,7 +334,7 @@ def _scale_of_values(one: np.ndarray, two: np.ndarray, most: float) -> list[Chec
         message = f"mean {two.mean():.6g}, of the input {middle:.6g}"
         return [Check("values", name, "passed" if fine else "failed", message)]
     gain = float(((one - middle) * (two - two.mean())).mean()) / spread**2
-    shift = (float(two.mean()) - middle) / spread
+    shift = (float(two.mean()) - middle) / max(spread, least_spread)
     message = (
         f"values are {gain:.3g} times the input's, their mean is {shift:+.3g} of its standard deviation off"
     )
