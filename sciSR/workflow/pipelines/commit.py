@@ -44,7 +44,7 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
         The disk is full or fails. What was in place is there again then.
     """
     output, scratch = Path(task.output), Path(task.scratch)
-    journal = scratch.with_name(f"{scratch.name}.commit.json")
+    journal = journal_of(task)
     with translate_os_errors(output):
         own = {*task.may_replace, *_interrupted(journal, task, output)}
         targets = {name: place_of(output, name) for name in sorted(ready)}
@@ -62,6 +62,12 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
             for folder in {target.parent for target in targets.values()}:
                 _fsync(folder)
     return made
+
+
+def journal_of(task: Task) -> Path:
+    """Where a commit notes what it is about to put in place: beside the scratch folder."""
+    scratch = Path(task.scratch)
+    return scratch.with_name(f"{scratch.name}.commit.json")
 
 
 def place_of(output: Path, name: str) -> Path:

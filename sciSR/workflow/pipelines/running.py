@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.errors import ResourceError, SciSRError, UsageError
-from sciSR.workflow.pipelines.commit import commit
+from sciSR.workflow.pipelines.commit import commit, journal_of, place_of, taken
 from sciSR.workflow.pipelines.nodes import Node, chain
-from sciSR.workflow.pipelines.products import linked, plain
+from sciSR.workflow.pipelines.products import linked, plain, suffix_of
 from sciSR.workflow.pipelines.work import ItemResult, OutputFile, Product, Progress, Task, Work
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,11 @@ WEIGHTS = {
     "report": 5.0,
 }
 """About how long steps take beside each other, for the fraction done; 1 for all others."""
+
+MAKING = {"upscale", "isotropic", "degrade"}
+"""Steps whose result is of their input's format, with the suffix that it has by default."""
+KEEPING = {"read", "evaluate", "verify", "report", "write"} | MAKING
+"""These, and those that change no file."""
 
 
 def run_task(task: Task, progress: Progress | None = None) -> ItemResult:
@@ -97,6 +102,7 @@ class _Run:
         _make(self.scratch)
         names = self._names()
         self.products[None] = self._first()
+        self._refuse_existing(names)
         for node in task.nodes:
             self.at = node.id
             self._step(node, names[node.id])
@@ -133,6 +139,44 @@ class _Run:
                     remedy=f"put {{branch}} into the outputs' name, which is {self.task.name!r}",
                 )
         return names
+
+    def _refuse_existing(self, names: Mapping[str, str]) -> None:
+        """Say before any work what the commit would say after it, as far as names are known by then.
+
+        Raises
+        ------
+        UsageError
+        """
+        from sciSR.workflow.pipelines.naming import fill
+
+        task = self.task
+        if task.overwrite or task.may_replace or journal_of(task).exists():
+            return
+        for node in task.nodes:
+            own = node.parameters.get("output")
+            suffix = self._suffix(node)
+            if suffix is not None:
+                name = names[node.id] if own is None else fill(own, self._facts(node))
+                if os.path.lexists(place := place_of(Path(task.output), f"{name}{suffix}")):
+                    raise taken(place)
+
+    def _suffix(self, node: Node) -> str | None:
+        """Of what a node puts into the output folder; None where it puts nothing there, or that is not known yet."""
+        from sciSR.plugins import adapter_for
+
+        if node.step == "report":
+            return ".html"
+        if node.step != "write":
+            return None
+        if node.parameters.get("format"):
+            return f".{node.parameters['format'].lstrip('.')}"
+        before = {each.step for each in chain(self.task.nodes, node)}
+        files = self.products[None].files
+        if not before <= KEEPING or not before & MAKING or len(files) != 1:
+            return None
+        with contextlib.suppress(SciSRError):  # the first step says what is wrong with the file
+            return suffix_of(adapter_for(files[0]), files[0])
+        return None
 
     def _facts(self, node: Node) -> dict[str, str]:
         return {"item": self.task.key, **self.task.facts, "branch": node.branch}

@@ -192,6 +192,7 @@ def test_existing_outputs_are_kept_unless_the_task_may_replace_them(tmp_path: Pa
     result = run_task(task)
     assert result.error is not None
     assert result.error["exit_code"] == 2
+    assert result.steps == ()  # said before any work
     assert mine.read_bytes() == b"mine"
     assert_done(run_task(replace(task, overwrite=True)))
     first = outputs_of(task)
