@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import hostile_steps
 import pytest
 
 from sciSR.workflow.batch.worker_source import WorkerSource
@@ -13,6 +12,6 @@ from sciSR.workflow.batch.worker_source import WorkerSource
 @pytest.fixture(scope="session")
 def source() -> Iterator[WorkerSource]:
     """Workers that know the hostile steps."""
-    made = WorkerSource((hostile_steps.__name__,))
+    made = WorkerSource(("hostile_workers",))
     yield made
     made.close()

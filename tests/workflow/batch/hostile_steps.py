@@ -1,4 +1,4 @@
-"""Steps that do what no step should; importing this module makes them known to this process."""
+"""Steps that do what no step should; workers know them through ``hostile_workers``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from typing import Any
 
 from sciSR.errors import SciSRWarning, UnreadableError
 from sciSR.workflow.pipelines.nodes import Node
-from sciSR.workflow.pipelines.registry import step_of, steps
 from sciSR.workflow.pipelines.work import Product, Task, Work
-
-NOTE = "note"
 
 
 def good(work: Work, *, text: str = "fine", after: str = "") -> Product:
@@ -173,26 +170,6 @@ def use_gpu(work: Work) -> Product:
 
     ones = torch.ones(64, 64, device="cuda")
     return good(work, text=str(float((ones @ ones).mean())))
-
-
-_ALL = (
-    good,
-    segfault,
-    fall_once,
-    count,
-    hang,
-    listen,
-    stopped,
-    eat,
-    reserve,
-    leave,
-    shout,
-    garble,
-    outlive,
-    linger,
-)
-for _function in (*_ALL, name_files, threads, see, use_gpu):
-    steps()[_function.__name__] = step_of(_function.__name__, _function)  # type: ignore[index]
 
 
 def task(folder: Path, key: str, step: str, /, *, files: tuple[str, ...] = (), **parameters: Any) -> Task:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
         for number in range(count)
     )
     executor = ProcessExecutor(
-        jobs, logs=folder / "logs", preload=(hostile_steps.__name__,), patience=Patience(grace=0.3)
+        jobs, logs=folder / "logs", preload=("hostile_workers",), patience=Patience(grace=0.3)
     )
     with closing(executor.run(tasks)) as results:
         for result in results:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import hostile_steps
 import pytest
 import supervised_run
 from hostile_steps import task
@@ -22,7 +21,7 @@ from sciSR.workflow.batch.supervisor import ProcessExecutor
 from sciSR.workflow.batch.watch import NoWatch
 from sciSR.workflow.pipelines.work import ItemResult, Task
 
-PRELOAD = (hostile_steps.__name__,)
+PRELOAD = ("hostile_workers",)
 QUICK = Patience(grace=0.3, pauses=())
 
 

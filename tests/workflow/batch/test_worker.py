@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_steps
 import pytest
 from hostile_steps import task
 
@@ -18,7 +17,7 @@ from sciSR.workflow.batch.supervisor import supervise
 from sciSR.workflow.batch.worker_source import WorkerSource
 from sciSR.workflow.pipelines.work import ItemResult
 
-PRELOAD = (hostile_steps.__name__,)
+PRELOAD = ("hostile_workers",)
 QUICK = Patience(grace=0.3, pauses=())
 ONCE = Limits(retries=0)
 
