@@ -207,7 +207,8 @@ def _run_all(plans: Sequence[Plan], put: Callable[..., None], progress: Progress
                 progress((done + fraction * size) / sum(sizes))
 
         # Writers take blocks in any order, so memory need not hold rows of full width.
-        how = {"by_tile": True} if getattr(plan, "hands_over_tiles", False) else {}
+        # Asked of its class: a plan made of others passes questions on to them, but not the answer.
+        how = {"by_tile": True} if getattr(type(plan), "hands_over_tiles", False) else {}
         finals.append(plan.run(store, progress=report, **how))
         done += size
     return finals
