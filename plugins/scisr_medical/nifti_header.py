@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sciSR.errors import UnreadableError, UnsupportedError
+from sciSR.errors import SciSRWarning, UnreadableError, UnsupportedError
 from scisr_medical.nifti_intent import LABELS, refuse_intent
 
 AXES = ("x", "y", "z", "t", "u", "v", "w")
@@ -257,7 +258,12 @@ def read_extensions(chain: bytes, order: str, where: Path) -> tuple[tuple[int, b
     while at + 8 <= end:
         size, code = struct.unpack_from(order + "2i", chain, at)
         if size == 0 and not any(chain[at:]):
-            break  # padding before the voxels
+            warnings.warn(  # padding before the voxels, or extensions that were lost; nibabel refuses both
+                f"{where.name}: {end - at} zero bytes stand where the header announces an extension",
+                SciSRWarning,
+                stacklevel=2,
+            )
+            break
         if size < 8 or at + size > end:
             raise UnreadableError(
                 f"damaged header extension at byte {at}: it claims {size} bytes, {end - at} are left",

@@ -17,6 +17,7 @@ from fuzz_geometry import judge
 from fuzz_seeds import make as make_seed
 from fuzz_seeds import seeds
 from hostile import read, refusal
+from nifti_samples import make as make_nifti
 
 from sciSR.errors import SciSRWarning
 from sciSR.plugins import adapter_for
@@ -125,6 +126,15 @@ def test_lengths_beyond_any_body(tmp_path: Path, keyword: str) -> None:
     path = tmp_path / "mr" / "s000.dcm"
     assert f"{keyword} is" in refusal(lambda: read(path))
     assert f"{keyword} is" in refusal(lambda: adapter_for(path).describe(path))
+
+
+def test_nifti_extensions_that_were_lost_are_said(tmp_path: Path) -> None:
+    path = make_nifti(tmp_path / "a.nii", extensions=((6, b"a comment"),))
+    raw = bytearray(path.read_bytes())
+    raw[352:384] = bytes(32)
+    path.write_bytes(raw)
+    with pytest.warns(SciSRWarning, match=r"a\.nii: .* zero bytes"):
+        read(path)
 
 
 def test_described_files_are_json(tmp_path: Path) -> None:
