@@ -112,7 +112,10 @@ def _density(page: TiffPage) -> dict[str, Any]:
             return {}
         pair = ((x.numerator, x.denominator), (y.numerator, y.denominator))
         unit = found.get(296, 2)
-        return {"resolution": pair, "resolutionunit": unit if unit in (1, 2, 3) else 1}  # 1: of no known length
+        return {
+            "resolution": pair,
+            "resolutionunit": unit if unit in (1, 2, 3) else 1,
+        }  # 1: of no known length
     if page.attachments.density is None:
         return {}
     x, y = (float(d) * float(f) / 100 for d, f in zip(page.attachments.density, page.factors, strict=True))
