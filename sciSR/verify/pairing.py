@@ -28,6 +28,9 @@ def pair_images(
             what = f"{len(old.shape)} axes ({text(old.shape)}) became {len(new.shape)} ({text(new.shape)})"
             checks.append(Check("field of view", "axes", "failed", what, part=old.part))
             continue
+        if old.axes == new.axes and old.spatial != new.spatial:
+            # Which axes a reader calls the plane depends on the spacing, and thin slices may be nearly cubes.
+            new = new.replace(spatial=old.spatial)
         factors, found = factors_of(old, new, claims_of(old, new))
         checks += found
         pairs.append(Pair(source, output, old, new, factors, dict(options)))

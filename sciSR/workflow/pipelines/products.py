@@ -21,6 +21,8 @@ from sciSR.workflow.pipelines.work import Product, Work
 
 PARTS = 8
 """Images of one file that a record tells of."""
+UNCHANGED = "unchanged"
+"""Key of a product's state: why a step passed it on as it was."""
 CALIBRATION = ("dark", "flat", "bias", "bad_pixels")
 """Options of :func:`sciSR.read_sequence` that belong to no format."""
 _LINKS = ".input"
@@ -49,6 +51,14 @@ def one_input(work: Work, product: Product | None = None) -> Path:
             remedy="put 'step: fuse' before it",
         )
     return linked(product.files, work.folder / _LINKS)
+
+
+def unchanged(work: Work) -> str:
+    """Why nothing was made of the item although a step was to make something; empty where something was, or none was
+    to."""
+    if UNCHANGED not in work.product.state or pixels(work.product) != pixels(work.earlier[""]):
+        return ""
+    return f"nothing was made of it: {work.product.state[UNCHANGED]}"
 
 
 def made_from(work: Work, against: str | None = None) -> Product:
@@ -310,7 +320,8 @@ def product_of(work: Work, target: Path, outcome: Outcome | Skipped) -> Product:
     """The product of a step that made one file of one file; where nothing was to be done, the product before."""
     if isinstance(outcome, Skipped):
         said = (outcome.reason.what,)
-        return replace(work.product, messages=said, record={"skipped": outcome.reason.what}, ready={})
+        state = {**work.product.state, UNCHANGED: outcome.reason.what}
+        return replace(work.product, messages=said, record={"skipped": said[0]}, ready={}, state=state)
     told = outcome.as_dict()
     record = {
         "format": outcome.format,

@@ -36,10 +36,13 @@ def test_what_is_isotropic_already_passes_on_unchanged(tmp_path: Path) -> None:
     volume = tmp_path / "thin.nii"
     data = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), volume)
-    task = make_task(tmp_path, [volume], tree({"step": "read"}, ISO, {"step": "write"}))
+    steps = ({"step": "read"}, ISO, {"step": "verify"}, {"step": "write"}, {"step": "report"})
+    task = make_task(tmp_path, [volume], tree(*steps))
     result = run_task(task)
     assert_done(result)
     assert "skipped" in records(result)["isotropic"]
+    assert "nothing was made of it" in records(result)["verify"]["skipped"]
+    assert (Path(task.output) / "item1_hr.html").is_file()
     assert result.steps[1]["messages"]
     made = Path(task.output) / "item1_hr.nii"
     assert made.read_bytes() == volume.read_bytes()

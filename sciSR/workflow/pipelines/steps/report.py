@@ -15,6 +15,7 @@ from sciSR.workflow.pipelines.products import (
     one_input,
     pixels,
     target_of,
+    unchanged,
 )
 from sciSR.workflow.pipelines.work import InputPath, Product, StepName, Work
 
@@ -51,10 +52,11 @@ def report(
     """
     from sciSR.report.page import write_page
 
-    before = made_from(work, against)
+    alone = bool(unchanged(work))
+    before = work.product if alone else made_from(work, against)
     name = work.name if output is None else fill(output, work.facts)
     page = target_of(replace(work, name=name), ".html")
-    source = None if lone_fusion(work, before) else input_of(work, before)
+    source = None if alone or lone_fusion(work, before) else input_of(work, before)
     write_page(
         source,
         _shown(work),

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sciSR.errors import SciSRWarning, UnsupportedError, VerificationError
-from sciSR.workflow.pipelines.products import input_of, lone_fusion, made_from, one_input, plain, reading
+from sciSR.workflow.pipelines.products import (
+    input_of,
+    lone_fusion,
+    made_from,
+    one_input,
+    plain,
+    reading,
+    unchanged,
+)
 from sciSR.workflow.pipelines.work import Product, StepName, Work
 
 if TYPE_CHECKING:
@@ -45,6 +53,8 @@ def verify(
     from sciSR.plugins import adapter_for
     from sciSR.verify.checking import verify_files
 
+    if reason := unchanged(work):
+        return _not_verified(work, reason)
     before = made_from(work, against)
     if reason := lone_fusion(work, before):
         return _not_verified(work, reason)
