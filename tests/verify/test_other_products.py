@@ -110,7 +110,7 @@ def test_slices_thinner_than_pixels_are_compared_plane_by_plane(tmp_path: Path) 
     rng = np.random.default_rng(3)
     volume = gaussian_filter(rng.normal(100, 20, (24, 24, 9)), 1).astype(np.float32)
     tilted = np.eye(4)
-    tilted[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix() * [0.43, 0.43, 4.4]
+    tilted[:3, :3] = Rotation.from_euler("zx", [20, 12], degrees=True).as_matrix() * [0.43, 0.43, 4.42]
     nib.save(nib.Nifti1Image(volume, tilted), tmp_path / "in.nii.gz")
     options = ["--isotropic", "--model", "linear", "-o", str(tmp_path / "iso.nii.gz"), "-q"]
     assert main(["upscale", str(tmp_path / "in.nii.gz"), *options]) == 0
