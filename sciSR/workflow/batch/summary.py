@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sciSR.files import atomic_output
 from sciSR.workflow.batch.ledger_shards import LEDGER
 from sciSR.workflow.batch.space import in_bytes
+from sciSR.workflow.batch.summary_scores import scores
 from sciSR.workflow.pipelines.work import ItemResult
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def summary(run: RunResult) -> dict[str, Any]:
         "output_bytes": output_bytes(run),
         "peak_bytes": peak_bytes(run),
         "exit_code": run.exit_code,
+        **({"scores": found} if (found := scores(run.results)) else {}),
         "results": [result.as_dict() for result in ordered(run)],
     }
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sciSR.workflow.batch.filesystem import STATE
 from sciSR.workflow.batch.space import in_bytes
 from sciSR.workflow.batch.summary import in_time, output_bytes, peak_bytes, row
+from sciSR.workflow.batch.summary_scores import score_table, scores
 from sciSR.workflow.pipelines.work import ItemResult
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def page(output: Path, run: RunResult) -> str:
         totals=_totals(run),
         failures=[_failed(output, result) for result in failed[:MOST_ROWS]],
         done=list(_done(output, good[:MOST_ROWS])),
+        scores=_scores(run),
         steps=_steps(run.results),
         notes=[
             f"{len(some) - MOST_ROWS} more {word} stand in the JSON document only."
@@ -156,6 +158,12 @@ def _reduced(png: bytes) -> str:
     out = io.BytesIO()
     small.save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def _scores(run: RunResult) -> dict[str, Any]:
+    """Means over the items, a row a branch; empty where nothing was evaluated."""
+    head, body = score_table(scores(run.results))
+    return {"head": head, "body": body} if head else {}
 
 
 def _steps(results: Sequence[ItemResult]) -> list[dict[str, Any]]:
