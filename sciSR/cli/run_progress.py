@@ -14,6 +14,7 @@ import click
 
 from sciSR.cli.output import print_warning
 from sciSR.errors import UsageError
+from sciSR.workflow.batch.summary import in_time
 from sciSR.workflow.batch.watch import NoWatch, Watch
 from sciSR.workflow.pipelines.work import ItemResult
 
@@ -115,16 +116,8 @@ class Tally:
         if self.per_minute is not None:
             parts.append(f"{self.per_minute:.3g} a minute")
         if self.seconds_left is not None and self.finished < self.total:
-            parts.append(f"{duration(self.seconds_left)} left")
+            parts.append(f"{in_time(self.seconds_left)} left")
         return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """``"45 s"``, ``"12 min"``, ``"3 h 5 min"``."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Each:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sciSR.cli.run_progress import Bars, Each, JsonLines, PlainLines, Tally, duration, watching
+from sciSR.cli.run_progress import Bars, Each, JsonLines, PlainLines, Tally, watching
 from sciSR.errors import UsageError
 from sciSR.workflow.pipelines.work import ItemResult
 
@@ -63,13 +63,6 @@ def test_counts_add_up(statuses: list[str], seconds: float) -> None:
         tally.count(done(str(number), status))
     assert tally.finished == tally.total
     assert tally.seconds_left in (None, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (120, "2 min"), (3600, "60 min"), (11100, "3 h 5 min")]
-)
-def test_durations_are_short(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_plain_lines_come_once_an_item_and_rarely_between() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sciSR.cli.run_table import _table
 from sciSR.errors import UsageError
 from sciSR.workflow.batch.ledger import Ledger
 from sciSR.workflow.batch.summary import in_time, table, write_summary
@@ -75,6 +76,17 @@ def test_failures_come_first_with_reason_and_log(tmp_path: Path) -> None:
     assert "Research use only, not for diagnosis" in text
     assert [row["item"] for row in table(run)] == ["b", "a", "c"]
     assert table(run)[0]["said"] == "b.fits: truncated"
+
+
+def test_on_a_terminal_it_is_a_table_with_failures_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    _table(run_of(tmp_path, result("a[b]"), result("b", "failed"), result("c", "skipped")))
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ["item", "state", "outputs", "size", "time", "memory", "said"]
+    assert [row[:2] for row in rows] == [["c", "already"], ["a[b]", "done"], ["b", "failed"]]
+    assert rows[-1][-2:] == ["b.fits:", "truncated"]
 
 
 def test_an_interrupted_run_says_so_and_a_good_one_too(tmp_path: Path) -> None:
