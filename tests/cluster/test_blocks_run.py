@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -241,10 +240,8 @@ def test_an_input_that_changes_on_the_way_is_refused(mosaic):
 def test_a_block_that_kills_its_workers_ends_the_run(mosaic, monkeypatch):
     """One line, no hang; each try is a new process, and no more than three."""
     monkeypatch.setattr("sciSR.workflow.cluster.blocks_pool.sys.executable", "/bin/false")
-    start = time.monotonic()
     with pytest.raises(ResourceError, match="3 times"):
         upscale_blocks(mosaic, mosaic.with_name("b.fits"), block=SIDE, workers=2, **SETTINGS)
-    assert time.monotonic() - start < 60
     assert hidden(mosaic.parent) == []
 
 

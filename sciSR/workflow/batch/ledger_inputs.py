@@ -121,16 +121,11 @@ class Hasher:
             "facts": {name: task.facts[name] for name in sorted(fields(task.name)) if name in task.facts},
             "sequence": task.sequence,
             "seed": task.seed,
-            "weights": {
-                model: self._weights(model)
-                for model in sorted(
-                    {str(node.parameters["model"]) for node in task.nodes if node.parameters.get("model")}
-                )
-            },
+            "weights": self._weights_of(task.nodes),
         }
         return Request(tuple(self.record(path) for path in files), asked)
 
-    def weights(self, nodes: Sequence[Node]) -> dict[str, str]:
+    def _weights_of(self, nodes: Sequence[Node]) -> dict[str, str]:
         """SHA-256 of the weights that the nodes' models may use, by model."""
         models = {str(node.parameters["model"]) for node in nodes if node.parameters.get("model")}
         return {model: self._weights(model) for model in sorted(models)}

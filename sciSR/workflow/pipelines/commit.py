@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from sciSR.errors import UsageError
 from sciSR.files import atomic_output, translate_os_errors
 from sciSR.provenance import file_sha256
+from sciSR.workflow.batch.filesystem import STATE
 from sciSR.workflow.pipelines.work import OutputFile, Task
 
 
@@ -79,7 +80,7 @@ def place_of(output: Path, name: str) -> Path:
         Outside of it, among the run's own files, or through a symbolic link.
     """
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or parts[0] == ".scisr":
+    if not parts or name.startswith("/") or ".." in parts or parts[0] == STATE:
         raise UsageError(f"{name!r} is no name below the output folder", where=output)
     place = output
     for number, part in enumerate(parts, 1):

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from sciSR.errors import SciSRError, UsageError
 from sciSR.plugins import adapter_for, adapters
+from sciSR.workflow.batch.filesystem import STATE
 
-RECORDS = ".scisr"
-"""The folder of a run's own records; a folder that holds one holds results."""
 _BESIDE = frozenset(
     {".json", ".bval", ".bvec", ".bvals", ".bvecs", ".tsv", ".csv", ".txt", ".md", ".rst", ".log", ".pdf"}
     | {".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".sh", ".db", ".sqlite"}
@@ -188,7 +187,7 @@ def _walk(root: Path, folder: Path, closed: Collection[Path]) -> Iterator[Kept]:
             yield Kept(path, path.relative_to(root).as_posix())
         elif (
             path.resolve() not in closed
-            and not (path / RECORDS).is_dir()
+            and not (path / STATE).is_dir()
             and not _is_made_of(entry.name.casefold(), stems)  # a derived series beside its source
         ):
             yield from _walk(root, path, closed)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sciSR.errors import UsageError
+from sciSR.workflow.batch.filesystem import SCRATCH, STATE
 from sciSR.workflow.pipelines.items import Item
 from sciSR.workflow.pipelines.nodes import Node, compile_steps, with_overrides
 from sciSR.workflow.pipelines.results import Planned, RunPlan, RunResult, failure
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from sciSR.workflow.batch.watch import Watch
     from sciSR.workflow.cluster.shard import Shard
     from sciSR.workflow.pipelines.config import Limits
-
-PRIVATE = ".scisr"
-"""Folder within the outputs for everything that is none: ledger, logs, scratch."""
 
 
 class Executor(Protocol):
@@ -147,7 +145,7 @@ class Pipeline:
             name=self.config.outputs.name,
             input=str(source),
             output=str(target),
-            scratch=str(target / PRIVATE / "scratch" / digest[:16]),
+            scratch=str(target / STATE / SCRATCH / digest[:16]),
             overwrite=overwrite,
             seed=(self.config.seed + int(digest[:8], 16)) % 2**31,
         )
@@ -337,7 +335,7 @@ class Pipeline:
         name: str,
     ) -> Executor:
         wanted = self.config.limits if limits is None else limits
-        logs = target / PRIVATE / "logs"
+        logs = target / STATE / "logs"
         if cluster is not None:
             from sciSR.workflow.cluster.executor import ClusterExecutor
 
