@@ -152,7 +152,7 @@ def uncertain(given: dict[str, Any]) -> Any:
 
 
 ISOTROPIC = {
-    "self_training": "--self",
+    "self_training": "--self-training",
     "slice_profile": "--slice-profile",
     "slice_thickness": "--slice-thickness",
     "seed": "--seed",
@@ -296,7 +296,7 @@ OPTIONS = [
     _isotropic("--isotropic", is_flag=True,
                help="Volumes of thick slices: thin slices, as far apart as the pixels of a slice."),
     _isotropic("--spacing", type=float, metavar="MM", help="The same with this spacing along all three axes."),
-    _isotropic("--self", "self_training", type=click.Choice(["0", "fast", "full"]), default="fast",
+    _isotropic("--self-training", "--self", type=click.Choice(["0", "fast", "full"]), default="fast",
                help="How long the network learns from this very volume first: not, a minute or so, long."),
     _isotropic("--slice-profile", default="gaussian", metavar="P",
                help="gaussian, rect, sinc; estimate (from the volume's spectra); or a file of two columns, "

@@ -102,7 +102,7 @@ def choose_method(image: Image, operator: SliceSampling, model: str, self_traini
                 remedy="leave --model out",
             )
         if self_training == "0":
-            raise UsageError("a network from nothing must learn", remedy="give --self fast or --self full")
+            raise UsageError("a network from nothing must learn", remedy="give --self-training fast or full")
         steps = SCRATCH_STEPS[self_training]
         said = f"a network learns from this volume alone: {steps} steps"
         return Method("scratch", True, self_training, steps, SCRATCH_RATE, messages=(said,))

@@ -39,8 +39,7 @@ def isotropic(
     model : str
         auto; scratch, smoothest, nearest, linear, cubic, lanczos; or a through-plane network.
     self_training : str
-        How long the network learns from this very volume first: 0, fast (a minute or so), full. On the command line
-        it is --self.
+        How long the network learns from this very volume first: 0, fast (a minute or so), full.
     slice_profile : str
         gaussian, rect, sinc; estimate (from the volume's spectra); or a file of two columns, distance in mm and weight.
     slice_thickness : float
