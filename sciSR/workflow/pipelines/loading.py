@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -115,7 +115,7 @@ def _mended(values: Mapping[str, Any], problems: Mapping[Place, Problem]) -> Any
     is left."""
     from pydantic import ValidationError
 
-    copy = json.loads(json.dumps(values, default=str))
+    copy: Any = deepcopy(dict(values))
     for place, problem in problems.items():
         if problem.text == "is missing":
             continue

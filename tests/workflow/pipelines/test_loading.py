@@ -107,6 +107,7 @@ overrides: [{match: "a*", set: {upscale: {tile: x}}}]
         ),
         ("pipeline: t\ninputs: {bids: {}, dicom: {}}\nsteps: [{step: read}]\n", "both bids and dicom"),
         ("steps: [{step: read}]\n", "pipeline [pipeline.yaml]: is missing"),
+        ("pipeline: t\n!!binary YWI=: 3\nsteps: [{step: read}]\nseed: x\n", "whole number"),
     ],
 )
 def test_what_can_not_work_is_named(tmp_path, text, said):
