@@ -177,7 +177,7 @@ def with_files(size: int) -> dict[str, float]:
     from sciSR.workflow.run import upscale_file
 
     seconds = {}
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(suffix=".tmp", dir=Path.cwd()) as folder:
         source, target = os.path.join(folder, "frame.fits"), os.path.join(folder, "fine.fits")
         write_frame(source, size)
         runs: dict[str, Callable[[], object]] = {}
@@ -241,7 +241,7 @@ def measure_memory(sizes: list[int]) -> dict[int, dict[str, float]]:
         "print(int(peak) / 1e6, time.time() - t)"
     )
     for size in sizes:
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        with tempfile.TemporaryDirectory(suffix=".tmp", dir=Path.cwd()) as folder:
             path = os.path.join(folder, "frame.fits")
             write_frame(path, size)
             out = subprocess.run(
