@@ -192,7 +192,9 @@ def _structural(card: bytes, keys: dict[str, Value], first: bool, place: str) ->
     if card[8:9] != b"=":
         return
     key = card[:8].decode("latin-1").rstrip(" ")
-    if not (_STRUCTURAL.match(key) or (first and key in ("SIMPLE", "XTENSION"))):
+    # What kind of HDU it is stands first; astropy takes the last.
+    kind = key in ("SIMPLE", "XTENSION") and (first or key in keys)
+    if not (_STRUCTURAL.match(key) or kind):
         return
     value = _parse(card[10:].decode("latin-1"))
     if value is None:

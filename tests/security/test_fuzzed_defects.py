@@ -48,6 +48,14 @@ def test_a_size_that_stands_twice_stands_once_in_the_result(tmp_path: Path) -> N
     judge("fits", path, out)
 
 
+def test_an_hdu_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    image = fits.ImageHDU(np.ones((10, 12), "f4"), header_of(TAN | {"OBSERVER": "x"}))
+    path = write(tmp_path / "a.fits", fits.PrimaryHDU(), image)
+    card = fits.Card("XTENSION", "BINTABLE").image.encode()
+    path.write_bytes(re.sub(rb"OBSERVER= .{70}", card, path.read_bytes()))
+    assert "XTENSION stands twice" in refusal(lambda: read(path))
+
+
 @pytest.mark.parametrize("lost", [("CD1_1", "CD1_2", "CD2_1"), ("CD2_2", "CD1_2", "CD2_1")])
 def test_an_axis_without_a_number_in_its_cd_matrix_stays_where_it_is(
     tmp_path: Path, lost: tuple[str]
