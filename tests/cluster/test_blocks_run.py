@@ -103,7 +103,7 @@ def test_a_killed_worker_loses_nothing(mosaic):
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(mosaic):
-    workers = LocalWorkers(2, timeout=20)
+    workers = LocalWorkers(2, timeout=12)
     stopped: list[int] = []
 
     def stop(fraction: float) -> None:

@@ -32,7 +32,7 @@ def test_two_kills_and_one_resume(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    items, bad = 40, 4
+    items, bad = 24, 4
     found = benchmark.batch(tmp_path, items, bad, ["--jobs", "2"])["found"]
     skipped, before = found.pop("skipped as done"), found.pop("outputs before the last run")
     # What was in place before is not done again, but for items that were just being put into place.
