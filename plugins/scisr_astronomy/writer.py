@@ -33,6 +33,7 @@ from scisr_astronomy.reader import FitsMetadata
 from scisr_astronomy.rows import row_runs
 
 _CHUNK = 1 << 22
+_AT_A_TIME = 1 << 20  # bytes: for more, Linux looks for longer runs of free memory, and takes longer than to copy
 _AT_ONCE = hasattr(os, "pwrite")
 
 
@@ -233,9 +234,9 @@ class FitsWriter:
 
     def _write_at(self, offset: int, data: Any) -> None:
         view = memoryview(data).cast("B")
-        if _AT_ONCE:  # a tile is a thousand short rows: one call each
+        if _AT_ONCE:  # a block can be a thousand short rows: one call each
             while len(view):
-                done = os.pwrite(self._stream.fileno(), view, offset)
+                done = os.pwrite(self._stream.fileno(), view[:_AT_A_TIME], offset)
                 view, offset = view[done:], offset + done
             return
         with self._lock:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Index = tuple[slice | int, ...]
 Put = Callable[[Index, np.ndarray], None]
 
+_RUN = 8192  # fine columns that are handed over at once: a file takes a few long rows faster than many short ones
+
 
 class _Plane(NamedTuple):
     """A plane that a worker computes as a whole, its rows read already."""
@@ -128,18 +130,25 @@ def _merging(finished: Iterator[Finished], agreement: Agreement) -> Iterator[Fin
 def _gathered(
     finished: Iterator[Finished], width: int, by_tile: bool
 ) -> Iterator[tuple[Span, Span, np.ndarray]]:
-    """Tiles as they are, or bands of full width put together from them."""
-    band: np.ndarray | None = None
+    """Neighbours put together: up to `_RUN` columns where tiles may be handed over, else the full width."""
+    most = _RUN if by_tile else width
+    block: np.ndarray | None = None
+    rows, start, stop = Span(0, 0), 0, 0
     for each in finished:
-        if by_tile or len(each.columns) == width:
-            yield each.rows, each.columns, each.values
-            continue
-        if band is None:
-            band = np.empty((len(each.rows), width), dtype=each.values.dtype)
-        band[:, each.columns.start : each.columns.stop] = each.values
-        if each.columns.stop == width:
-            yield each.rows, Span(0, width), band
-            band = None
+        if block is not None and each.columns.stop - start > block.shape[1]:  # no room for one more
+            yield rows, Span(start, stop), block[:, : stop - start]
+            block = None
+        if block is None:
+            rows, start = each.rows, each.columns.start
+            room = min(most, width - start)
+            fits = len(each.columns) >= room
+            block = each.values if fits else np.empty((len(rows), room), dtype=each.values.dtype)
+        if block is not each.values:
+            block[:, each.columns.start - start : each.columns.stop - start] = each.values
+        stop = each.columns.stop
+        if stop - start == block.shape[1]:
+            yield rows, Span(start, stop), block
+            block = None
 
 
 def _side_by_side(

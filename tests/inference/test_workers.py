@@ -10,7 +10,7 @@ import torch
 
 import sciSR
 from scenes import astro_image, brain, mr_image, sky
-from sciSR.inference import plan_upscale, runner
+from sciSR.inference import plan_upscale, runner, running
 from sciSR.inference.workers import Workers
 
 
@@ -99,6 +99,7 @@ def test_the_number_of_threads_changes_nothing(method: str, two_threads) -> None
 @pytest.mark.parametrize("bad", [False, True])
 def test_tiles_and_bands_are_the_same_pixels(bad: bool, two_threads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "_PANEL", 64)  # a wide image is read in parts
+    monkeypatch.setattr(running, "_RUN", 150)  # and handed over in others: two tiles each, and a rest
     data = sky((100, 200))
     if bad:
         data[20:23, 60:70] = np.nan
