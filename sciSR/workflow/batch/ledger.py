@@ -14,6 +14,7 @@ from typing import Any
 from sciSR.workflow.batch.filesystem import SCRATCH, STATE, clear_scratch, is_network, state_folder
 from sciSR.workflow.batch.ledger_journal import claimed, forget_journal, scratch_name
 from sciSR.workflow.batch.ledger_judging import Judge
+from sciSR.workflow.batch.ledger_past import Past
 from sciSR.workflow.batch.ledger_privacy import without_names
 from sciSR.workflow.batch.ledger_reading import read_together
 from sciSR.workflow.batch.ledger_shards import LEDGER, carry_over
@@ -105,7 +106,7 @@ class Ledger:
     def read(cls, output: Path | str) -> Ledger:
         """What all ledgers of a folder know together, without taking a lock or writing anything there.
 
-        Only :meth:`finished`, :meth:`why`, :meth:`results`, :meth:`outputs_of` and :meth:`speeds` are for such a one.
+        Only :meth:`finished`, :meth:`why`, :meth:`results`, :meth:`outputs_of` and :meth:`past` are for such a one.
         A folder without a ledger, or that does not exist, gives an empty one.
 
         Raises
@@ -251,6 +252,11 @@ class Ledger:
         with readable_errors(self.path):
             rows = self._connection.execute("SELECT result FROM items WHERE result IS NOT NULL ORDER BY key")
             return [ItemResult.from_dict(json.loads(text)) for (text,) in rows]
+
+    def past(self) -> Past:
+        """What items took that are done: for estimates."""
+        with readable_errors(self.path):
+            return Past(self._connection)
 
     def close(self) -> None:
         """Note that the run has ended, and let the next one in."""

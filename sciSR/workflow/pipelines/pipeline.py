@@ -190,13 +190,14 @@ class Pipeline:
         items = _of_shard(self.items(source, target), part)
         planned = []
         with Ledger.read(target) as ledger:
+            past = ledger.past()
             for item in items:
                 task = self.task(item, source, target, overwrite=overwrite)
                 if item.problem is not None:
                     planned.append(Planned(task, None, str(item.problem), failing=True))
                     continue
                 why = ledger.why(task)
-                planned.append(Planned(task, None if why == "done" else estimate(task), why))
+                planned.append(Planned(task, None if why == "done" else estimate(task, past), why))
         return RunPlan(self.config.pipeline, source, target, tuple(planned))
 
     # -- doing it -------------------------------------------------------------------------------------------------
@@ -376,7 +377,10 @@ def _check_space(target: Path, tasks: Sequence[Task]) -> None:
     from sciSR.workflow.pipelines.estimates import estimate
 
     if tasks:
-        check_space(target, sum(estimate(task).output_bytes for task in tasks))
+        needs = [estimate(task) for task in tasks]
+        # Outputs are made in the scratch folder and moved; the largest item's intermediate files come on top.
+        largest = max(need.scratch_bytes for need in needs)
+        check_space(target, sum(need.output_bytes for need in needs) + largest)
 
 
 def _tell(watch: Watch | None, result: ItemResult) -> None:
