@@ -25,7 +25,7 @@ folder knows what is done: --resume verifies and skips it, and does again what h
   scisr run pipeline.yaml --set limits.memory='4 GB' --set steps.3.scale=4
 
 Exit code: 0 all good, 2 usage, 4 some failed (their own code where there is one item only),
-5 out of disk before anything was done, 130 interrupted.
+5 no room on the disk or the cluster is gone, 130 interrupted.
 
 Research use only, not for diagnosis.
 """
