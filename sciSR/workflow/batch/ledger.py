@@ -117,12 +117,6 @@ class Ledger:
         output = Path(output).absolute()
         return cls(output, output / STATE / f"{LEDGER}.sqlite", None, read_together(output))
 
-    @property
-    def empty(self) -> bool:
-        """Whether no item was ever begun here."""
-        with readable_errors(self.path):
-            return self._connection.execute("SELECT 1 FROM items LIMIT 1").fetchone() is None
-
     def begin(self, config: Mapping[str, Any], software: Mapping[str, str] | None = None, **more: Any) -> int:
         """Note that a run begins.
 

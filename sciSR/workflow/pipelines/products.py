@@ -145,7 +145,9 @@ def input_files(work: Work, pattern: str, called: str) -> list[Path]:
     found = sorted(Path(each) for each in glob.glob(str(work.input / path), recursive=True))
     if not found:
         raise UsageError(
-            f"{called}: no file fits {path!r}", where=work.key, remedy=f"it is looked for below {work.input}"
+            f"{called}: no file fits {path!r}",
+            where=work.key,
+            remedy="paths are relative to the input folder",
         )
     return found
 
