@@ -1,7 +1,7 @@
 """About how much disk, memory and time an item will take: from headers, without reading pixels.
 
 Sizes follow from shapes and scales. Times and memory are those of items with the same steps that the ledger has, where
-there are any; else they come from the figures below, measured on one core of a Zen 5 at 2.7 GHz, and can be wrong by a
+there are any; else they come from the figures below, measured on one core of a Zen 5, and can be wrong by a
 factor of several on another machine.
 """
 
@@ -45,10 +45,10 @@ AT_ONCE = {"report": 3.0, "fuse": 2.0, "evaluate": 1.0}
 """Core seconds of a step, however small the image."""
 SELF_TRAINING = {"0": 0.0, "fast": 40.0, "full": 300.0}
 """Core seconds."""
-BASE_BYTES = 300_000_000
+BASE_BYTES = 400_000_000
 """Of a worker that interpolates."""
 MEMORY = {"upscale": 550_000_000, "isotropic": 450_000_000, "report": 150_000_000, "fuse": 400_000_000}
-"""Bytes on top of it, for images of a tile or more; a network that works on the finer pixels takes three times that."""
+"""Bytes on top of it, for images of a tile or more; a network that works on the finer pixels takes six times that."""
 FINE = ("VDSR", "SRCNN", "SparseCoding")
 """Architectures whose layers work on the finer pixels."""
 TILE = 1e6
@@ -131,7 +131,7 @@ def estimate(task: Task, past: Past | None = None) -> Estimate:
         core += SELF_TRAINING.get(str(node.parameters.get("self_training")), 0.0)
         at_network += flops * size.samples / FLOPS
         if node.step != "upscale" or flops:
-            share = min(1.0, largest / TILE) * (3 if fine else 1)
+            share = min(1.0, largest / TILE) * (6 if fine else 1)
             memory.append(MEMORY.get(node.step, 0.0) * share)
         made = size.bytes * (2 if node.parameters.get("uncertainty") is True else 1)
         output += made if node.step == "write" else PAGE_BYTES if node.step == "report" else 0
