@@ -49,6 +49,13 @@ def user_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(user_folder().glob("*.safetensors"))}
 
 
+def known_names() -> set[str]:
+    """Names that a method or a model can be called by here: found without importing torch, for checks of plans."""
+    shipped = Path(__file__).resolve().parent.parent / "weights"
+    files = (path.stem for path in shipped.glob("*.safetensors") if not path.stem.startswith("error-"))
+    return {*RESERVED, *files, *user_paths()}
+
+
 def add_model(path: str | Path, name: str | None = None, *, overwrite: bool = False) -> Path:
     """Check a weights file and take it, with the card beside it, into the user's folder.
 

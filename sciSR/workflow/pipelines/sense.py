@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sciSR.workflow.pipelines.nodes import Node, chain, compile_steps
@@ -18,6 +19,7 @@ def nonsense(config: Any) -> Iterator[Found]:
     yield from _names(config.steps)
     yield from _references(config.steps, nodes)
     yield from _overrides(config, nodes)
+    yield from _models(config, nodes)
     yield from _outputs(config, nodes)
     yield from _inputs(config)
 
@@ -98,6 +100,28 @@ def _overrides(config: Any, nodes: Sequence[Node]) -> Iterator[Found]:
                 entry.model_validate({"step": node.step, **node.parameters, **changes})
             except ValidationError as error:
                 yield from _wrong_changes(error, changes, (*place, "set", name), entry)
+
+
+def _models(config: Any, nodes: Sequence[Node]) -> Iterator[Found]:
+    """Names that no model has here: each item would fail of them."""
+    from sciSR.models.user_models import known_names
+    from sciSR.training.overrides import closest
+
+    steps = {node.name: node.step for node in nodes}
+    named = [
+        ((*place, "model"), entry.model) for place, entry in entries(config.steps) if entry.step == "upscale"
+    ]
+    named += [
+        (("overrides", number, "set", name, "model"), changes["model"])
+        for number, override in enumerate(config.overrides)
+        for name, changes in override.set.items()
+        if steps.get(name) == "upscale" and "model" in changes
+    ]
+    known = sorted(known_names())
+    for place, model in named:
+        # A name with a suffix is a file, which its step looks for.
+        if isinstance(model, str) and model not in known and not Path(model).suffix:
+            yield place, Problem(f"there is no model {model!r}", closest(model, known))
 
 
 def _wrong_changes(error: Any, changes: dict[str, Any], place: Place, entry: Any) -> Iterator[Found]:

@@ -105,6 +105,11 @@ overrides: [{match: "a*", set: {upscale: {tile: x}}}]
             "pipeline: t\nsteps: [{step: read, name: a}, {step: write, name: a}]\n",
             "the name of another step",
         ),
+        ("pipeline: t\nsteps: [{step: upscale, model: cubik}]\n", "did you mean cubic?"),
+        (
+            "pipeline: t\nsteps: [{step: upscale}]\noverrides: [{match: a, set: {upscale: {model: ecbsr-astro-x3}}}]",
+            "there is no model 'ecbsr-astro-x3'",
+        ),
         ("pipeline: t\ninputs: {bids: {}, dicom: {}}\nsteps: [{step: read}]\n", "both bids and dicom"),
         ("steps: [{step: read}]\n", "pipeline [pipeline.yaml]: is missing"),
         ("pipeline: t\n!!binary YWI=: 3\nsteps: [{step: read}]\nseed: x\n", "whole number"),
