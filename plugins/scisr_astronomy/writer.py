@@ -33,7 +33,7 @@ from scisr_astronomy.reader import FitsMetadata
 from scisr_astronomy.rows import row_runs
 
 _CHUNK = 1 << 22
-_AT_A_TIME = 1 << 20  # bytes: for more, Linux looks for longer runs of free memory, and takes longer than to copy
+_AT_A_TIME = 1 << 20  # bytes: for more, Linux looks for longer runs of free memory, longer than copying takes
 _AT_ONCE = hasattr(os, "pwrite")
 
 

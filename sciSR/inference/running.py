@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Index = tuple[slice | int, ...]
 Put = Callable[[Index, np.ndarray], None]
 
-_RUN = 8192  # fine columns that are handed over at once: a file takes a few long rows faster than many short ones
+_RUN = 16384  # fine columns that are handed over at once: a file takes a few long rows faster than many short ones
 
 
 class _Plane(NamedTuple):
