@@ -142,7 +142,10 @@ def _guarded(command: click.Command, arguments: list[str], name: str) -> int:
         code = command.main(arguments, prog_name=name, standalone_mode=False, obj=tuple(arguments))
         return code if isinstance(code, int) else 0
     except (click.Abort, KeyboardInterrupt):
-        print_error("interrupted; nothing half-written is left behind")
+        told = "interrupted; nothing half-written is left behind"
+        print_error(told)
+        if "--json" in arguments:
+            print_json({"error": {"message": told, "exit_code": INTERRUPTED}})
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe (head, less) has had enough; Python must not complain about it at exit.

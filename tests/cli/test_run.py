@@ -163,3 +163,14 @@ def test_folders_are_needed_and_apart(night, capsys):
     assert main(["run", pipeline, "--input", str(night / "night"), "--output", str(night / "night")]) == 2
     assert main(["run", pipeline, "--input", str(night / "no"), "--output", str(night / "out")]) == 2
     assert not (night / "out").exists()
+
+
+def test_an_interruption_is_one_json_document_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sciSR.Pipeline.from_file", interrupted)
+    assert main(["run", "any.yaml", "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +96,8 @@ class Hasher:
                 joined, sum(each.bytes for each in files), max((each.changed for each in files), default=0.0)
             )
         seen = os.stat(path)
+        if not stat.S_ISREG(seen.st_mode):  # a pipe would be waited for without end
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
         identity = (_signed(seen.st_dev), _signed(seen.st_ino), seen.st_size, seen.st_mtime_ns)
         where = "device = ? AND inode = ? AND bytes = ? AND changed = ?"
         row = self._connection.execute(f"SELECT sha256 FROM hashes WHERE {where}", identity).fetchone()

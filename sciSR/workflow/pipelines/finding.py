@@ -13,10 +13,11 @@ from sciSR.workflow.pipelines.config import Head, Inputs, Override
 from sciSR.workflow.pipelines.finding_files import (
     Kept,
     glob_expression,
+    is_special,
     matching_files,
     split_suffix,
 )
-from sciSR.workflow.pipelines.finding_layouts import found_in_layout
+from sciSR.workflow.pipelines.finding_layouts import found_in_layout, special_item
 from sciSR.workflow.pipelines.finding_values import all_match, as_number
 from sciSR.workflow.pipelines.headers import header_facts
 from sciSR.workflow.pipelines.items import Item
@@ -109,8 +110,10 @@ def _with_headers(items: Sequence[Item], inputs: Inputs, wanted: Collection[str]
 
 
 def _item_of(each: Kept) -> Item:
+    if is_special(each.path):
+        return special_item(each)
     named = _neutral(each)
-    return Item(safe_name(split_suffix(named)[0]), files=(each.path,), facts=path_facts(named))
+    return Item(safe_name(split_suffix(named)[0]) or "unnamed", files=(each.path,), facts=path_facts(named))
 
 
 def _neutral(each: Kept) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,7 @@ def _walk(root: Path, folder: Path, closed: Collection[Path]) -> Iterator[Kept]:
         if entry.name.startswith("."):
             continue
         if not entry.is_dir(follow_symlinks=False):
-            if not entry.is_dir():  # a link to nowhere is an input that fails by name
+            if not path.is_dir():  # a link to nowhere, or to itself, is an input that fails by name
                 yield Kept(path, path.relative_to(root).as_posix())
         elif _suffix(entry.name) in _folder_suffixes():
             yield Kept(path, path.relative_to(root).as_posix())
@@ -216,6 +217,15 @@ def split_suffix(relative: str) -> tuple[str, str]:
     return (relative[:-length], relative[-length:]) if length else (relative, "")
 
 
+def is_special(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device: opening one may wait forever, or never come to its end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def _known(path: Path) -> bool:
     """Whether a file is of a known format: by its suffix, so that a damaged one fails by name; else by content."""
     suffix = _suffix(path.name)
@@ -223,6 +233,8 @@ def _known(path: Path) -> bool:
         return False
     if suffix in _suffixes():
         return True
+    if is_special(path):
+        return False
     try:
         adapter_for(path)
     except SciSRError:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.adapter import Adapter, FoundInput
-from sciSR.errors import UsageError
+from sciSR.errors import UnsupportedError, UsageError
 from sciSR.plugins import adapters
 from sciSR.workflow.pipelines.config import Bids, Dicom, Inputs
-from sciSR.workflow.pipelines.finding_files import all_files
+from sciSR.workflow.pipelines.finding_files import Kept, all_files, is_special, split_suffix
 from sciSR.workflow.pipelines.finding_values import all_match
 from sciSR.workflow.pipelines.items import Item
-from sciSR.workflow.pipelines.naming import safe_name
+from sciSR.workflow.pipelines.naming import safe_name, short_hash
 
 
 def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -> list[Item]:
@@ -32,14 +32,30 @@ def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -
         else ("dicom", dicom_filters(inputs.dicom))
     )
     folder = folder.absolute()
-    files = [each.path for each in all_files(folder, inputs.files, inputs.exclude, leave_out=leave_out)]
+    kept = all_files(folder, inputs.files, inputs.exclude, leave_out=leave_out)
+    special = [each for each in kept if is_special(each.path)]
+    files = [each.path for each in kept if each not in special]
     finder: Any = _finder(layout)
     found: Sequence[FoundInput] = finder.inputs_in(folder, files, keywords=_keywords(inputs.dicom))
-    return [
+    items = [
         Item(safe_name(each.name), each.files, dict(each.facts), problem=each.problem)
         for each in found
         if _wanted(each, filters)
     ]
+    return items + [special_item(each) for each in special]
+
+
+def special_item(each: Kept) -> Item:
+    """A pipe, a socket or a device as an item that fails; it is never opened, and what it is called says nothing."""
+    key = f"special-{short_hash(each.relative)}"
+    problem = UnsupportedError(
+        "a pipe, a socket or a device, no file",
+        where=key,
+        remedy="take it away, or leave it out with 'exclude'",
+    )
+    folder, _, name = each.relative.rpartition("/")
+    stem, suffix = split_suffix(name)
+    return Item(key, (each.path,), {"stem": stem, "suffix": suffix, "folder": folder}, problem=problem)
 
 
 def _wanted(each: FoundInput, filters: Mapping[str, Any]) -> bool:

@@ -127,11 +127,13 @@ class Pipeline:
         UsageError
             No file fits.
         """
+        from sciSR.workflow.pipelines.clashes import without_clashes
         from sciSR.workflow.pipelines.finding import find_items, spoken_of
 
         source, target = self.folders(input, output)
         wanted = spoken_of(self.config, self.nodes)
-        return find_items(self.config.inputs, source, without=target, wanted=wanted)
+        found = find_items(self.config.inputs, source, without=target, wanted=wanted)
+        return without_clashes(found, self.config.outputs.name, lambda item: self._nodes_of(item, source))
 
     def task(self, item: Item, source: Path, target: Path, *, overwrite: bool = False) -> Task:
         """All that a worker needs to know of one item, its overrides applied."""

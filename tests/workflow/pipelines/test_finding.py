@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,27 @@ def test_a_damaged_file_is_an_item_that_can_fail_by_name(tmp_path: Path) -> None
     (tmp_path / "empty.fits").touch()
     (tmp_path / "nowhere.fits").symlink_to(tmp_path / "gone")
     assert keys(tmp_path) == ["damaged", "empty", "good", "nowhere"]
+
+
+def test_a_link_to_itself_is_an_item_that_can_fail_by_name(tmp_path: Path) -> None:
+    tree(tmp_path, "good.fits")
+    (tmp_path / "self.fits").symlink_to(tmp_path / "self.fits")
+    assert keys(tmp_path) == ["good", "self"]
+
+
+def test_pipes_and_devices_fail_by_name_and_are_never_opened(tmp_path: Path) -> None:
+    tree(tmp_path, "good.fits")
+    os.mkfifo(tmp_path / "pipe.fits")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero.nii").symlink_to("/dev/zero")
+    found = find_items(Inputs(files=["*.fits", "*.nii"]), tmp_path)
+    assert [item.problem is None for item in found] == [True, False, False]
+    assert keys(tmp_path) == [item.key for item in found]  # nor is one looked into for its format
+
+
+def test_a_name_without_a_letter_has_a_key(tmp_path: Path) -> None:
+    tree(tmp_path, "!.fits")
+    assert all(keys(tmp_path))
 
 
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
