@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Index = tuple[slice | int, ...]
 Put = Callable[[Index, np.ndarray], None]
 
-_RUN = 16384  # fine columns that are handed over at once: a file takes a few long rows faster than many short ones
+_RUN = 8192  # fine columns that are handed over at once: a file takes a few long rows faster than many short ones
 
 
 class _Plane(NamedTuple):
@@ -119,6 +119,7 @@ def _plane_by_tiles(
     with closing(compute(stage, tiles, finish)) as finished:
         for rows, columns, values in _gathered(_merging(finished, agreement), width, by_tile):
             put(plan.place(index, rows, None if len(columns) == width else columns), values)
+            del values  # or there would be two, as the next are put together
 
 
 def _merging(finished: Iterator[Finished], agreement: Agreement) -> Iterator[Finished]:
@@ -135,7 +136,9 @@ def _gathered(
     block: np.ndarray | None = None
     rows, start, stop = Span(0, 0), 0, 0
     for each in finished:
-        if block is not None and each.columns.stop - start > block.shape[1]:  # no room for one more
+        # Tiles may be left out, so the next one need not be a neighbour.
+        beside = each.rows == rows and each.columns.start == stop
+        if block is not None and not (beside and each.columns.stop - start <= block.shape[1]):
             yield rows, Span(start, stop), block[:, : stop - start]
             block = None
         if block is None:
@@ -149,6 +152,8 @@ def _gathered(
         if stop - start == block.shape[1]:
             yield rows, Span(start, stop), block
             block = None
+    if block is not None:
+        yield rows, Span(start, stop), block[:, : stop - start]
 
 
 def _side_by_side(
