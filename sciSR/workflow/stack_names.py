@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,12 @@ def record_name(path: Path | str, name: str | None = None) -> str:
         Another name in question: of the folder it lies in.
     """
     from sciSR.plugins import adapter_for
+    from sciSR.workflow.pipelines.finding_files import is_special
 
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))  # resolve() raises for a link to itself
     name = path.name if name is None else name
+    if is_special(path):  # opening a pipe may wait forever
+        return name
     try:
         neutral = getattr(adapter_for(path), "neutral_name", None)
     except SciSRError:  # no longer there, or made in memory with a name

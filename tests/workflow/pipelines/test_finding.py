@@ -15,6 +15,7 @@ from sciSR.workflow.pipelines.finding import find_items, matches
 from sciSR.workflow.pipelines.finding_files import glob_expression
 from sciSR.workflow.pipelines.items import Item
 from sciSR.workflow.pipelines.naming import safe_name
+from sciSR.workflow.stack_names import record_name
 
 
 def tree(folder: Path, *names: str) -> Path:
@@ -102,6 +103,12 @@ def test_pipes_and_devices_fail_by_name_and_are_never_opened(tmp_path: Path) -> 
     found = find_items(Inputs(files=["*.fits", "*.nii"]), tmp_path)
     assert [item.problem is None for item in found] == [True, False, False]
     assert keys(tmp_path) == [item.key for item in found]  # nor is one looked into for its format
+
+
+def test_links_to_themselves_and_pipes_have_names_for_records(tmp_path: Path) -> None:
+    (tmp_path / "self.fits").symlink_to("self.fits")
+    os.mkfifo(tmp_path / "pipe")
+    assert [record_name(tmp_path / name) for name in ("self.fits", "pipe")] == ["self.fits", "pipe"]
 
 
 def test_a_name_without_a_letter_has_a_key(tmp_path: Path) -> None:
