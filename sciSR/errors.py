@@ -104,6 +104,10 @@ class NothingToDo(SciSRError):
     exit_code = 0
 
 
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP: passes everything that catches a stranger's ``SystemExit``; its code is 128 + the signal."""
+
+
 class SciSRWarning(UserWarning):
     """Something a user should know that is no failure; printed as one line."""
 

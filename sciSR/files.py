@@ -7,6 +7,7 @@ import errno
 import gzip
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,15 @@ def translate_os_errors(where: Path | str) -> Iterator[None]:
         raise ResourceError(f"can't be written: {error.strerror or error}", where=where) from error
     except MemoryError as error:
         raise ResourceError("out of memory", where=where, remedy="give a smaller --tile") from error
+
+
+def is_special(path: Path | str) -> bool:
+    """Whether it is a pipe, a socket or a device: opening one may wait forever, or never come to its end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_regular_file(path: Path | str) -> int:

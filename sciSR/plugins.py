@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.adapter import Adapter, Option
-from sciSR.errors import SciSRWarning, UnreadableError, UsageError
+from sciSR.errors import SciSRWarning, Terminated, UnreadableError, UsageError
 
 ADAPTERS = "scisr.adapters"
 MODELS = "scisr.models"
@@ -65,6 +65,8 @@ def load(group: str) -> tuple[Plugin, ...]:
             value = point.load()
             if group == ADAPTERS:
                 _check_adapter(value)
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:  # whatever a stranger's import may raise
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(
@@ -112,6 +114,8 @@ def _recognises(adapter: Adapter, path: Path) -> bool:
     """The adapter's own answer; one that breaks its promise not to raise does not stop the others."""
     try:
         return adapter.sniff(path)
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"adapter {adapter.name!r} failed on {path}: {reason}", SciSRWarning, stacklevel=3)

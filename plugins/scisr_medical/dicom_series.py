@@ -17,6 +17,7 @@ from sciSR.errors import (
     SciSRWarning,
     UnreadableError,
 )
+from sciSR.files import is_special
 from scisr_medical.dicom_choose import choose_echo, choose_image_type, echo_times
 from scisr_medical.dicom_enhanced_choose import (
     check_files,
@@ -98,12 +99,16 @@ class Stack:
 
 
 def walk_files(path: Path) -> Iterator[Path]:
-    """All files below a folder, one by one: hidden ones left out, links to folders not followed, in name order."""
+    """All files below a folder, one by one: hidden ones left out, links to folders not followed, in name order.
+
+    Pipes, sockets and devices are left out too: opening one may wait forever.
+    """
     if path.is_file():
         yield path
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        yield from (Path(folder) / n for n in sorted(names) if not n.startswith("."))
+        files = (Path(folder) / name for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in files if not is_special(file))
 
 
 def list_files(path: Path) -> list[Path]:

@@ -128,12 +128,14 @@ def _polite_kill() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    from sciSR.errors import Terminated
+
+    raise Terminated(128 + number)
 
 
 def _guarded(command: click.Command, arguments: list[str], name: str) -> int:
     """Run, and name every failure in one line; SCISR_DEBUG=1 lets the traceback through."""
-    from sciSR.errors import ResourceError, SciSRError, UsageError
+    from sciSR.errors import ResourceError, SciSRError, Terminated, UsageError
 
     debug = os.environ.get("SCISR_DEBUG", "") not in ("", "0")
     error: SciSRError
@@ -147,6 +149,11 @@ def _guarded(command: click.Command, arguments: list[str], name: str) -> int:
         if "--json" in arguments:
             print_json({"error": {"message": told, "exit_code": INTERRUPTED}})
         return INTERRUPTED
+    except Terminated as ending:
+        if "--json" in arguments:
+            told = "terminated; nothing half-written is left behind"
+            print_json({"error": {"message": told, "exit_code": ending.code}})
+        raise
     except BrokenPipeError:
         # The reader of a pipe (head, less) has had enough; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import nn
 
-from sciSR.errors import ModelError, SciSRWarning
+from sciSR.errors import ModelError, SciSRWarning, Terminated
 from sciSR.files import atomic_output
 from sciSR.models.spec import ModelSpec, receptive_field
 
@@ -59,6 +59,8 @@ def architecture(name: str) -> Callable[..., nn.Module]:
     if name in found:
         try:
             return found[name].load()
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:
             raise ModelError(
                 f"architecture {name}: its plugin {found[name].value} fails to load ({error})"

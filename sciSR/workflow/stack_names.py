@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciSR.errors import SciSRError
+from sciSR.files import is_special
 from sciSR.image import Image
 
 
@@ -21,7 +22,6 @@ def record_name(path: Path | str, name: str | None = None) -> str:
         Another name in question: of the folder it lies in.
     """
     from sciSR.plugins import adapter_for
-    from sciSR.workflow.pipelines.finding_files import is_special
 
     path = Path(os.path.realpath(path))  # resolve() raises for a link to itself
     name = path.name if name is None else name

@@ -13,7 +13,7 @@ from toy_adapter import ToyAdapter, write_toy
 
 import sciSR
 from sciSR import plugins
-from sciSR.errors import SciSRWarning, UnreadableError, UsageError
+from sciSR.errors import SciSRWarning, Terminated, UnreadableError, UsageError
 
 Install = Callable[..., None]
 
@@ -116,6 +116,15 @@ def test_a_sniff_that_raises_does_not_hide_the_other_adapters(
     source = write_toy(tmp_path / "a.toy", np.ones((2, 3, 4), np.float32), np.eye(4))
     with pytest.warns(SciSRWarning, match="a_rude"):
         assert plugins.adapter_for(source).name == "toy"
+
+
+def test_a_termination_is_not_taken_for_a_sniff_that_raises(install: Install, tmp_path: Path) -> None:
+    ended = RUDE.replace("raise KeyError(path)", "from sciSR.errors import Terminated; raise Terminated(143)")
+    assert ended != RUDE
+    install("rude", "[scisr.adapters]\na_rude = stranger_rude:adapter\n", stranger_rude=ended)
+    source = write_toy(tmp_path / "a.toy", np.ones((2, 3, 4), np.float32), np.eye(4))
+    with pytest.raises(Terminated):
+        plugins.adapter_for(source)
 
 
 def test_an_unknown_file_is_refused_with_the_known_formats(install: Install, tmp_path: Path) -> None:

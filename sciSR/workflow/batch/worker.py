@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from sciSR.errors import Terminated
+
 TOLD = 143
 """Exit status of a worker that was told to end."""
 _TELL_EVERY = 0.2
@@ -141,7 +143,7 @@ def _prepare(request: Mapping[str, Any]) -> None:
 def _told(number: int, frame: FrameType | None) -> NoReturn:
     """Unwind once, so that temporary files go; who does not listen is killed soon."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(TOLD)
+    raise Terminated(TOLD)
 
 
 def _be_killed_first() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sciSR.errors import UnsupportedError
+from sciSR.files import is_special
 from sciSR.plugins import adapters
 from sciSR.workflow.pipelines.config import Head, Inputs, Override
 from sciSR.workflow.pipelines.finding_files import (
     Kept,
     glob_expression,
-    is_special,
     matching_files,
     split_suffix,
 )

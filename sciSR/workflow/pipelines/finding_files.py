@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import re
-import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sciSR.errors import SciSRError, UsageError
+from sciSR.files import is_special
 from sciSR.plugins import adapter_for, adapters
 from sciSR.workflow.batch.filesystem import STATE
 
@@ -215,15 +215,6 @@ def split_suffix(relative: str) -> tuple[str, str]:
     """``("night/m51", ".fits.gz")``."""
     length = len(_suffix(relative.rsplit("/", 1)[-1]))
     return (relative[:-length], relative[-length:]) if length else (relative, "")
-
-
-def is_special(path: Path) -> bool:
-    """Whether it is a pipe, a socket or a device: opening one may wait forever, or never come to its end."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _known(path: Path) -> bool:

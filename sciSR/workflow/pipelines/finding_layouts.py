@@ -8,9 +8,10 @@ from typing import Any
 
 from sciSR.adapter import Adapter, FoundInput
 from sciSR.errors import UnsupportedError, UsageError
+from sciSR.files import is_special
 from sciSR.plugins import adapters
 from sciSR.workflow.pipelines.config import Bids, Dicom, Inputs
-from sciSR.workflow.pipelines.finding_files import Kept, all_files, is_special, split_suffix
+from sciSR.workflow.pipelines.finding_files import Kept, all_files, split_suffix
 from sciSR.workflow.pipelines.finding_values import all_match
 from sciSR.workflow.pipelines.items import Item
 from sciSR.workflow.pipelines.naming import safe_name, short_hash
