@@ -17,9 +17,12 @@ settings.register_profile(
 settings.load_profile("scisr")
 
 
-# What is started in the background of a script ignores Ctrl-C, and so would every child that a test interrupts.
+# What is started in the background of a script ignores Ctrl-C, under nohup SIGHUP too; and so would every child that
+# a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

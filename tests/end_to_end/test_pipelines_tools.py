@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -140,12 +139,12 @@ def run_in_shell(command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
 
 
-def test_nipype_runs_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nipype_runs_the_example(tmp_path: Path) -> None:
     pytest.importorskip("nipype", reason="nipype is not installed")
-    monkeypatch.setenv("PATH", environment()["PATH"])
     source = shutil.copy(SAMPLES / "phantom.nii.gz", tmp_path / "T2w.nii.gz")
-    build = runpy.run_path(str(EXAMPLES / "nipype_example.py"))["build"]
-    done = build(Path(source), tmp_path / "results", "cubic").run()
+    command = [sys.executable, str(EXAMPLES / "nipype_example.py"), source, str(tmp_path / "results")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert (tmp_path / "results/upscaled/T2w_hr.nii.gz").is_file()
-    [upscale] = [node for node in done.nodes() if node.name == "upscale"]
-    assert upscale.result.outputs.record["ok"]

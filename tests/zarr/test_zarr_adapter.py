@@ -319,9 +319,21 @@ def test_several_images_are_refused(tmp_path):
         sciSR.write(images, tmp_path / "o.zarr")
 
 
+def other_models():
+    """ome-zarr-models; its models of 0.4 are left unfinished where pydantic is newer than it knows."""
+    models = pytest.importorskip("ome_zarr_models")
+    import pydantic_zarr.v2
+    from ome_zarr_models import v04
+
+    for model in (v04.Labels, v04.Image, v04.ImageLabel):
+        own = vars(sys.modules[model.__module__])
+        model.model_rebuild(force=True, _types_namespace={**own, **vars(pydantic_zarr.v2)})
+    return models
+
+
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_valid_for_other_software(version, tmp_path):
-    models = pytest.importorskip("ome_zarr_models")
+    models = other_models()
     path = make(tmp_path / "a.ome.zarr", version, (2, 600, 50), "cyx", "f4", labels=("nuclei",))
     out = upscale_file(path, scale=2, model="cubic").output
     models.open_ome_zarr(zarr.open_group(str(out), mode="r"))
