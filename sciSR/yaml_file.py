@@ -101,7 +101,8 @@ def value(text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        raise UsageError(f"--set: {text!r} is not valid YAML") from error
+        remedy = f"a text that holds {{ }} [ ] : or # goes in quotes: '\"{text}\"'"
+        raise UsageError(f"--set: {text!r} is not valid YAML", remedy=remedy) from error
 
 
 def check_depth(text: str, path: Path) -> None:

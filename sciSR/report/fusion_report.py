@@ -117,6 +117,7 @@ def render(fused: Fused, document: Mapping[str, Any], sheet: bytes | None = None
 
     from sciSR.report import plots
     from sciSR.report.contact_sheet import draw, title
+    from sciSR.report.page_render import encodable
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
@@ -129,7 +130,7 @@ def render(fused: Fused, document: Mapping[str, Any], sheet: bytes | None = None
     if frc:
         pictures["frc"] = plots.ring_correlation(frc)
     others = {key: value for key, value in document["measured"].items() if key != "frc"}
-    return environment.from_string(template).render(
+    text = environment.from_string(template).render(
         title=title(fused).splitlines()[0],
         subtitle=title(fused).splitlines()[-1],
         document=document,
@@ -140,6 +141,7 @@ def render(fused: Fused, document: Mapping[str, Any], sheet: bytes | None = None
         shift=lambda frame: plots.shift_of(frame, native),
         pictures={name: base64.b64encode(data).decode("ascii") for name, data in pictures.items()},
     )
+    return encodable(text)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Any:

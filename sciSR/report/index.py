@@ -189,7 +189,7 @@ def _link(page: Path, index: Path) -> str:
         relative = page.resolve().relative_to(index.resolve().parent)
     except ValueError:
         return page.resolve().as_uri()
-    return "./" + quote(relative.as_posix())
+    return "./" + quote(os.fsencode(relative.as_posix()))
 
 
 def _failed_row(output: Path, error: SciSRError) -> dict[str, Any]:

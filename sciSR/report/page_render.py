@@ -57,6 +57,11 @@ def _upright(value: Any) -> Any:
     return _TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", value)
 
 
+def encodable(text: str) -> str:
+    """A text as UTF-8 can hold it: of a file name in another encoding, what was none of its characters as ``\\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def render(
     template: str, *, viewer: bool, extra: Sequence[str] = (), served: bool = False, **context: Any
 ) -> str:
@@ -91,7 +96,7 @@ def render(
     names = VIEWER if viewer else PLAIN
     script = scripts((*names[:-1], *extra) if extra else names)
     style = asset("page.css")
-    return environment.get_template(template).render(
+    text = environment.get_template(template).render(
         style=Markup(style),
         script=Markup(script),
         policy=policy(style, script, served=served),
@@ -100,3 +105,4 @@ def render(
         notice=NOTICE,
         **context,
     )
+    return encodable(text)

@@ -23,12 +23,13 @@ def render(document: Mapping[str, Any], notes: Sequence[str], sheet: bytes) -> s
     from jinja2 import Environment
 
     from sciSR.report.fusion_report import _flat, _number, plain
+    from sciSR.report.page_render import encodable
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
     template = files("sciSR.report").joinpath("templates/stacks.html.j2").read_text(encoding="utf-8")
     told = plain(document)
-    return environment.from_string(template).render(
+    text = environment.from_string(template).render(
         document=told,
         own=told["SciSR"],
         measured=dict(_flat(told["SciSR"]["Measured"])),
@@ -36,3 +37,4 @@ def render(document: Mapping[str, Any], notes: Sequence[str], sheet: bytes) -> s
         notes=list(notes),
         sheet=base64.b64encode(sheet).decode("ascii"),
     )
+    return encodable(text)

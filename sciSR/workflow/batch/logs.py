@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from sciSR.workflow.pipelines.work import ItemResult, Task
@@ -96,24 +97,38 @@ def without_names(text: str, task: Task) -> str:
     """
     public = _public_suffixes()
     folders: set[str] = set()
+    neutral: dict[str, str] = {}
     for number, file in enumerate(task.files, 1):
         name, stem = os.path.basename(file), os.path.basename(file).split(".")[0]
-        if name.lower().endswith(public) or (stem and stem in task.key):
-            text = text.replace(file, name)
-            continue
-        neutral = f"<{task.key} file {number}>" if len(task.files) > 1 else f"<{task.key}>"
         relative = os.path.relpath(file, task.input) if task.input else name
+        if name.lower().endswith(public):
+            neutral.setdefault(file, name)
+            continue
+        if stem and stem in task.key:
+            said = name
+        else:
+            said = f"<{task.key} file {number}>" if len(task.files) > 1 else f"<{task.key}>"
         for each in (file, relative, name):
-            if each:
-                text = text.replace(each, neutral)
+            if not (each.isdecimal() and len(each) <= 4):  # "12" alone is a number, and tells of nobody
+                neutral.setdefault(each, said)
         folders.update(os.path.dirname(relative).split(os.sep))
-    for folder, neutral in ((task.input, ""), (task.scratch, "<scratch>/"), (task.output, "")):
+    text = _replaced(text, neutral)
+    for folder, instead in ((task.input, ""), (task.scratch, "<scratch>/"), (task.output, "")):
         if folder:
-            text = text.replace(f"{folder}{os.sep}", neutral)
+            text = text.replace(f"{folder}{os.sep}", instead)
     for folder in sorted(folders - {"", ".", ".."}, key=len, reverse=True):
         if folder not in task.key:
             text = re.sub(rf"(?<=/){re.escape(folder)}\b|\b{re.escape(folder)}(?=/)", "<folder>", text)
     return _QUOTED_VALUE.sub(r"\1 (not shown)", text)
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    """All names at once, the longest first, where they stand as words: ``a/1`` is no part of ``a/12``."""
+    found = sorted((name for name in names if name and name in text), key=len, reverse=True)
+    if not found:
+        return text
+    words = re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, found))})(?![^\W_])")
+    return words.sub(lambda match: names[match[0]], text)
 
 
 def result_without_names(result: ItemResult, task: Task) -> ItemResult:

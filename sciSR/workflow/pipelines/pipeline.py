@@ -185,6 +185,7 @@ class Pipeline:
         Nothing is written, not even the output folder.
         """
         from sciSR.workflow.batch.ledger import Ledger
+        from sciSR.workflow.batch.logs import without_names
         from sciSR.workflow.pipelines.estimates import estimate
 
         source, target = self.folders(input, output)
@@ -196,7 +197,8 @@ class Pipeline:
             for item in items:
                 task = self.task(item, source, target, overwrite=overwrite)
                 if item.problem is not None:
-                    planned.append(Planned(task, None, str(item.problem), failing=True))
+                    why = without_names(str(item.problem), task)
+                    planned.append(Planned(task, None, why, failing=True))
                     continue
                 why = ledger.why(task)
                 planned.append(Planned(task, None if why == "done" else estimate(task, past), why))
@@ -255,6 +257,7 @@ class Pipeline:
             The disk has no room for the outputs.
         """
         from sciSR.workflow.batch.ledger import Ledger
+        from sciSR.workflow.batch.logs import result_without_names
         from sciSR.workflow.batch.summary import write_summary
         from sciSR.workflow.cluster.reclaiming import reclaim
 
@@ -278,7 +281,8 @@ class Pipeline:
             tasks = [self.task(item, source, target, overwrite=overwrite) for item in items]
             for item, task in zip(items, tasks, strict=True):
                 if item.problem is not None:
-                    done[item.key] = failure(item.key, item.problem)
+                    # Its file was named before anybody knew what is recorded.
+                    done[item.key] = result_without_names(failure(item.key, item.problem), task)
                     ledger.record(task, done[item.key])
                     _tell(watch, done[item.key])
             # What workers of a killed run had finished on a cluster, and nobody had heard of, is the ledger's now.
