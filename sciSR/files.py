@@ -176,6 +176,11 @@ def translate_os_errors(where: Path | str) -> Iterator[None]:
         raise ResourceError("out of memory", where=where, remedy="give a smaller --tile") from error
 
 
+def encodable(text: str) -> str:
+    """A text as UTF-8 can hold it: bytes of a file name that are none of its characters come out as ``\\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def is_special(path: Path | str) -> bool:
     """Whether it is a pipe, a socket or a device: opening one may wait forever, or never come to its end."""
     try:

@@ -13,10 +13,13 @@ from typing import Any, TextIO
 
 import click
 
+from sciSR.files import encodable
+
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout; numbers that JSON has no word for become null."""
-    click.echo(json.dumps(jsonable(document), indent=2, ensure_ascii=False, allow_nan=False))
+    # An escape of JSON's is what becomes of half a character.
+    click.echo(encodable(json.dumps(jsonable(document), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def jsonable(value: Any) -> Any:
@@ -37,7 +40,7 @@ def jsonable(value: Any) -> Any:
 def print_line(text: str) -> None:
     """A line on stdout. A reader of the pipe that has left (``| head -1``) does not stop the work."""
     try:
-        click.echo(text)
+        click.echo(encodable(text))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

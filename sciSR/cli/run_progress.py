@@ -14,6 +14,7 @@ import click
 
 from sciSR.cli.output import print_warning
 from sciSR.errors import UsageError
+from sciSR.files import encodable
 from sciSR.workflow.batch.summary import in_time
 from sciSR.workflow.batch.watch import NoWatch, Watch
 from sciSR.workflow.pipelines.work import ItemResult
@@ -195,7 +196,8 @@ class JsonLines(NoWatch):
             return
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         try:
-            self._stream.write(json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False) + "\n")
+            line = json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False)
+            self._stream.write(f"{encodable(line)}\n")
             self._stream.flush()
         except (OSError, ValueError) as error:
             failed, self._stream = self._stream, None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciSR import __version__
-from sciSR.files import atomic_output
+from sciSR.files import atomic_output, encodable
 
 if TYPE_CHECKING:
     from sciSR.fusion.product import Fused
@@ -117,7 +117,6 @@ def render(fused: Fused, document: Mapping[str, Any], sheet: bytes | None = None
 
     from sciSR.report import plots
     from sciSR.report.contact_sheet import draw, title
-    from sciSR.report.page_render import encodable
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number

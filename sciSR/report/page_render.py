@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from sciSR import __version__
+from sciSR.files import encodable
 
 NOTICE = "Research use only, not for diagnosis"
 VIEWER = ("source.js", "pane.js", "hands.js", "page.js", "parts.js", "start.js")
@@ -55,11 +56,6 @@ def _upright(value: Any) -> Any:
     if type(value) is not str or not _TURNING.search(value):
         return value
     return _TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", value)
-
-
-def encodable(text: str) -> str:
-    """A text as UTF-8 can hold it: of a file name in another encoding, what was none of its characters as ``\\udce9``."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def render(

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sciSR.files import encodable
+
 
 def render(document: Mapping[str, Any], notes: Sequence[str], sheet: bytes) -> str:
     """The page.
@@ -23,7 +25,6 @@ def render(document: Mapping[str, Any], notes: Sequence[str], sheet: bytes) -> s
     from jinja2 import Environment
 
     from sciSR.report.fusion_report import _flat, _number, plain
-    from sciSR.report.page_render import encodable
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number

@@ -15,7 +15,7 @@ import numpy as np
 
 from sciSR.adapter import Adapter
 from sciSR.errors import UsageError
-from sciSR.files import atomic_output, translate_os_errors
+from sciSR.files import atomic_output, encodable, translate_os_errors
 from sciSR.grid import AffineGrid
 from sciSR.image import Image
 from sciSR.plugins import adapter_for_output, adapters
@@ -201,4 +201,4 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
     from sciSR.report.fusion_report import plain
 
     text = json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(encodable(text) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sciSR.files import encodable
 from sciSR.workflow.batch.filesystem import SCRATCH, STATE, clear_scratch, is_network, state_folder
 from sciSR.workflow.batch.ledger_journal import claimed, forget_journal, scratch_name
 from sciSR.workflow.batch.ledger_judging import Judge
@@ -196,7 +197,7 @@ class Ledger:
             self.started(task)
         told = without_names(result, task)
         fingerprint = f"changed {uuid.uuid4().hex}" if self._judge.changed_meanwhile(task) else None
-        message = None if told.error is None else str(told.error.get("message", ""))
+        message = None if told.error is None else encodable(str(told.error.get("message", "")))
         with readable_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

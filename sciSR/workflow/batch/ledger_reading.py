@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -47,7 +48,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         # SQLite's own locks let us read while the other writes.
         with (
             readable_errors(path),
-            closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as live,
+            closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True)) as live,
         ):
             yield live
         return

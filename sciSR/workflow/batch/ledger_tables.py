@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,9 @@ def connect(path: Path, *, network: bool | None = None, called: Path | None = No
         if network:
             _leave_wal(path)
         options = "?nolock=1" if network else ""
-        connection = sqlite3.connect(f"file:{quote(str(path))}{options}", uri=True, isolation_level=None)
+        connection = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}{options}", uri=True, isolation_level=None
+        )
         try:
             connection.execute("PRAGMA busy_timeout = 10000")
             if network:

@@ -49,7 +49,7 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
     made = []
     for target, text in ((output / f"{stem}.json", document), (output / f"{stem}.html", page(output, run))):
         with atomic_output(target, overwrite=_is_ours(target)) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="replace")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         made.append(target)
     return made
 
