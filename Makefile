@@ -23,7 +23,7 @@ WORKERS ?= 2
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 TOOLS := $(VENV)/tools
-RELEASE_EXTRAS := dicom ccd video
+RELEASE_EXTRAS := dicom ccd video zarr cluster
 FUZZ_ARGS ?= --n 2000
 
 .PHONY: demo test lint bench fuzz lock sbom audit clean
