@@ -33,6 +33,12 @@ _COMPONENTS = {
 }  # fmt: skip
 """Values of ImageType that tell images of one acquisition apart."""
 
+PHOTOMETRIC = {
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "YBR_FULL", "YBR_FULL_422",
+    "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT", "XYB",
+}  # fmt: skip
+"""PhotometricInterpretation as the standard has it, retired terms too (PS3.3 C.7.6.3.1.2)."""
+
 TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber",
     "Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
@@ -285,6 +291,14 @@ def _diffusion(value: Values) -> tuple[float, ...] | None:
     return (b_value, *(value.floats("DiffusionGradientOrientation", 3) or ())) if raw else (b_value,)
 
 
+def _photometric(value: Values) -> str:
+    """The colour model; what is no term of the standard may be anybody's text, and is not said."""
+    said = value.text("PhotometricInterpretation")
+    if not said:
+        return "no PhotometricInterpretation"
+    return said if said in PHOTOMETRIC else "unknown PhotometricInterpretation"
+
+
 def _refusal(value: Values, sop_class: str, header: Any, pixels: dict[str, Any]) -> str | None:
     """The name under which an object is refused, or None."""
     from pydicom.uid import UID
@@ -293,7 +307,7 @@ def _refusal(value: Values, sop_class: str, header: Any, pixels: dict[str, Any])
         name = UID(sop_class).name
         name = "an unknown SOP class" if name == sop_class else name
         if (value.integer("SamplesPerPixel") or 1) > 1:
-            return f"{name} (colour, {value.text('PhotometricInterpretation')})"
+            return f"{name} (colour, {_photometric(value)})"
         return name if pixels["keyword"] else f"{name} (not an image)"
     if "MOSAIC" in value.texts("ImageType"):
         return MOSAIC
@@ -301,7 +315,7 @@ def _refusal(value: Values, sop_class: str, header: Any, pixels: dict[str, Any])
         return f"multi-frame image ({value.integer('NumberOfFrames')} frames)"
     photometric = value.text("PhotometricInterpretation")
     if (value.integer("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        return f"colour image ({photometric or 'no PhotometricInterpretation'})"
+        return f"colour image ({_photometric(value)})"
     if pixels["keyword"] not in ("PixelData", None):
         return f"floating-point image ({pixels['keyword']})"
     if header.get("ModalityLUTSequence"):

@@ -16,7 +16,7 @@ from scisr_medical.verify_affine import local_matrix
 from scisr_medical.verify_nifti_files import SECONDS, Volume
 
 HIDDEN = "(not shown)"
-_TEXT = ("descrip", "aux_file", "db_name", "data_type")
+_TEXT = ("descrip", "aux_file", "db_name", "data_type", "intent_name")
 _LAYOUT = {
     "sizeof_hdr": "the header's version", "magic": "the file's form", "vox_offset": "voxels begin behind the header",
     "data_type": "unused in NIfTI", "db_name": "unused in NIfTI", "extents": "unused in NIfTI",

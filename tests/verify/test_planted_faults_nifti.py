@@ -27,6 +27,12 @@ def test_good_output_passes(good, name):
     assert found.passed
 
 
+def test_free_text_is_not_shown(good):
+    found = sciSR.verify_files(good["volume"].input, good["volume"].output)
+    said = {each.key: each.before for each in found.keys}
+    assert said["intent_name"] == said["aux_file"] == "(not shown)"
+
+
 # -- faults -----------------------------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,13 @@ def test_frames_of_formats_without_patients_are_named(tmp_path: Path) -> None:
     assert without_names(f"truncated: {files[1]}", given) == "truncated: frame_002.fits"
 
 
+def test_files_called_by_numbers_do_not_turn_numbers_into_names(tmp_path: Path) -> None:
+    files = tuple(f"/data/DOE^JANE/{number}" for number in (1, 4, 12, 12345678))
+    given = task(tmp_path, "series-7", "good", files=files, input="/data")
+    said = without_names("/data/DOE^JANE/12: 937.1 mm from 12345678, expected 4 mm; 12 slices", given)
+    assert said == "<series-7 file 3>: 937.1 mm from <series-7 file 4>, expected 4 mm; 12 slices"
+
+
 def test_values_that_a_library_quotes_are_not_in_the_log(tmp_path: Path) -> None:
     given = task(tmp_path, "item", "good")
     assert "Doe" not in without_names("UserWarning: Invalid value for VR PN: 'Doe^Jane'.", given)

@@ -17,6 +17,7 @@ from sciSR.plugins import adapters
 from sciSR.workflow.pipelines.config import Dicom, Inputs
 from sciSR.workflow.pipelines.finding import find_items
 from sciSR.workflow.pipelines.items import Item
+from sciSR.workflow.pipelines.pipeline import Pipeline
 
 
 def series(folder: Path, number: int, *, description: str = "", modality: str = "MR", kind: str = "") -> None:
@@ -133,3 +134,32 @@ def test_single_files_by_pattern_tell_nobodys_name_either(export: Path) -> None:
         items = find_items(Inputs(files="**/IM*"), export)
     assert len(items) == 12
     assert not any("doe" in f"{item.key} {item.facts}".lower() for item in items)
+
+
+def test_damaged_files_are_not_recorded_by_a_patients_name(tmp_path: Path) -> None:
+    """What can't be read is named before any step runs: in the plan, the result, the ledger and the summary."""
+    series(tmp_path / "in" / "Doe_Jane", 4)
+    slices = sorted((tmp_path / "in" / "Doe_Jane").iterdir())
+    slices[1].write_bytes(slices[1].read_bytes()[:-50])
+    slices[1].rename(slices[1].with_name("DOE^JANE_01"))
+    (tmp_path / "in" / "PID77.dcm").write_bytes(b"")
+    pipeline = Pipeline.from_dict(
+        {"pipeline": "p", "inputs": {"dicom": {}}, "steps": [{"step": "read"}, {"step": "write"}]}
+    )
+    plan = pipeline.plan(tmp_path / "in", tmp_path / "out")
+    run = pipeline.run(tmp_path / "in", tmp_path / "out")
+    told = str(plan.as_dict()) + str(run.as_dict())
+    told += "".join(p.read_text("latin-1") for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert [result.status for result in run.results] == ["failed", "failed"]
+    assert "truncated" in told
+    assert not any(name in told.lower() for name in ("doe", "jane", "pid77"))
+
+
+def test_a_colour_model_that_no_standard_knows_is_not_quoted(tmp_path: Path) -> None:
+    def edit(dataset: Dataset, k: int) -> None:
+        dataset.PhotometricInterpretation = "DOE JANE"
+
+    make_series(tmp_path, edit=edit)
+    with pytest.warns(SciSRWarning, match=r"colour image \(unknown") as said:
+        assert found(tmp_path) == []
+    assert "DOE" not in str(said[0].message)
