@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from sciSR import Pipeline
+
+SAMPLE = Path(__file__).resolve().parents[3] / "data_samples" / "star_field.fits"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -43,3 +46,24 @@ def test_suffixes_tell_outputs_apart(tmp_path: Path) -> None:
     steps = [{"step": "read"}, {"step": "write"}]
     pipeline = Pipeline.from_dict({"pipeline": "t", "steps": steps, "outputs": {"name": "{stem}"}})
     assert [item.problem for item in pipeline.items(tmp_path, tmp_path / "out")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("steps", "name", "failing"),
+    [
+        ([{"step": "upscale", "model": "nearest"}, {"step": "write"}], "{stem}", [False, True, True]),
+        ([{"step": "upscale", "model": "nearest"}, {"step": "write"}], "{item}", [False, False, False]),
+        ([{"step": "write", "format": "fits.gz"}], "{stem}", [False, True, True]),
+        ([{"step": "write"}], "{stem}", [False, False, False]),
+    ],
+)
+def test_suffixes_that_become_one(
+    tmp_path: Path, steps: list[dict[str, str]], name: str, failing: list[bool]
+) -> None:
+    sample = SAMPLE.read_bytes()
+    for each, content in (("a.fit", sample), ("a.fits", sample), ("a.fits.gz", gzip.compress(sample, 1))):
+        (tmp_path / each).write_bytes(content)
+    pipeline = Pipeline.from_dict({"pipeline": "t", "steps": steps, "outputs": {"name": name}})
+    found = pipeline.items(tmp_path, tmp_path / "out")
+    assert [item.problem is not None for item in found] == failing
+    assert all("a.fit" in str(item.problem) for item in found if item.problem)
