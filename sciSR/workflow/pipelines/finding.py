@@ -117,11 +117,13 @@ def _item_of(each: Kept) -> Item:
 
 
 def _neutral(each: Kept) -> str:
-    """The relative path, each name in it replaced where the file says that it is its patient's."""
+    """The relative path, each name in it replaced where the file says that it is its patient's, or can't say so."""
     suffix = split_suffix(each.relative)[1].lower()
     formats = [a for a in adapters().values() if suffix in a.suffixes]
     if formats and not any(hasattr(a, "neutral_name") for a in formats):
         return each.relative
+    if formats and header_facts(each.path)[1] is not None:  # it may have been named after anybody
+        return f"damaged-{short_hash(each.relative)}{suffix}"
     parts = each.relative.split("/")
     stem, suffix = split_suffix(parts[-1])
     return "/".join(record_name(each.path, part) for part in (*parts[:-1], stem)) + suffix

@@ -136,6 +136,15 @@ def test_single_files_by_pattern_tell_nobodys_name_either(export: Path) -> None:
     assert not any("doe" in f"{item.key} {item.facts}".lower() for item in items)
 
 
+def test_a_damaged_single_file_that_can_not_tell_whose_it_is_goes_by_no_name(tmp_path: Path) -> None:
+    (tmp_path / "Doe_Jane").mkdir()
+    (tmp_path / "Doe_Jane" / "DOE^JANE.dcm").write_bytes(bytes(128) + b"DICM" + bytes(400))
+    (tmp_path / "Jane.dcm").symlink_to("nowhere")
+    items = find_items(Inputs(files="**/*"), tmp_path)
+    assert all(item.key.startswith("damaged-") for item in items)
+    assert not any("jane" in str(item.facts).lower() for item in items)
+
+
 def test_damaged_files_are_not_recorded_by_a_patients_name(tmp_path: Path) -> None:
     """What can't be read is named before any step runs: in the plan, the result, the ledger and the summary."""
     series(tmp_path / "in" / "Doe_Jane", 4)
