@@ -122,7 +122,7 @@ def _neutral(each: Kept) -> str:
     formats = [a for a in adapters().values() if suffix in a.suffixes]
     if formats and not any(hasattr(a, "neutral_name") for a in formats):
         return each.relative
-    if formats and header_facts(each.path)[1] is not None:  # it may have been named after anybody
+    if formats and not header_facts(each.path)[0]:  # damaged: it may have been named after anybody
         return f"damaged-{short_hash(each.relative)}{suffix}"
     parts = each.relative.split("/")
     stem, suffix = split_suffix(parts[-1])

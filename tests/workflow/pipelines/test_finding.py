@@ -78,7 +78,7 @@ def test_results_are_no_inputs(tmp_path: Path) -> None:
     assert keys(tmp_path, files="*.fits") == ["m51", "ngc1_x2"]  # nothing here that ngc1_x2 was made of
     assert keys(tmp_path, files="**/*.fits") == ["here__m51", "m51", "ngc1_x2"]
     assert keys(tmp_path, files="**/*.fits", without=tmp_path / "here") == ["m51", "ngc1_x2"]
-    assert keys(tmp_path, files="**/*.dcm") == ["scan__1"]
+    assert len(keys(tmp_path, files="**/*.dcm")) == 1  # its key says nothing, since it holds nothing
     assert keys(tmp_path / "out") == ["m51"]  # but those of a run may be the inputs of another
 
 

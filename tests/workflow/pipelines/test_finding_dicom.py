@@ -140,6 +140,7 @@ def test_a_damaged_single_file_that_can_not_tell_whose_it_is_goes_by_no_name(tmp
     (tmp_path / "Doe_Jane").mkdir()
     (tmp_path / "Doe_Jane" / "DOE^JANE.dcm").write_bytes(bytes(128) + b"DICM" + bytes(400))
     (tmp_path / "Jane.dcm").symlink_to("nowhere")
+    (tmp_path / "Jane_2.dcm").write_bytes(bytes(128) + b"DICM" + b"Doe^Jane" * 100)
     items = find_items(Inputs(files="**/*"), tmp_path)
     assert all(item.key.startswith("damaged-") for item in items)
     assert not any("jane" in str(item.facts).lower() for item in items)
