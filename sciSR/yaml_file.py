@@ -29,6 +29,7 @@ WORDS = (
     (" after validation", ""),
     (", unable to parse string as a number", ""),
     (", unable to parse string as an integer", ""),
+    ("a valid dictionary", "keys with values"),
     ("a valid integer", "a whole number"),
     ("a valid ", "a "),
 )

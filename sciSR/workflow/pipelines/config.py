@@ -46,9 +46,9 @@ Bytes = Annotated[int, BeforeValidator(size), Field(gt=0), WithJsonSchema(_QUANT
 
 
 class Strict(BaseModel):
-    """No unknown keys, no changes."""
+    """No unknown keys, no changes, no NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class StepEntry(Strict):

@@ -151,8 +151,8 @@ def _problems(error: Any, values: Mapping[str, Any]) -> dict[Place, Problem]:
             place, text = (*place, item["loc"][-1]), "is missing"
         elif item["type"] in ("union_tag_invalid", "literal_error") and _is_step(place, given):
             place, text, remedies[place] = _unknown_step(place, given)
-        elif item["type"] == "union_tag_not_found":
-            text = "must have 'step: NAME' or 'branches:'"
+        elif item["type"] in ("union_tag_not_found", "model_attributes_type"):
+            text, remedies[place] = _no_step(_at(given, place))
         else:
             text = plain(item)
         texts = found.setdefault(place, [])
@@ -186,6 +186,18 @@ def _unknown_step(place: Place, values: Any) -> tuple[Place, str, str]:
     name = _at(values, (*entry, "step"))
     place = (*entry, "step")
     return place, f"there is no step {name!r}", _closest(str(name), list(steps()))
+
+
+def _no_step(entry: Any) -> tuple[str, str | None]:
+    """(text, remedy) for an entry of a list of steps that does not say which it is."""
+    from sciSR.workflow.pipelines.registry import steps
+
+    if isinstance(entry, dict):
+        named = next((key for key in entry if key in steps()), None)
+        remedy = None if named is None else f"write '- step: {named}', its parameters below it"
+        return "must have 'step: NAME' or 'branches:'", remedy
+    known = entry if entry in list(steps()) else "NAME"
+    return "is empty" if entry is None else f"is {entry!r} alone", f"write '- step: {known}'"
 
 
 def _at(values: Any, place: tuple[str | int, ...]) -> Any:

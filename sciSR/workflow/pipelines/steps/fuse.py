@@ -22,6 +22,7 @@ from sciSR.workflow.pipelines.products import (
     target_of,
 )
 from sciSR.workflow.pipelines.steps.register import NAMED, share
+from sciSR.workflow.pipelines.values import NativeScale
 from sciSR.workflow.pipelines.work import InputPath, Product, Work
 
 OF_STACKS = (
@@ -63,7 +64,7 @@ OF_METHODS = {
 def fuse(
     work: Work,
     *,
-    scale: int | float | str = 2,
+    scale: NativeScale = 2,
     method: Literal["map", "spectral", "drizzle", "mean", "median", "ibp", "pocs"] = "map",
     prior: Literal["auto", "huber", "tikhonov", "tv", "none"] | None = None,
     positive: bool | None = None,

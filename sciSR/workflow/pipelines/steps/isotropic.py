@@ -7,6 +7,7 @@ from typing import Literal
 
 from sciSR.workflow.pipelines.products import product_of, run_one
 from sciSR.workflow.pipelines.steps.upscale import check_tile, uncertain
+from sciSR.workflow.pipelines.values import Tile
 from sciSR.workflow.pipelines.work import Product, Work
 
 
@@ -25,7 +26,7 @@ def isotropic(
     read_noise: float | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
-    tile: int | None = None,
+    tile: Tile | None = None,
     seed: int | None = None,
 ) -> Product:
     """Make volumes of thick slices isotropic, as ``scisr upscale --isotropic`` does.

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from sciSR.errors import UsageError
 from sciSR.workflow.pipelines.products import product_of, run_one
+from sciSR.workflow.pipelines.values import Scale, Tile
 from sciSR.workflow.pipelines.work import Product, Work
 
 
 def upscale(
     work: Work,
     *,
-    scale: int | float | str = 2,
+    scale: Scale = 2,
     model: str = "auto",
     forward: Literal["auto", "kspace", "gaussian", "detector", "bicubic"] = "auto",
     noise: float | None = None,
@@ -22,7 +23,7 @@ def upscale(
     label_method: Literal["nearest", "argmax"] = "nearest",
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
-    tile: int | None = None,
+    tile: Tile | None = None,
     uncertainty: bool = False,
     gain: float | None = None,
     read_noise: float | None = None,
