@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,11 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
     document = json.dumps(summary(run), indent=1, ensure_ascii=False, default=str) + "\n"
     made = []
     for target, text in ((output / f"{stem}.json", document), (output / f"{stem}.html", page(output, run))):
+        for left in target.parent.glob(
+            f".{target.name}.????????.tmp"
+        ):  # by a run that was killed as it wrote
+            with contextlib.suppress(OSError):
+                left.unlink()
         with atomic_output(target, overwrite=_is_ours(target)) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         made.append(target)
