@@ -18,6 +18,12 @@ def add_to_sum(buffer: bytes | memoryview, total: int = 0) -> int:
     total += int(np.frombuffer(buffer[:whole], dtype=">u4").sum(dtype=np.uint64))
     if rest := bytes(buffer[whole:]):
         total += int.from_bytes(rest.ljust(4, b"\0"), "big")
+    return join(total, 0)
+
+
+def join(total: int, other: int) -> int:
+    """The sum of the words of both."""
+    total += other
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total

@@ -50,6 +50,8 @@ class Unit:
         What is known of an image that is copied.
     error_of : (int, str) or None
         Number of the image whose standard deviation will stand here, and in which form: see `error_hdu`.
+    summed, total : int
+        Bytes of data put so far whose sum is known, and that sum: see :func:`scisr_astronomy.checksum.add_to_sum`.
     """
 
     copy_of: int | None = None
@@ -63,6 +65,8 @@ class Unit:
     error_of: tuple[int, str] | None = None
     start: int = 0
     blocks: int = 0
+    summed: int = 0
+    total: int = 0
 
     @property
     def itemsize(self) -> int:
