@@ -13,7 +13,7 @@ from typing import Any
 
 from sciSR.files import encodable
 from sciSR.workflow.batch.filesystem import SCRATCH, STATE, clear_scratch, is_network, state_folder
-from sciSR.workflow.batch.ledger_journal import claimed, forget_journal, scratch_name
+from sciSR.workflow.batch.ledger_journal import claimed, forget_journal, placed, scratch_name
 from sciSR.workflow.batch.ledger_judging import Judge
 from sciSR.workflow.batch.ledger_past import Past
 from sciSR.workflow.batch.ledger_privacy import without_names
@@ -216,6 +216,8 @@ class Ledger:
                 )
                 if result.status == "done":
                     self._own(task.key, result.outputs, current=True)
+                else:  # killed between its last rename and its answer: what is there is its own
+                    self._own(task.key, self._unowned(placed(task)), current=False)
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -282,6 +284,9 @@ class Ledger:
             "INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, ?)",
             [(each.path, key, each.sha256, each.bytes, int(current)) for each in files],
         )
+
+    def _unowned(self, files: tuple[OutputFile, ...]) -> tuple[OutputFile, ...]:
+        return tuple(each for each in files if not self.owns(each.path))
 
     def _note_weights(self, weights: Mapping[str, str]) -> None:
         """On the run's record, each model once."""

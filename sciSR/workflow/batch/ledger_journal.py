@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sciSR.provenance import file_sha256
-from sciSR.workflow.pipelines.work import OutputFile
+from sciSR.workflow.pipelines.work import OutputFile, Task
 
 JOURNAL = ".commit.json"
 """A file of this ending lies beside an item's scratch folder from before its first output is put into place until the
@@ -28,6 +28,13 @@ def journal_of(scratch: Path) -> Path:
 def forget_journal(scratch: Path) -> None:
     """The ledger has the item's result."""
     journal_of(scratch).unlink(missing_ok=True)
+
+
+def placed(task: Task) -> tuple[OutputFile, ...]:
+    """What a worker that did not answer had put into place of a task, byte for byte as its journal names it."""
+    scratch = Path(task.scratch)
+    found = claimed(scratch.parent, Path(task.output), {scratch.name})
+    return tuple(file for key, files in found if key == task.key for file in files)
 
 
 def claimed(

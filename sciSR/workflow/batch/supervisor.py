@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sciSR import __version__
+from sciSR.workflow.batch.ledger_journal import placed
 from sciSR.workflow.batch.limits import Limits, Patience, core_count, job_count, passing, visible_gpus
 from sciSR.workflow.batch.logs import add_to_log, begin_log, clean_log, log_path, result_without_names
 from sciSR.workflow.batch.supervisor_attempt import Attempt
@@ -100,6 +102,8 @@ def supervise(
         if closing.wait(patience.pause(number)):
             raise Closed(task.key)
         add_to_log(log, f"attempt {number + 1} of {limits.retries + 1}")
+        own = dict.fromkeys((*task.may_replace, *(file.path for file in placed(task))))
+        task = dataclasses.replace(task, may_replace=tuple(own))
         watch.progress(task.key, 0.0)
     clean_log(log, task)
     watch.finished(result)
