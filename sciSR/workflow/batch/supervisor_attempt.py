@@ -38,6 +38,8 @@ class Ending:
         As ``wait`` gives it; None if the worker never started or its server was lost.
     told : str
         What kept it from starting.
+    step : str
+        In which the worker was, as it told last.
     held, peak : int
         Bytes when it was stopped, and the largest resident memory.
     seconds : float
@@ -50,6 +52,7 @@ class Ending:
     stopped: str = ""
     status: int | None = None
     told: str = ""
+    step: str = ""
     held: int = 0
     peak: int = 0
     seconds: float = 0.0
@@ -182,6 +185,8 @@ class Attempt:
             self._deadline = self._begun + (self.limits.time or float("inf"))
         elif "progress" in message:
             self.progress(min(max(float(message["progress"]), 0.0), 1.0))
+        elif "step" in message:
+            self.ending.step = str(message["step"])[:200]
         elif "result" in message:
             self._take(message["result"])
         else:

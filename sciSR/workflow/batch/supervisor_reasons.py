@@ -21,7 +21,7 @@ def judged(ending: Ending, task: Task, limits: Limits) -> ItemResult:
     return ItemResult(
         key=task.key,
         status="failed",
-        error={"kind": kind, "message": str(error), "exit_code": error.exit_code, "step": ""},
+        error={"kind": kind, "message": str(error), "exit_code": error.exit_code, "step": ending.step},
         seconds=round(ending.seconds, 3),
         peak_bytes=max(ending.peak, ending.held),
     )

@@ -90,7 +90,7 @@ def _run(task: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
     from sciSR.workflow.pipelines.running import run_task
     from sciSR.workflow.pipelines.work import Task
 
-    return run_task(Task.from_dict(task), channel.progress).as_dict()
+    return run_task(Task.from_dict(task), channel.progress, lambda step: channel.tell(step=step)).as_dict()
 
 
 def end_with_parent(parent: int) -> None:

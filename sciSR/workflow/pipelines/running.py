@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ KEEPING = {"read", "evaluate", "verify", "report", "write"} | MAKING
 """These, and those that change no file."""
 
 
-def run_task(task: Task, progress: Progress | None = None) -> ItemResult:
+def run_task(
+    task: Task, progress: Progress | None = None, at_step: Callable[[str], None] | None = None
+) -> ItemResult:
     """Work on one item; its outputs are in place when this returns a result that is ``done``, and none otherwise.
 
     Every step writes into a folder of its own below ``task.scratch``; when all have passed, the files that they gave
@@ -51,6 +53,9 @@ def run_task(task: Task, progress: Progress | None = None) -> ItemResult:
     task : Task
     progress : callable, optional
         Called with the fraction done, 0 to 1.
+    at_step : callable, optional
+        Called with each step's id as it begins, and with an empty text at the commit: who watches can say where a crash
+        was.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def run_task(task: Task, progress: Progress | None = None) -> ItemResult:
         what is wrong with an item.
     """
     start = time.perf_counter()
-    run = _Run(task, progress or (lambda fraction: None))
+    run = _Run(task, progress or (lambda fraction: None), at_step or (lambda step: None))
     outputs: tuple[OutputFile, ...] = ()
     error: dict[str, Any] | None = None
     with _heard(run.warnings):
@@ -85,8 +90,8 @@ def run_task(task: Task, progress: Progress | None = None) -> ItemResult:
 class _Run:
     """One item on its way."""
 
-    def __init__(self, task: Task, progress: Progress) -> None:
-        self.task, self.progress = task, progress
+    def __init__(self, task: Task, progress: Progress, at_step: Callable[[str], None]) -> None:
+        self.task, self.progress, self.at_step = task, progress, at_step
         self.scratch = Path(task.scratch)
         self.products: dict[str | None, Product] = {}
         self.steps: list[dict[str, Any]] = []
@@ -104,12 +109,16 @@ class _Run:
         self.products[None] = self._first()
         self._refuse_existing(names)
         for node in task.nodes:
-            self.at = node.id
+            self._enter(node.id)
             self._step(node, names[node.id])
-        self.at = ""
+        self._enter("")
         outputs = commit(task, self._ready())
         self.progress(1.0)
         return outputs
+
+    def _enter(self, step: str) -> None:
+        self.at = step
+        self.at_step(step)
 
     def _first(self) -> Product:
         files = tuple(Path(path) for path in self.task.files)

@@ -86,6 +86,7 @@ def test_a_bad_end_has_a_name_and_a_reason(
     result = run(step, **parameters)
     assert result.error is not None
     assert result.error["kind"] == kind
+    assert result.error["step"] == f"01-{step}", "where it was is known whatever the end"
     assert said in result.error["message"]
     assert "\n" not in result.error["message"]
     assert result.error["exit_code"] in (2, 3, 5)
@@ -109,6 +110,7 @@ def test_a_worker_that_ignores_requests_is_killed(run: Callable[..., ItemResult]
     result = run(step, Limits(time=0.3, retries=2))
     assert result.error is not None
     assert result.error["kind"] == "timeout"
+    assert result.error["step"] == f"01-{step}"
     assert "0.3 s" in result.error["message"]
     assert result.attempts == 1, "what took too long takes too long again"
 
