@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciSR.errors import ResourceError
 from sciSR.files import atomic_output
 from sciSR.workflow.batch.ledger_shards import LEDGER
 from sciSR.workflow.batch.space import in_bytes
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 NOTICE = "Research use only, not for diagnosis"
 
 
-def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) -> list[Path]:
+def write_summary(
+    output: Path, run: RunResult, ledger: Ledger | None = None, *, ended: BaseException | None = None
+) -> list[Path]:
     """Write ``summary.json`` and ``summary.html`` into the output folder, each at once or not at all.
 
     A shard's are called ``summary-3-of-64.json`` and so on, so that shards do not replace each other's. Summaries of
@@ -33,6 +36,8 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
         Also of a run that was interrupted.
     ledger : Ledger, optional
         Of the run.
+    ended : exception, optional
+        What ended the run. It is what will be said then, not that there was no room for the summary of it.
 
     Returns
     -------
@@ -49,15 +54,24 @@ def write_summary(output: Path, run: RunResult, ledger: Ledger | None = None) ->
     document = json.dumps(summary(run), indent=1, ensure_ascii=False, default=str) + "\n"
     made = []
     for target, text in ((output / f"{stem}.json", document), (output / f"{stem}.html", page(output, run))):
-        for left in target.parent.glob(
-            f".{target.name}.????????.tmp"
-        ):  # by a run that was killed as it wrote
-            with contextlib.suppress(OSError):
-                left.unlink()
-        with atomic_output(target, overwrite=_is_ours(target)) as temporary:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        try:
+            _write(target, text)
+        except ResourceError as error:
+            if ended is not None:
+                break
+            remedy = "free some space and run again with --resume; what is done stays done"
+            raise ResourceError(error.what, where=target, remedy=remedy) from error
         made.append(target)
     return made
+
+
+def _write(target: Path, text: str) -> None:
+    # What a run has left that was killed as it wrote.
+    for left in target.parent.glob(f".{target.name}.????????.tmp"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+    with atomic_output(target, overwrite=_is_ours(target)) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _is_ours(target: Path) -> bool:

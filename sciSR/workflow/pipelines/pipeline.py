@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -306,7 +307,7 @@ class Pipeline:
                     seconds=time.perf_counter() - start,
                     total=len(items),
                 )
-                run = run.with_files(write_summary(target, run, ledger))
+                run = run.with_files(write_summary(target, run, ledger, ended=sys.exception()))
         return run
 
     def _todo(
