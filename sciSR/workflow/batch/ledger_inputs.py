@@ -98,12 +98,13 @@ class Hasher:
         seen = os.stat(path)
         if not stat.S_ISREG(seen.st_mode):  # a pipe would be waited for without end
             raise OSError(errno.EINVAL, "is no regular file", str(path))
-        identity = (_signed(seen.st_dev), _signed(seen.st_ino), seen.st_size, seen.st_mtime_ns)
+        # Of the inode: that of the content can be set back, and is, by rsync and by cp -p.
+        identity = (_signed(seen.st_dev), _signed(seen.st_ino), seen.st_size, seen.st_ctime_ns)
         where = "device = ? AND inode = ? AND bytes = ? AND changed = ?"
         row = self._connection.execute(f"SELECT sha256 FROM hashes WHERE {where}", identity).fetchone()
         if row is None or not self._trust:
             row = (file_sha256(path),)
-            if abs(time.time_ns() - seen.st_mtime_ns) > _TICK:
+            if abs(time.time_ns() - seen.st_ctime_ns) > _TICK:
                 self._connection.execute(
                     "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)", (*identity, *row)
                 )
