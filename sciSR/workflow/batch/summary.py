@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciSR.errors import ResourceError
+from sciSR.errors import ResourceError, UsageError
 from sciSR.files import atomic_output
 from sciSR.workflow.batch.ledger_shards import LEDGER
 from sciSR.workflow.batch.space import in_bytes
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
     from sciSR.workflow.pipelines.results import RunResult
 
 NOTICE = "Research use only, not for diagnosis"
+
+
+def check_summary(output: Path, ledger: Ledger) -> None:
+    """Refuse before any work what :func:`write_summary` could not write after it.
+
+    Raises
+    ------
+    UsageError
+        A file of its name is none of ours.
+    """
+    for target in _targets(output, ledger):
+        if os.path.lexists(target) and not _is_ours(target):
+            raise UsageError(
+                "is no summary of a run, which is to have its name", where=target, remedy="move it away"
+            )
+
+
+def _targets(output: Path, ledger: Ledger | None) -> tuple[Path, Path]:
+    stem = "summary" if ledger is None else ledger.path.stem.replace(LEDGER, "summary", 1)
+    return output / f"{stem}.json", output / f"{stem}.html"
 
 
 def write_summary(
@@ -50,10 +71,9 @@ def write_summary(
     """
     from sciSR.workflow.batch.summary_page import page
 
-    stem = "summary" if ledger is None else ledger.path.stem.replace(LEDGER, "summary", 1)
     document = json.dumps(summary(run), indent=1, ensure_ascii=False, default=str) + "\n"
     made = []
-    for target, text in ((output / f"{stem}.json", document), (output / f"{stem}.html", page(output, run))):
+    for target, text in zip(_targets(output, ledger), (document, page(output, run)), strict=True):
         try:
             _write(target, text)
         except ResourceError as error:

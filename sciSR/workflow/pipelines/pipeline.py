@@ -259,7 +259,7 @@ class Pipeline:
         """
         from sciSR.workflow.batch.ledger import Ledger
         from sciSR.workflow.batch.logs import result_without_names
-        from sciSR.workflow.batch.summary import write_summary
+        from sciSR.workflow.batch.summary import check_summary, write_summary
         from sciSR.workflow.cluster.reclaiming import reclaim
 
         start = time.perf_counter()
@@ -278,6 +278,7 @@ class Pipeline:
                     where=target,
                     remedy="give --resume to go on, --overwrite to do it all again, or another --output",
                 )
+            check_summary(target, ledger)
             ledger.begin(self.config.model_dump(mode="json"), command=list(command))
             tasks = [self.task(item, source, target, overwrite=overwrite) for item in items]
             for item, task in zip(items, tasks, strict=True):
