@@ -163,7 +163,7 @@ def _fence(memory: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory is None or not sys.platform.startswith("linux") or os.path.exists("/dev/nvidiactl"):
         return
-    with contextlib.suppress(OSError, ValueError, StopIteration):
+    with contextlib.suppress(OSError, ValueError, StopIteration, OverflowError):
         lines = Path("/proc/self/status").read_text().splitlines()
         reserved = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

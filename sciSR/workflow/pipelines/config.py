@@ -23,7 +23,7 @@ _BYTES = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**2
 def seconds(value: Any) -> Any:
     """``"30 min"`` -> 1800; numbers are seconds."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*([\d.]+)\s*(s|min|h|d)?\s*", value)
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)?\s*", value)
         if not found:
             raise ValueError("must be a time like 90, '30 min' or '2 h'")
         return float(found[1]) * _UNITS[found[2] or "s"]
@@ -33,7 +33,7 @@ def seconds(value: Any) -> Any:
 def size(value: Any) -> Any:
     """``"8 GB"`` -> 8e9; numbers are bytes."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]i?B)?\s*", value, flags=re.I)
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]i?B)?\s*", value, flags=re.I)
         if not found:
             raise ValueError("must be a size like '8 GB' or '500 MiB'")
         return int(float(found[1]) * _BYTES.get((found[2] or "").upper(), 1))
