@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from sciSR.errors import UsageError
+from sciSR.errors import ResourceError, UsageError
 from sciSR.workflow.cluster.blocks_run import upscale_blocks
 from sciSR.workflow.run import upscale_file
 
@@ -51,3 +51,24 @@ def test_a_cluster_that_is_not_there_is_said(tmp_path):
     with pytest.raises(UsageError):
         upscale_blocks(tmp_path / "m.fits", model="cubic", cluster="nonsense")
     assert [p.name for p in tmp_path.iterdir()] == ["m.fits"]
+
+
+def test_a_scheduler_that_goes_away_is_said_and_finished_blocks_are_kept(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    from sciSR.workflow.cluster.blocks_dask import DaskBlocks
+
+    fits.PrimaryHDU(np.ones((200, 200), np.float32)).writeto(tmp_path / "m.fits")
+    settings = {"model": "cubic", "tile": 32, "block": 64}
+    here = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**here) as cluster:
+        client = distributed.Client(cluster)
+        with pytest.raises(ResourceError, match="the scheduler is gone"):
+            upscale_blocks(
+                tmp_path / "m.fits",
+                executor=DaskBlocks(client, threads=1),
+                progress=lambda fraction: client.close(),
+                **settings,
+            )
+    assert list(tmp_path.glob(".*.blocks.jsonl"))
+    upscale_blocks(tmp_path / "m.fits", workers=1, **settings)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.fits", "m_x2.fits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,12 @@ class DaskBlocks:
             while orders_of:
                 future = next(running)
                 order = orders_of.pop(future)
+                if future.status in ("cancelled", "lost"):
+                    raise ResourceError(
+                        "the scheduler is gone",
+                        where=order["path"],
+                        remedy="finished blocks are kept: the same command goes on with them",
+                    )
                 if future.status == "error":
                     raise ResourceError(
                         f"block {order['block']['number']} took its workers down: {future.exception()}",
@@ -70,4 +77,5 @@ class DaskBlocks:
                 more()
                 yield raise_if_failed(found)
         finally:
-            self.client.cancel(list(orders_of))
+            with contextlib.suppress(Exception):  # of a scheduler that is gone
+                self.client.cancel(list(orders_of))
