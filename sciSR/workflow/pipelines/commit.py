@@ -40,7 +40,7 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
     Raises
     ------
     UsageError
-        A name that leaves the output folder, goes through a symbolic link, or is taken.
+        A name that leaves the output folder, goes through a symbolic link, or is taken; a folder of a file's name.
     ResourceError
         The disk is full or fails. What was in place is there again then.
     """
@@ -52,6 +52,10 @@ def commit(task: Task, ready: Mapping[str, Path]) -> tuple[OutputFile, ...]:
         for name, target in targets.items():
             if os.path.lexists(target) and not (task.overwrite or name in own):
                 raise taken(target)
+            if target.is_dir() and not Path(ready[name]).is_dir():  # nobody's run has made it
+                raise UsageError(
+                    "is a folder, and a file is to be there", where=target, remedy="move it away"
+                )
         made = tuple(_finished(name, Path(ready[name])) for name in targets)
         new = [n for n, t in targets.items() if n in own or not os.path.lexists(t)]
         _note(journal, task.key, new, made)
