@@ -184,7 +184,7 @@ def named_files(node: Node, task: Task) -> list[Path]:
                 for field in fields(pattern):
                     pattern = pattern.replace(f"{{{field}}}", glob.escape(fill(f"{{{field}}}", facts)))
                 found += sorted(
-                    Path(path) for path in glob.glob(str(Path(task.input, pattern)), recursive=True)
+                    Path(task.input, path) for path in glob.glob(pattern, root_dir=task.input, recursive=True)
                 )
     return found
 

@@ -142,7 +142,8 @@ def input_files(work: Work, pattern: str, called: str) -> list[Path]:
         There is none.
     """
     path = filled(work, pattern)
-    found = sorted(Path(each) for each in glob.glob(str(work.input / path), recursive=True))
+    # The folder's own name may hold brackets, which are no pattern.
+    found = sorted(work.input / each for each in glob.glob(path, root_dir=work.input, recursive=True))
     if not found:
         raise UsageError(
             f"{called}: no file fits {path!r}",
@@ -168,9 +169,13 @@ def input_file(work: Work, pattern: str, called: str) -> Path:
 
 def linked(files: Sequence[Path], folder: Path) -> Path:
     """A folder that holds these files and no others, without copying where the file system has links."""
+    from sciSR.plugins import adapters
+
+    known = {suffix for adapter in adapters().values() for suffix in adapter.suffixes}
     folder.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(sorted(files)):
-        target = folder / f"{number:06d}{path.suffix if len(path.suffix) < 6 else ''}"
+        # Messages name the links, so what no format knows ("scan.Jane") is left away.
+        target = folder / f"{number:06d}{path.suffix if path.suffix.lower() in known else ''}"
         if not os.path.lexists(target):
             try:
                 os.symlink(Path(path).resolve(), target)

@@ -11,6 +11,8 @@ from astropy.io import fits
 from pipeline_tasks import SAMPLES, assert_done, make_task, outputs_of, records, tree
 
 import sciSR
+from sciSR.workflow.batch.ledger_inputs import named_files
+from sciSR.workflow.pipelines.products import linked
 from sciSR.workflow.pipelines.running import run_task
 
 ROUND = (
@@ -169,6 +171,23 @@ def test_calibration_frames_that_are_not_there_fail_by_their_pattern(tmp_path: P
     assert result.error["exit_code"] == 2
     assert "calibration/item1_dark*.fits" in result.error["message"]
     assert result.error["step"] == "01-calibrate"
+
+
+def test_brackets_in_the_input_folders_name_are_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "M51 [Ha]" / "in" / "truth").mkdir(parents=True)
+    truth = tmp_path / "M51 [Ha]" / "in" / "truth" / "item1.fits"
+    truth.write_bytes((SAMPLES / "star_field.fits").read_bytes())
+    nodes = tree({"step": "evaluate", "truth": "truth/*.fits"})
+    task = make_task(tmp_path / "M51 [Ha]", [SAMPLES / "star_field.fits"], nodes)
+    assert_done(run_task(task))
+    assert named_files(nodes[0], task) == [truth]  # for the ledger, which asks whether it has changed
+
+
+def test_links_to_a_series_files_keep_no_suffix_that_may_be_a_name(tmp_path: Path) -> None:
+    for name in ("1.dcm", "2.DCM", "scan.Jane"):
+        (tmp_path / name).touch()
+    made = linked(sorted(tmp_path.iterdir()), tmp_path / "links")
+    assert sorted(path.name for path in made.iterdir()) == ["000000.dcm", "000001.DCM", "000002"]
 
 
 def test_a_clips_fusion_is_shown_alone_and_held_against_no_single_frame(tmp_path: Path) -> None:
