@@ -147,16 +147,24 @@ def verified(output: Path, results: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def check(folder: Path, document: dict[str, Any], good: Sequence[str], bad: Sequence[str]) -> dict[str, Any]:
+def check(
+    folder: Path, inputs: Path, document: dict[str, Any], good: Sequence[str], bad: Sequence[str]
+) -> dict[str, Any]:
     """What the batch ended with, counted from the files themselves."""
+    from sciSR.workflow.pipelines.pipeline import Pipeline
+
     output, results = folder / "out", document["results"]
+    # A file that can't say whether it is named after its patient has a key that does not repeat its name.
+    found = Pipeline.from_file(folder / "pipeline.yaml").items(inputs, output)
+    names = {item.key: item.files[0].name for item in found}
     failed = [result for result in results if result["status"] == "failed"]
     listed = [file["path"] for result in results for file in result["outputs"]]
     return {
         "items": len(results),
         "verified outputs": len(verified(output, [r for r in results if r["status"] != "failed"])),
         "named failures": sum(
-            any(result["key"].endswith(name) and name in result["error"]["message"] for name in bad)
+            any(names[result["key"]].startswith(f"{name}.") for name in bad)
+            and result["key"].split("__")[-1] in result["error"]["message"]
             for result in failed
         ),
         "good items that failed": [r["key"] for r in failed if any(r["key"].endswith(n) for n in good)],
@@ -198,7 +206,7 @@ def batch(folder: Path, items: int, bad: int, options: Sequence[str]) -> dict[st
     )
     before = outputs_in(folder / "out")
     document, code, times["resumed to the end"] = whole_run(folder, "--resume", *options)
-    found = {"exit code": code, **check(folder, document, good_names, bad_names)}
+    found = {"exit code": code, **check(folder, folder / "in", document, good_names, bad_names)}
     found["skipped as done"] = document["skipped"]
     found["outputs before the last run"] = len(before)
     again, _, times["resumed once more"] = whole_run(folder, "--resume", *options)

@@ -113,7 +113,7 @@ def compare(folder: Path, items: int, bad: int, workers: int) -> dict[str, Any]:
         reference = reference or hashes
         found[name] = {
             "exit code": code,
-            **batch.check(own, document, good_names, bad_names),
+            **batch.check(own, folder / "in", document, good_names, bad_names),
             "outputs unlike the first run's": len(set(hashes.items()) ^ set(reference.items())),
             "seconds": round(document["seconds"], 1),
             "seconds an item": round(document["seconds"] / items, 3),

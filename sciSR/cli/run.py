@@ -8,7 +8,7 @@ import click
 
 from sciSR import __version__
 from sciSR.cli.options import GroupedCommand, GroupedOption, explain
-from sciSR.cli.output import configure, print_error, print_json
+from sciSR.cli.output import configure, print_error, print_json, print_line
 from sciSR.errors import UsageError
 
 HELP = """Run PIPELINE, a YAML file, over a folder: each item in a process of its own.
@@ -38,6 +38,9 @@ def run(ctx: click.Context, **given: Any) -> int:
     from sciSR.workflow.pipelines.pipeline import Pipeline
 
     pipeline = Pipeline.from_file(given["pipeline"], given["set"])
+    if given["files_of"] is not None:
+        _print_files(pipeline, given)
+        return 0
     common = {"shard": given["shard"], "overwrite": given["overwrite"]}
     if given["dry_run"]:
         plan = pipeline.plan(given["input"], given["output"], **common)
@@ -67,6 +70,31 @@ def run(ctx: click.Context, **given: Any) -> int:
         for result in done.failures:
             print_error((result.error or {}).get("message", result.key))
     return done.exit_code
+
+
+def _print_files(pipeline: Any, given: dict[str, Any]) -> None:
+    """An item's own files, for whoever may see what they are called; nothing of it is recorded.
+
+    Raises
+    ------
+    UsageError
+        No item has this key.
+    """
+    import difflib
+
+    key, items = given["files_of"], {i.key: i for i in pipeline.items(given["input"], given["output"])}
+    if key not in items:
+        near = difflib.get_close_matches(key, list(items), 1)
+        raise UsageError(
+            f"--files-of: no item is called {key!r}",
+            remedy=f"did you mean {near[0]}?" if near else "--dry-run lists them",
+        )
+    files = [str(path) for path in items[key].files]
+    if given["json"]:
+        print_json({"software": f"sciSR {__version__}", "key": key, "files": files})
+        return
+    for path in files:
+        print_line(path)
 
 
 def _limits(pipeline: Any, given: dict[str, Any]) -> Any:
@@ -133,6 +161,8 @@ OPTIONS = [
     _grouped("What", "--dry-run", is_flag=True, help="Only say what would be done, and what is done already."),
     _grouped("What", "--resume", is_flag=True, help="Skip what is done and unchanged, do the rest."),
     _grouped("What", "--overwrite", is_flag=True, help="Do everything again, over whatever is there."),
+    _grouped("What", "--files-of", metavar="KEY",
+             help="Only print an item's input files: records do not name those that a patient's name may be in."),
     _grouped("What", "--set", multiple=True, metavar="KEY=VALUE",
              help="Another value for a key of the file, e.g. steps.3.scale=4; may be repeated."),
     _grouped("Where", "-j", "--jobs", type=Jobs(), default=1, show_default=True, metavar="N",

@@ -10,6 +10,7 @@ import click
 from sciSR.cli.output import print_error, print_line
 from sciSR.workflow.batch.space import in_bytes
 from sciSR.workflow.batch.summary import in_time, table
+from sciSR.workflow.pipelines.naming import is_unnamed
 
 MOST = 40
 """Rows of a plan that are shown; all of them are in the JSON."""
@@ -53,6 +54,9 @@ def show(run: Any) -> None:
         f"in {in_time(run.seconds)}",
         err=True,
     )
+    hidden = [each.key for each in run.failures if is_unnamed(each.key)]
+    if hidden:
+        click.echo(f"'scisr run ... --files-of {hidden[0]}' prints the file that is not named here", err=True)
     for path in run.files:
         click.echo(f"  {path}", err=True)
 

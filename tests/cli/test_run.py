@@ -1,6 +1,7 @@
 """``scisr run``: what it says, what it leaves, and its exit codes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def test_dry_run_writes_nothing(night, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert all("about" in line for line in lines if line.startswith("m"))
+
+
+def test_who_has_the_files_is_told_which_one_is_not_named(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "Doe^Jane.dcm").write_bytes(b"no header at all" * 50)
+    (tmp_path / "p.yaml").write_text(
+        "pipeline: p\ninputs: {files: ['*.dcm']}\nsteps: [{step: read}, {step: verify}]\n"
+    )
+    where = [str(tmp_path / "p.yaml"), "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert main(["run", *where]) in (3, 4)
+    said = capsys.readouterr()
+    key = re.search(r"--files-of (damaged-[0-9a-f]{8})", said.err)[1]
+    assert "Doe" not in said.out + said.err
+    assert main(["run", *where[:-2], "--files-of", key]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "in" / "Doe^Jane.dcm")
+    assert main(["run", *where, "--files-of", key[:-1]]) == 2
+    assert f"did you mean {key}?" in capsys.readouterr().err
 
 
 def test_resume_skips_what_is_done_and_does_again_what_has_changed(night, capsys):

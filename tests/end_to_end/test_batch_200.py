@@ -58,10 +58,13 @@ def test_every_kind_of_bad_file_fails_by_name(benchmark: ModuleType, tmp_path: P
 
     good, bad = mixed_batch.make(tmp_path / "in", 23, 20)
     (tmp_path / "pipeline.yaml").write_text(benchmark.PIPELINE)
-    run = Pipeline.from_file(tmp_path / "pipeline.yaml").run(tmp_path / "in", tmp_path / "out", jobs=2)
-    failed = {result.key.split("__")[-1]: result.error or {} for result in run.failures}
-    assert sorted(failed) == sorted(bad)
-    for name, error in failed.items():
+    pipeline = Pipeline.from_file(tmp_path / "pipeline.yaml")
+    run = pipeline.run(tmp_path / "in", tmp_path / "out", jobs=2)
+    names = {item.key: item.files[0].name.split(".")[0] for item in pipeline.items(tmp_path / "in")}
+    assert sorted(names[result.key] for result in run.failures) == sorted(bad)
+    for result in run.failures:
+        name, error = result.key.split("__")[-1], result.error or {}
+        assert name.startswith(("damaged-", names[result.key]))
         assert name in error["message"]
         assert "\n" not in error["message"]
         assert "unexpected" not in error["message"]

@@ -21,7 +21,7 @@ from sciSR.workflow.pipelines.finding_layouts import found_in_layout, special_it
 from sciSR.workflow.pipelines.finding_values import all_match, as_number
 from sciSR.workflow.pipelines.headers import header_facts
 from sciSR.workflow.pipelines.items import Item
-from sciSR.workflow.pipelines.naming import fields, safe_name, short_hash
+from sciSR.workflow.pipelines.naming import fields, safe_name, short_hash, unnamed
 from sciSR.workflow.pipelines.nodes import Node
 from sciSR.workflow.stack_names import record_name
 
@@ -123,7 +123,7 @@ def _neutral(each: Kept) -> str:
     if formats and not any(hasattr(a, "neutral_name") for a in formats):
         return each.relative
     if formats and not header_facts(each.path)[0]:  # damaged: it may have been named after anybody
-        return f"damaged-{short_hash(each.relative)}{suffix}"
+        return unnamed("damaged", each.relative) + suffix
     parts = each.relative.split("/")
     stem, suffix = split_suffix(parts[-1])
     return "/".join(record_name(each.path, part) for part in (*parts[:-1], stem)) + suffix

@@ -14,7 +14,7 @@ from sciSR.workflow.pipelines.config import Bids, Dicom, Inputs
 from sciSR.workflow.pipelines.finding_files import Kept, all_files, split_suffix
 from sciSR.workflow.pipelines.finding_values import all_match
 from sciSR.workflow.pipelines.items import Item
-from sciSR.workflow.pipelines.naming import safe_name, short_hash
+from sciSR.workflow.pipelines.naming import safe_name, unnamed
 
 
 def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -> list[Item]:
@@ -48,7 +48,7 @@ def found_in_layout(inputs: Inputs, folder: Path, leave_out: Collection[Path]) -
 
 def special_item(each: Kept) -> Item:
     """A pipe, a socket or a device as an item that fails; it is never opened, and what it is called says nothing."""
-    key = f"special-{short_hash(each.relative)}"
+    key = unnamed("special", each.relative)
     problem = UnsupportedError(
         "a pipe, a socket or a device, no file",
         where=key,

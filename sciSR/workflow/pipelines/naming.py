@@ -13,6 +13,8 @@ from sciSR.errors import UsageError
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _LONGEST = 150  # bytes of a name; file systems allow 255, suffixes and temporary names come on top
 _SEPARATORS = "_.- "
+UNNAMED = ("damaged", "special")
+"""What a key says of a file that it does not name: one that can't be read, or a pipe or a device."""
 
 
 def fields(template: str) -> tuple[str, ...]:
@@ -107,6 +109,24 @@ def safe_name(text: str) -> str:
         head = text.encode()[: _LONGEST - 9].decode(errors="ignore").rstrip(_SEPARATORS)
         text = f"{head}-{short_hash(text)}"
     return text
+
+
+def unnamed(kind: str, path: str) -> str:
+    """A key that does not repeat a path that may hold a patient's name.
+
+    Parameters
+    ----------
+    kind : str
+        One of :data:`UNNAMED`.
+    path : str
+        Relative to the input folder.
+    """
+    return f"{kind}-{short_hash(path)}"
+
+
+def is_unnamed(key: str) -> bool:
+    """Whether a key is one of :func:`unnamed`."""
+    return re.fullmatch(rf"({'|'.join(UNNAMED)})-[0-9a-f]{{8}}", key) is not None
 
 
 def short_hash(text: str) -> str:

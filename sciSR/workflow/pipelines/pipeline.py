@@ -98,30 +98,32 @@ class Pipeline:
         UsageError
             Neither says it, there is no such input folder, or both are the same.
         """
-        here = Path.cwd() if self.path is None else self.path.resolve().parent
-        found = []
-        for given, said, option in (
-            (input, self.config.inputs.folder, "--input"),
-            (output, self.config.outputs.folder, "--output"),
-        ):
-            if given is None and said is None:
-                raise UsageError(
-                    f"no folder for the {option[2:]}s",
-                    where=self.path,
-                    remedy=f"give {option} FOLDER, or '{option[2:]}s: {{folder: ...}}' in the file",
-                )
-            found.append(Path(given).absolute() if given is not None else (here / str(said)).absolute())
-        source, target = found
-        if not source.exists():
-            raise UsageError("no such input folder", where=source)
+        source = self._input(input)
+        target = self._folder(output, self.config.outputs.folder, "--output")
         if source.resolve() == target.resolve():
             raise UsageError(
                 "the outputs would lie among the inputs", where=target, remedy="name another --output"
             )
         return source, target
 
+    def _input(self, given: Path | str | None) -> Path:
+        source = self._folder(given, self.config.inputs.folder, "--input")
+        if not source.exists():
+            raise UsageError("no such input folder", where=source)
+        return source
+
+    def _folder(self, given: Path | str | None, said: str | None, option: str) -> Path:
+        here = Path.cwd() if self.path is None else self.path.resolve().parent
+        if given is None and said is None:
+            raise UsageError(
+                f"no folder for the {option[2:]}s",
+                where=self.path,
+                remedy=f"give {option} FOLDER, or '{option[2:]}s: {{folder: ...}}' in the file",
+            )
+        return Path(given).absolute() if given is not None else (here / str(said)).absolute()
+
     def items(self, input: Path | str | None = None, output: Path | str | None = None) -> list[Item]:
-        """What there is to work on, in a fixed order.
+        """What there is to work on, in a fixed order; without what lies in the output folder, if there is one.
 
         Raises
         ------
@@ -131,7 +133,8 @@ class Pipeline:
         from sciSR.workflow.pipelines.clashes import without_clashes
         from sciSR.workflow.pipelines.finding import find_items, spoken_of
 
-        source, target = self.folders(input, output)
+        known = output is not None or self.config.outputs.folder is not None
+        source, target = self.folders(input, output) if known else (self._input(input), None)
         wanted = spoken_of(self.config, self.nodes)
         found = find_items(self.config.inputs, source, without=target, wanted=wanted)
         return without_clashes(found, self.config.outputs.name, lambda item: self._nodes_of(item, source))
