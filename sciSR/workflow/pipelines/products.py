@@ -148,7 +148,7 @@ def input_files(work: Work, pattern: str, called: str) -> list[Path]:
         raise UsageError(
             f"{called}: no file fits {path!r}",
             where=work.key,
-            remedy="paths are relative to the input folder",
+            remedy=f"paths are relative to the input folder; without such files leave {called!r} out of the step",
         )
     return found
 
