@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from small_disk import on_small_disk
 
 from sciSR.errors import ResourceError, UsageError
 from sciSR.workflow.batch.space import check_space, free_bytes, in_bytes
@@ -18,18 +15,7 @@ CHILD = Path(__file__).with_name("full_disk.py")
 
 @pytest.mark.parametrize("mode", ["local", "network"])
 def test_a_disk_that_fills_up(mode: str, tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.skip("no unshare to make a small disk with")
-    private = [unshare, "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*private, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this system allows no namespaces to mount a small disk in")
-    words = [*private, sys.executable, str(CHILD), str(tmp_path), mode]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout)
-    if not told["mounted"]:
-        pytest.skip("this system allows no mounts in a namespace")
+    told = on_small_disk(CHILD, str(tmp_path), mode)
     assert told["checked"].startswith(f"5 {tmp_path}/out: about 1 MB will be written, ")
     for run in ("full", "again"):
         assert told[run].startswith("5 ")

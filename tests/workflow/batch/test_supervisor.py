@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import supervised_run
 from hostile_steps import task
+from watched import alive, eventually
 
 from sciSR.errors import UsageError
 from sciSR.workflow.batch.limits import Limits, Patience
@@ -23,23 +23,6 @@ from sciSR.workflow.pipelines.work import ItemResult, Task
 
 PRELOAD = ("hostile_workers",)
 QUICK = Patience(grace=0.3, pauses=())
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def eventually(condition: Callable[[], object], seconds: float = 120) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def written(path: Path) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hostile_steps import task
+from watched import alive, eventually
 
 from sciSR.workflow.batch.limits import Limits, Patience
 from sciSR.workflow.batch.supervisor import supervise
@@ -40,23 +40,6 @@ def run(tmp_path: Path, source: WorkerSource) -> Callable[..., ItemResult]:
         return result
 
     return one
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_a_good_item_passes(run: Callable[..., ItemResult]) -> None:
